@@ -1,0 +1,177 @@
+//! Messages and content blocks, to and from JSON. Pure.
+//!
+//! A block keeps every field in the order in which it came, known or not, so that what the API sent
+//! goes back as it came (<https://docs.anthropic.com/en/api/messages>).
+
+use serde_json::{Map, Value, json};
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Role {
+    User,
+    Assistant,
+}
+
+/// One content block.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Block(Map<String, Value>);
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    pub role: Role,
+    pub content: Vec<Block>,
+}
+
+impl Block {
+    pub fn text(text: &str) -> Block {
+        Block::from_fields(json!({"type": "text", "text": text}))
+    }
+
+    /// The answer to a `tool_use`. The API refuses empty text in it as everywhere.
+    pub fn tool_result(id: &str, text: &str, is_error: bool) -> Block {
+        let text = if text.trim().is_empty() {
+            "(empty)"
+        } else {
+            text
+        };
+        let mut block = json!({"type": "tool_result", "tool_use_id": id, "content": text});
+        if is_error {
+            block["is_error"] = true.into();
+        }
+        Block::from_fields(block)
+    }
+
+    /// None when `value` is no object with a type.
+    pub fn from_value(value: Value) -> Option<Block> {
+        match value {
+            Value::Object(fields) if fields.get("type").is_some_and(Value::is_string) => {
+                Some(Block(fields))
+            }
+            _ => None,
+        }
+    }
+
+    fn from_fields(value: Value) -> Block {
+        Block::from_value(value).expect("a literal object with a type")
+    }
+
+    pub fn kind(&self) -> &str {
+        self.str("type").unwrap_or_default()
+    }
+
+    /// The field `name`, where it is a string.
+    pub fn str(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_str()
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    pub fn set(&mut self, name: &str, value: Value) {
+        self.0.insert(name.to_owned(), value);
+    }
+
+    /// Appends to a field that is a string; one that is null or missing becomes `text`.
+    pub fn append(&mut self, name: &str, text: &str) {
+        match self.0.get_mut(name) {
+            Some(Value::String(old)) => old.push_str(text),
+            _ => self.set(name, text.into()),
+        }
+    }
+
+    /// Appends to a field that is an array; one that is null or missing becomes one.
+    pub fn push(&mut self, name: &str, value: Value) {
+        match self.0.get_mut(name) {
+            Some(Value::Array(old)) => old.push(value),
+            _ => self.set(name, json!([value])),
+        }
+    }
+
+    /// A text block that the API would refuse: it has nothing but white space.
+    pub fn is_blank_text(&self) -> bool {
+        self.kind() == "text" && self.str("text").is_none_or(|text| text.trim().is_empty())
+    }
+
+    pub fn is_thinking(&self) -> bool {
+        matches!(self.kind(), "thinking" | "redacted_thinking")
+    }
+}
+
+impl Message {
+    pub fn user(content: Vec<Block>) -> Message {
+        Message {
+            role: Role::User,
+            content,
+        }
+    }
+
+    pub fn assistant(content: Vec<Block>) -> Message {
+        Message {
+            role: Role::Assistant,
+            content,
+        }
+    }
+
+    /// The JSON text, which always ends with `}]}`: the last block, the content, the message.
+    /// The cache marker is put in before that (see `client::Request`).
+    pub fn to_json(&self) -> String {
+        let role = match self.role {
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        };
+        let content: Vec<&Map<String, Value>> = self.content.iter().map(|block| &block.0).collect();
+        let content = serde_json::to_string(&content).expect("JSON values have JSON text");
+        format!(r#"{{"role":"{role}","content":{content}}}"#)
+    }
+
+    /// None when `text` is no message with at least one block. A content that is only a string becomes a text block.
+    pub fn from_json(text: &str) -> Option<Message> {
+        let mut value: Value = serde_json::from_str(text).ok()?;
+        let role = match value["role"].as_str()? {
+            "user" => Role::User,
+            "assistant" => Role::Assistant,
+            _ => return None,
+        };
+        let content = match value["content"].take() {
+            Value::String(text) => vec![Block::text(&text)],
+            Value::Array(blocks) => blocks
+                .into_iter()
+                .map(Block::from_value)
+                .collect::<Option<_>>()?,
+            _ => return None,
+        };
+        let message = Message { role, content };
+        (!message.content.is_empty()).then_some(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_goes_back_as_it_came() {
+        let texts = [
+            r#"{"role":"assistant","content":[{"type":"thinking","thinking":"","signature":"EqQB"}]}"#,
+            r#"{"role":"assistant","content":[{"z":1,"type":"future","a":{"y":null,"b":[1.5,-2]}}]}"#,
+            r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":"é\\"}]}"#,
+        ];
+        for text in texts {
+            assert_eq!(Message::from_json(text).unwrap().to_json(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_message_is_none() {
+        for text in [
+            "",
+            "[]",
+            r#"{"role":"x","content":"a"}"#,
+            r#"{"role":"user","content":[]}"#,
+        ] {
+            assert_eq!(Message::from_json(text), None);
+        }
+        let bare = Message::from_json(r#"{"role":"user","content":"hi"}"#).unwrap();
+        assert_eq!(bare.content, [Block::text("hi")]);
+    }
+}

@@ -1,0 +1,162 @@
+//! Server-sent events: bytes, cut anywhere, to (event, data). Pure.
+//!
+//! <https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>
+
+/// An event longer than this is no event of this API: its largest blocks are some megabytes.
+const LONGEST_EVENT: usize = 64 * 1024 * 1024;
+
+/// One event. Its name is empty when the server gave none.
+#[derive(Debug, PartialEq)]
+pub struct Event<'a> {
+    pub name: &'a str,
+    pub data: &'a str,
+}
+
+#[derive(Default)]
+pub struct Decoder {
+    /// The bytes after the last whole line.
+    rest: Vec<u8>,
+    name: String,
+    data: String,
+    has_data: bool,
+    /// The last line ended with a carriage return: a line feed right after it belongs to it.
+    after_return: bool,
+    started: bool,
+}
+
+/// An event is longer than 64 MiB.
+#[derive(Debug, PartialEq)]
+pub struct TooLong;
+
+impl Decoder {
+    /// Takes the next bytes and hands every event that they complete to `each`.
+    pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Event)) -> Result<(), TooLong> {
+        let mut bytes = bytes;
+        while let Some(end) = bytes.iter().position(|b| matches!(b, b'\n' | b'\r')) {
+            let mut line = std::mem::take(&mut self.rest);
+            line.extend_from_slice(&bytes[..end]);
+            let second_half = line.is_empty() && bytes[end] == b'\n' && self.after_return;
+            self.after_return = bytes[end] == b'\r';
+            if !second_half {
+                self.line(&line, &mut each);
+            }
+            line.clear();
+            self.rest = line;
+            bytes = &bytes[end + 1..];
+        }
+        self.rest.extend_from_slice(bytes);
+        if self.rest.len() + self.data.len() > LONGEST_EVENT {
+            return Err(TooLong);
+        }
+        Ok(())
+    }
+
+    /// The stream has ended: an event that lacks only its empty line still counts.
+    pub fn finish(mut self, mut each: impl FnMut(Event)) {
+        let rest = std::mem::take(&mut self.rest);
+        if !rest.is_empty() {
+            self.line(&rest, &mut each);
+        }
+        self.line(b"", &mut each);
+    }
+
+    fn line(&mut self, line: &[u8], each: &mut impl FnMut(Event)) {
+        let line = match line.strip_prefix(b"\xef\xbb\xbf") {
+            Some(after_mark) if !self.started => after_mark,
+            _ => line,
+        };
+        self.started = true;
+        if line.is_empty() {
+            return self.dispatch(each);
+        }
+        let line = String::from_utf8_lossy(line);
+        let (field, value) = line.split_once(':').unwrap_or((&line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "event" => value.clone_into(&mut self.name),
+            "data" => {
+                if self.has_data {
+                    self.data.push('\n');
+                }
+                self.data.push_str(value);
+                self.has_data = true;
+            }
+            // Comments (an empty field name), `id`, `retry` and what may come one day.
+            _ => {}
+        }
+    }
+
+    fn dispatch(&mut self, each: &mut impl FnMut(Event)) {
+        if self.has_data {
+            each(Event {
+                name: &self.name,
+                data: &self.data,
+            });
+        }
+        self.name.clear();
+        self.data.clear();
+        self.has_data = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(chunks: &[&[u8]]) -> Vec<(String, String)> {
+        let mut events = Vec::new();
+        let mut decoder = Decoder::default();
+        let mut each = |e: Event| events.push((e.name.to_owned(), e.data.to_owned()));
+        for chunk in chunks {
+            decoder.feed(chunk, &mut each).unwrap();
+        }
+        decoder.finish(&mut each);
+        events
+    }
+
+    #[track_caller]
+    fn check(stream: &str, expected: &[(&str, &str)]) {
+        let bytes = stream.as_bytes();
+        let expected: Vec<(String, String)> = expected
+            .iter()
+            .map(|(n, d)| (n.to_string(), d.to_string()))
+            .collect();
+        assert_eq!(decode(&[bytes]), expected);
+        for border in 0..bytes.len() {
+            assert_eq!(
+                decode(&[&bytes[..border], &bytes[border..]]),
+                expected,
+                "cut at {border}"
+            );
+        }
+        let bytewise: Vec<&[u8]> = bytes.chunks(1).collect();
+        assert_eq!(decode(&bytewise), expected, "a byte at a time");
+    }
+
+    #[test]
+    fn events_come_out_however_they_are_cut() {
+        check("event: a\ndata: {\"é\":1}\n\n", &[("a", "{\"é\":1}")]);
+        check(
+            "event: a\r\ndata: 1\r\n\r\ndata: 2\r\n\r\n",
+            &[("a", "1"), ("", "2")],
+        );
+        check("data: 1\r\rdata: 2\r\r", &[("", "1"), ("", "2")]);
+        check(": comment\ndata:1\ndata:  2\n\n", &[("", "1\n 2")]);
+        check("event: nothing\n\ndata: x\n\n", &[("", "x")]);
+        check(
+            "\u{feff}data: 1\n\n\n\ndata: last",
+            &[("", "1"), ("", "last")],
+        );
+        check("data\n\nid: 3\nretry: 1\n\n", &[("", "")]);
+        check("", &[]);
+    }
+
+    #[test]
+    fn an_endless_event_is_refused() {
+        let mut decoder = Decoder::default();
+        let megabyte = vec![b'x'; 1024 * 1024];
+        decoder.feed(b"data: ", |_| ()).unwrap();
+        let refused = (0..70).find(|_| decoder.feed(&megabyte, |_| ()).is_err());
+        assert_eq!(refused, Some(63));
+    }
+}

@@ -1,0 +1,8 @@
+//! Running one shell command: the supervisor that owns it, the thread that reads it, and what
+//! is kept of its output. Memory does not grow with the output, and nothing outlives the program.
+
+pub mod log;
+pub mod output;
+pub mod process;
+pub mod supervisor;
+mod watcher;

@@ -1,0 +1,276 @@
+//! The parent of every command: this same binary, started again with a hidden first argument.
+//!
+//! It owns the whole tree below the shell, since orphans are handed to it (child subreaper), and ends
+//! the tree when its standard input, the lifeline, closes: whoever held the other end, and however it
+//! came to close. It signals only its own children that it has not reaped yet, and the shell's process
+//! group while the shell is among them, so no pid is ever signalled that may have been reused.
+
+use std::{
+    collections::HashSet,
+    ffi::OsString,
+    fs,
+    io::{self, Read, Write},
+    os::unix::{net::UnixStream, process::CommandExt},
+    path::Path,
+    process::{Command, ExitCode, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    io::Errno,
+    process::{Pid, Signal, WaitOptions, WaitStatus},
+};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+
+/// The hidden first argument; the command's text follows.
+pub const ARGUMENT: &str = "supervise-command";
+
+/// How long a process has between TERM and KILL.
+pub const GRACE: Duration = Duration::from_secs(2);
+
+/// How often children that were sent KILL are looked for again: orphans arrive as their parents die.
+const KILL_ROUND: Duration = Duration::from_millis(5);
+
+/// The kernel's score for killing is raised by half of its range, so that a command which eats the
+/// memory is picked and not the agent (proc_pid_oom_score_adj(5)).
+const OOM_SCORE: &str = "500";
+
+/// Runs `command` under supervision; returns when nothing of it lives any more.
+pub fn run(command: OsString) -> ExitCode {
+    match Supervisor::start(command) {
+        Ok(mut supervisor) => supervisor.watch(),
+        Err(err) => report_failure(&err),
+    }
+    ExitCode::SUCCESS
+}
+
+/// The other record: the shell could not be started.
+fn report_failure(err: &io::Error) {
+    if let Ok(lifeline) = rustix::stdio::stdin().try_clone_to_owned() {
+        let _ = writeln!(UnixStream::from(lifeline), "failed {err}");
+    }
+}
+
+struct Supervisor {
+    lifeline: UnixStream,
+    /// Readable when a child has changed or a signal asked this process to end.
+    changes: UnixStream,
+    asked_to_end: Arc<AtomicBool>,
+    /// None once it is reaped.
+    shell: Option<Pid>,
+    /// Without `/proc` the children can't be listed: the shell then shares this process's own group.
+    can_list: bool,
+    ending: Option<Ending>,
+}
+
+struct Ending {
+    kill_at: Instant,
+    told: HashSet<i32>,
+}
+
+impl Supervisor {
+    /// Prepares this process and starts the shell.
+    fn start(command: OsString) -> io::Result<Supervisor> {
+        // Started through `/proc/self/exe`, it would be called `exe` in every list of processes.
+        let _ = rustix::thread::set_name(c"meanwhile");
+        let lifeline = UnixStream::from(rustix::stdio::stdin().try_clone_to_owned()?);
+        // A new session: nothing in the tree has a terminal that it could stop or be stopped by.
+        let _ = rustix::process::setsid();
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+        let asked_to_end = Arc::new(AtomicBool::new(false));
+        let (changes, handler) = UnixStream::pair()?;
+        changes.set_nonblocking(true)?;
+        for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
+            signal_hook::flag::register(signal, Arc::clone(&asked_to_end))?;
+            signal_hook::low_level::pipe::register(signal, handler.try_clone()?)?;
+        }
+        signal_hook::low_level::pipe::register(SIGCHLD, handler)?;
+        let can_list = children().is_ok();
+        let shell = start_shell(command, can_list)?;
+        // The command alone holds the output from here on, so that its end can be seen.
+        rustix::stdio::dup2_stdout(&lifeline)?;
+        rustix::stdio::dup2_stderr(&lifeline)?;
+        Ok(Supervisor {
+            lifeline,
+            changes,
+            asked_to_end,
+            shell: Some(shell),
+            can_list,
+            ending: None,
+        })
+    }
+
+    /// Reaps until no child is left; ends the tree once the lifeline is closed.
+    fn watch(&mut self) {
+        while self.reap() {
+            if let Some(ending) = &mut self.ending {
+                ending.signal(self.shell, self.can_list);
+            }
+            self.wait_for_change();
+        }
+    }
+
+    /// Reaps what has ended and reports the end of the shell; false when there is no child left.
+    fn reap(&mut self) -> bool {
+        let mut shell_ended = None;
+        let some_left = loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) if Some(pid) == self.shell => shell_ended = Some(status),
+                Ok(Some(_)) | Err(Errno::INTR) => {}
+                Ok(None) => break true,
+                // ECHILD; any other error leaves nothing to wait for either.
+                Err(_) => break false,
+            }
+        };
+        if let Some(status) = shell_ended {
+            self.shell = None;
+            self.report(status, some_left);
+        }
+        some_left
+    }
+
+    /// Writes the one record: how the shell ended, and how many descendants still live.
+    fn report(&mut self, status: WaitStatus, some_left: bool) {
+        let left = match some_left {
+            true => descendants().len().max(1),
+            false => 0,
+        };
+        let end = match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => format!("code {code} {left}\n"),
+            (None, signal) => format!("signal {} {left}\n", signal.unwrap_or_default()),
+        };
+        let _ = self.lifeline.write_all(end.as_bytes());
+    }
+
+    fn wait_for_change(&mut self) {
+        let ended = self.ending.is_some();
+        let mut fds = vec![PollFd::new(&self.changes, PollFlags::IN)];
+        if !ended {
+            fds.push(PollFd::new(&self.lifeline, PollFlags::IN));
+        }
+        let timeout = self.ending.as_ref().map(Ending::next_round);
+        let _ = rustix::event::poll(&mut fds, timeout.as_ref());
+        let closed = fds.get(1).is_some_and(|fd| !fd.revents().is_empty());
+        let mut drained = [0; 64];
+        while matches!((&self.changes).read(&mut drained), Ok(1..)) {}
+        if !ended && (closed || self.asked_to_end.load(Ordering::Relaxed)) {
+            self.ending = Some(Ending {
+                kill_at: Instant::now() + GRACE,
+                told: HashSet::new(),
+            });
+        }
+    }
+}
+
+impl Ending {
+    /// TERM to every child that was not told yet; after the grace KILL to all of them.
+    fn signal(&mut self, shell: Option<Pid>, can_list: bool) {
+        let late = Instant::now() >= self.kill_at;
+        let signal = if late { Signal::KILL } else { Signal::TERM };
+        if !can_list {
+            // This process is in the group as well: it handles TERM, and KILL is its own end too.
+            if late || self.told.insert(0) {
+                let _ = rustix::process::kill_current_process_group(signal);
+            }
+            return;
+        }
+        if let Some(shell) = shell
+            && (late || !self.told.contains(&shell.as_raw_pid()))
+        {
+            let _ = rustix::process::kill_process_group(shell, signal);
+        }
+        for child in children().unwrap_or_default() {
+            if self.told.insert(child.as_raw_pid()) || late {
+                let _ = rustix::process::kill_process(child, signal);
+            }
+        }
+    }
+
+    /// How long until the next look at the children, if nothing happens before.
+    fn next_round(&self) -> Timespec {
+        let left = self.kill_at.saturating_duration_since(Instant::now());
+        let wait = if left.is_zero() { KILL_ROUND } else { left };
+        Timespec {
+            tv_sec: wait.as_secs() as i64,
+            tv_nsec: wait.subsec_nanos().into(),
+        }
+    }
+}
+
+fn start_shell(command: OsString, own_group: bool) -> io::Result<Pid> {
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(command).stdin(nothing()?);
+    if own_group {
+        shell.process_group(0);
+    }
+    let child = shell.spawn()?;
+    Ok(Pid::from_child(&child))
+}
+
+/// An input that ends at once. A bare chroot may have no `/dev/null`.
+fn nothing() -> io::Result<Stdio> {
+    match fs::File::open("/dev/null") {
+        Ok(null) => Ok(null.into()),
+        Err(_) => Ok(io::pipe()?.0.into()),
+    }
+}
+
+/// The children of this process, which has one thread.
+fn children() -> io::Result<Vec<Pid>> {
+    match fs::read_to_string("/proc/thread-self/children") {
+        Ok(list) => Ok(pids(&list).collect()),
+        // The file needs CONFIG_PROC_CHILDREN (proc_pid_task(5)).
+        Err(_) => children_by_stat(rustix::process::getpid()),
+    }
+}
+
+fn pids(list: &str) -> impl Iterator<Item = Pid> {
+    list.split_ascii_whitespace()
+        .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
+}
+
+/// Everything that lives below this process.
+fn descendants() -> Vec<Pid> {
+    let mut found = children().unwrap_or_default();
+    let mut next = 0;
+    while let Some(pid) = found.get(next).copied() {
+        next += 1;
+        let tasks = fs::read_dir(format!("/proc/{pid}/task"))
+            .into_iter()
+            .flatten();
+        for task in tasks.flatten() {
+            match fs::read_to_string(task.path().join("children")) {
+                Ok(list) => found.extend(pids(&list)),
+                Err(_) => {
+                    found.extend(children_by_stat(pid).unwrap_or_default());
+                    break;
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The children of `parent`, from the fourth field of every process's `stat`.
+fn children_by_stat(parent: Pid) -> io::Result<Vec<Pid>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // The second field is the command's name in parentheses and may hold anything.
+        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let parent_pid = after_name.split_ascii_whitespace().nth(1);
+        if parent_pid.and_then(|pid| pid.parse().ok()) == Some(parent.as_raw_pid()) {
+            found.extend(entry.file_name().to_str().into_iter().flat_map(pids));
+        }
+    }
+    match found.is_empty() && !Path::new("/proc/self").exists() {
+        true => Err(io::ErrorKind::NotFound.into()),
+        false => Ok(found),
+    }
+}

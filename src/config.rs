@@ -1,0 +1,292 @@
+//! Arguments, environment and `.env` to one `Config`: every value is decided here, once.
+//!
+//! One rule protects the key: a credential of the real environment never goes to a server that a
+//! `.env` names, since that file comes with whatever repository one happens to be in.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs::{self, File},
+    io::Read,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    api::transport::{Credential, Endpoint, Replay},
+    cli::Args,
+    dotenv,
+    error::{Error, Result},
+};
+
+const API_KEY: &str = "ANTHROPIC_API_KEY";
+const AUTH_TOKEN: &str = "ANTHROPIC_AUTH_TOKEN";
+const BASE_URL: &str = "ANTHROPIC_BASE_URL";
+const MODEL_ID: &str = "MODEL_ID";
+const CERTIFICATES: &str = "SSL_CERT_FILE";
+
+const PUBLIC_API: &str = "https://api.anthropic.com";
+const MAX_OUTPUT_TOKENS: u32 = 8000;
+const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(300);
+/// Each task costs two processes and a thread.
+const MAX_BACKGROUND: usize = 64;
+/// A `.env` that is larger is none.
+const LARGEST_DOTENV: u64 = 1024 * 1024;
+
+/// What the program needs to know.
+pub struct Config {
+    pub folder: PathBuf,
+    pub model: String,
+    pub max_output_tokens: u32,
+    pub source: Source,
+    pub record: Option<PathBuf>,
+    pub background_timeout: Duration,
+    pub max_background: usize,
+    /// Where the program keeps what outlives a run; None when there is no place for it.
+    pub state_folder: Option<PathBuf>,
+    /// Variables that no command may see.
+    pub hidden_variables: Vec<String>,
+}
+
+/// Where answers come from.
+pub enum Source {
+    Api(Endpoint),
+    Recording(Replay),
+}
+
+impl Config {
+    /// Fails with one sentence that names what is missing or malformed, and how to set it.
+    pub fn load(args: &Args) -> Result<Config> {
+        let folder = env::current_dir().map_err(|err| Error::System {
+            doing: "find the working directory",
+            err,
+        })?;
+        let variables = Variables::read(&folder)?;
+        let source = match &args.replay {
+            Some(path) => Source::Recording(recording(path)?),
+            None => Source::Api(endpoint(&variables)?),
+        };
+        let model = match &args.model {
+            Some(model) => Some(model.clone()),
+            None => variables.get(MODEL_ID)?,
+        };
+        Ok(Config::new(
+            args,
+            folder,
+            source,
+            model.ok_or_else(no_model)?,
+        ))
+    }
+
+    /// The configuration of a run that answers from `replay`, in `folder`.
+    pub fn replayed(args: &Args, folder: PathBuf, replay: Replay) -> Config {
+        Config::new(args, folder, Source::Recording(replay), "recorded".into())
+    }
+
+    fn new(args: &Args, folder: PathBuf, source: Source, model: String) -> Config {
+        Config {
+            folder,
+            model,
+            max_output_tokens: args.max_output_tokens.unwrap_or(MAX_OUTPUT_TOKENS),
+            source,
+            record: args.record.clone(),
+            background_timeout: args.background_timeout.unwrap_or(BACKGROUND_TIMEOUT),
+            max_background: args.max_background.unwrap_or(MAX_BACKGROUND),
+            state_folder: state_folder(),
+            hidden_variables: vec![API_KEY.into(), AUTH_TOKEN.into()],
+        }
+    }
+}
+
+/// The variables of the environment, and those of `.env` before them.
+struct Variables {
+    dotenv: Vec<(String, String)>,
+}
+
+impl Variables {
+    fn read(folder: &Path) -> Result<Variables> {
+        let path = folder.join(".env");
+        let names = [MODEL_ID, API_KEY, AUTH_TOKEN, BASE_URL];
+        let text = match fs::metadata(&path) {
+            // Anything else (a FIFO, a folder) is no `.env`, and might block.
+            Ok(found) if found.is_file() && found.len() <= LARGEST_DOTENV => read(&path)?,
+            _ => return Ok(Variables { dotenv: Vec::new() }),
+        };
+        let dotenv = dotenv::parse(&String::from_utf8_lossy(&text), &names)
+            .map_err(|err| Error::Config(format!("`{}`: {err}", path.display())))?;
+        Ok(Variables { dotenv })
+    }
+
+    /// The value in force; an empty one counts as none.
+    fn get(&self, name: &str) -> Result<Option<String>> {
+        match self.in_dotenv(name) {
+            Some(value) => Ok(Some(value)),
+            None => in_environment(name),
+        }
+    }
+
+    fn in_dotenv(&self, name: &str) -> Option<String> {
+        let found = self.dotenv.iter().rev().find(|(key, _)| key == name);
+        found
+            .map(|(_, value)| value.clone())
+            .filter(|value| !value.is_empty())
+    }
+}
+
+fn in_environment(name: &str) -> Result<Option<String>> {
+    match env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(env::VarError::NotPresent) => Ok(None),
+        Err(env::VarError::NotUnicode(_)) => Err(malformed(name, "is not UTF-8")),
+    }
+}
+
+fn endpoint(variables: &Variables) -> Result<Endpoint> {
+    let own_server = variables.in_dotenv(BASE_URL);
+    let credential = match &own_server {
+        Some(_) => credential(|name| Ok(variables.in_dotenv(name)))?.ok_or_else(foreign_server)?,
+        None => credential(|name| variables.get(name))?.ok_or_else(no_credential)?,
+    };
+    let base = match own_server {
+        Some(base) => base,
+        None => in_environment(BASE_URL)?.unwrap_or(PUBLIC_API.into()),
+    };
+    let roots = match env::var_os(CERTIFICATES).filter(|path| !path.is_empty()) {
+        Some(path) => Some(read(Path::new(&path))?),
+        None => None,
+    };
+    Ok(Endpoint {
+        url: messages_url(&base)?,
+        credential,
+        roots,
+    })
+}
+
+fn credential(get: impl Fn(&str) -> Result<Option<String>>) -> Result<Option<Credential>> {
+    for (name, kind) in [
+        (API_KEY, Credential::ApiKey as fn(String) -> Credential),
+        (AUTH_TOKEN, Credential::AuthToken),
+    ] {
+        if let Some(value) = get(name)? {
+            if !value.bytes().all(|b| b.is_ascii_graphic()) {
+                return Err(malformed(
+                    name,
+                    "holds a character that no key has (a space, a line end?)",
+                ));
+            }
+            return Ok(Some(kind(value)));
+        }
+    }
+    Ok(None)
+}
+
+/// The base URL may have a path and end with a slash.
+fn messages_url(base: &str) -> Result<String> {
+    let authority = base
+        .strip_prefix("https://")
+        .or_else(|| base.strip_prefix("http://"));
+    let host = authority
+        .and_then(|rest| rest.split(['/', '?', '#']).next())
+        .unwrap_or_default();
+    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '?' | '#');
+    if host.is_empty() || host.contains('@') || base.contains(odd) {
+        let text = "is no base URL: it takes the form `https://HOST[:PORT][/PATH]`";
+        return Err(malformed(BASE_URL, text));
+    }
+    Ok(format!("{}/v1/messages", base.trim_end_matches('/')))
+}
+
+fn recording(path: &Path) -> Result<Replay> {
+    let text = read(path)?;
+    Replay::parse(
+        &path.display().to_string(),
+        &String::from_utf8_lossy(&text),
+        None,
+    )
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    match File::open(path).and_then(|mut file| file.read_to_end(&mut content)) {
+        Ok(_) => Ok(content),
+        Err(err) => Err(Error::Config(format!(
+            "failed to read file `{}`: {err}",
+            path.display()
+        ))),
+    }
+}
+
+/// `$XDG_STATE_HOME/meanwhile`, `~/.local/state/meanwhile`, or a folder of the user's own among the
+/// temporary files (XDG base directory specification).
+fn state_folder() -> Option<PathBuf> {
+    let absolute = |path: OsString| Some(PathBuf::from(path)).filter(|path| path.is_absolute());
+    let state = env::var_os("XDG_STATE_HOME").and_then(absolute);
+    let home = env::var_os("HOME")
+        .and_then(absolute)
+        .map(|home| home.join(".local/state"));
+    if let Some(folder) = state.or(home) {
+        return Some(folder.join("meanwhile"));
+    }
+    let user = rustix::process::getuid();
+    Some(env::temp_dir().join(format!("meanwhile-{user}")))
+}
+
+fn malformed(name: &str, what: &str) -> Error {
+    Error::Config(format!(
+        "`{name}` {what}; set it in the environment or in `.env`"
+    ))
+}
+
+fn no_model() -> Error {
+    let text = "no model: set `MODEL_ID`, in the environment or in `.env`, or give `--model ID` \
+                (`meanwhile demo` needs none)";
+    Error::Config(text.into())
+}
+
+fn no_credential() -> Error {
+    let text = "no credential: set `ANTHROPIC_API_KEY` (or `ANTHROPIC_AUTH_TOKEN`), in the environment or in \
+                `.env` (`meanwhile demo` needs none)";
+    Error::Config(text.into())
+}
+
+fn foreign_server() -> Error {
+    let text = "`.env` sets `ANTHROPIC_BASE_URL` and no credential: the one of the environment is not sent to \
+                a server that a file in the working directory names; set `ANTHROPIC_API_KEY` or \
+                `ANTHROPIC_AUTH_TOKEN` in the same `.env`";
+    Error::Config(text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_base_url_takes_a_path_and_a_slash() {
+        let cases = [
+            (
+                "https://api.anthropic.com",
+                "https://api.anthropic.com/v1/messages",
+            ),
+            (
+                "http://127.0.0.1:8080/",
+                "http://127.0.0.1:8080/v1/messages",
+            ),
+            ("https://host/a/b//", "https://host/a/b/v1/messages"),
+        ];
+        for (base, expected) in cases {
+            assert_eq!(messages_url(base).unwrap(), expected);
+        }
+        for base in [
+            "",
+            "host",
+            "ftp://host",
+            "https://",
+            "https:///x",
+            "http://a b",
+            "http://u:p@h",
+            "http://h?x",
+        ] {
+            assert!(messages_url(base).is_err(), "{base}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! `meanwhile`: a coding agent that keeps working while your commands run.
+
+#![forbid(unsafe_code)]
+
+mod agent;
+mod api;
+mod background;
+mod cli;
+mod command;
+mod config;
+mod dotenv;
+mod error;
+mod session;
+mod text;
+mod tools;
+mod ui;
+
+use std::{
+    env,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+use agent::Agent;
+use api::{
+    client::{self, Client},
+    transport::{Recorder, Transport},
+};
+use background::Tasks;
+use cli::{Args, Mode};
+use command::{log, supervisor};
+use config::{Config, Source};
+use error::{Error, Result};
+use tools::{Context, workspace::Workspace};
+
+fn main() -> ExitCode {
+    let mut arguments = env::args_os().skip(1).peekable();
+    if arguments
+        .next_if(|first| first == supervisor::ARGUMENT)
+        .is_some()
+    {
+        return supervisor::run(arguments.next().unwrap_or_default());
+    }
+    match Args::parse(arguments).and_then(run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            // Nobody may be listening.
+            let _ = writeln!(io::stderr(), "meanwhile: {err}");
+            ExitCode::from(err.exit_code())
+        }
+    }
+}
+
+fn run(args: Args) -> Result<()> {
+    let prompt = args.prompt.as_deref();
+    match args.mode {
+        Mode::Help => print(cli::HELP),
+        Mode::Version => print(&format!("{}\n", cli::VERSION)),
+        Mode::Demo => {
+            ui::demo::run(|folder, replay| agent(Config::replayed(&args, folder, replay)))
+        }
+        Mode::Print => ui::headless::print(&mut agent(Config::load(&args)?)?, prompt),
+        Mode::Chat => ui::repl::run(&mut agent(Config::load(&args)?)?, prompt),
+    }
+}
+
+/// Puts the parts together.
+fn agent(config: Config) -> Result<Agent> {
+    let workspace = Workspace::open(&config.folder).map_err(|err| Error::File {
+        doing: "open the working directory",
+        path: config.folder.clone(),
+        err,
+    })?;
+    let mut transport = match config.source {
+        Source::Api(endpoint) => Transport::network(endpoint)?,
+        Source::Recording(replay) => Transport::replay(replay),
+    };
+    if let Some(path) = &config.record {
+        transport.record_to(Recorder::create(path)?);
+    }
+    let settings = client::Settings {
+        model: config.model,
+        max_tokens: config.max_output_tokens,
+        system: system_prompt(&config.folder, &workspace),
+        tools: tools::definitions(),
+    };
+    let log_folder = config.state_folder.map(|folder| folder.join("tasks"));
+    if let Some(folder) = &log_folder {
+        log::remove_old(folder);
+    }
+    let tasks = Tasks::new(background::Settings {
+        folder: config.folder,
+        hidden: config.hidden_variables,
+        limit: config.background_timeout,
+        max_running: config.max_background,
+        log_folder,
+        log_cap: log::CAP,
+    });
+    let signals = ui::interrupt::listen()?;
+    let context = Context {
+        workspace,
+        tasks,
+        signals,
+        interrupted: None,
+    };
+    Ok(Agent::new(Client::new(transport, settings), context))
+}
+
+/// The prompt with the project's own instructions, read like any file of the workspace: a link that leads
+/// out of it is not followed.
+fn system_prompt(folder: &Path, workspace: &Workspace) -> String {
+    let instructions = ["AGENTS.md", "CLAUDE.md"].into_iter().find_map(|name| {
+        let content = workspace.read(name).ok()?;
+        Some((name, String::from_utf8_lossy(&content).into_owned()))
+    });
+    let instructions = instructions
+        .as_ref()
+        .map(|(name, text)| (*name, text.as_str()));
+    session::prompt::system_prompt(folder, instructions)
+}
+
+fn print(text: &str) -> Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(err) if err.kind() != io::ErrorKind::BrokenPipe => Err(Error::System {
+            doing: "write to standard output",
+            err,
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,4 @@
+//! What a session holds: the system prompt and the transcript.
+
+pub mod prompt;
+pub mod transcript;

@@ -1,0 +1,126 @@
+//! Cuts text for the model and cleans it for the terminal. Pure.
+//!
+//! Every count is in characters (Unicode scalar values), and no cut splits one.
+
+use std::{borrow::Cow, fmt::Write, time::Duration};
+
+/// The first `limit` characters of `text`.
+pub fn first(text: &str, limit: usize) -> &str {
+    match text.char_indices().nth(limit) {
+        Some((end, _)) => &text[..end],
+        None => text,
+    }
+}
+
+/// The last `limit` characters of `text`.
+pub fn last(text: &str, limit: usize) -> &str {
+    match text.char_indices().rev().nth(limit.saturating_sub(1)) {
+        Some((start, _)) if limit > 0 => &text[start..],
+        _ if limit == 0 => "",
+        _ => text,
+    }
+}
+
+/// The first `limit` characters of `text`, on one line.
+pub fn one_line(text: &str, limit: usize) -> String {
+    first(text, limit).replace(['\n', '\r', '\t'], " ")
+}
+
+/// `text` in at most `limit` characters and a line between head and tail that says how many were left out.
+pub fn head_and_tail(text: &str, limit: usize) -> Cow<'_, str> {
+    let count = text.chars().count();
+    if count <= limit {
+        return Cow::Borrowed(text);
+    }
+    let head = first(text, limit / 2);
+    let tail = last(text, limit - limit / 2);
+    Cow::Owned(format!(
+        "{head}\n{}\n{tail}",
+        left_out(count as u64 - limit as u64)
+    ))
+}
+
+/// The line that stands for what was left out.
+pub fn left_out(characters: u64) -> String {
+    format!("... ({characters} characters left out) ...")
+}
+
+/// Text that can't move the cursor, set the title or hide other text: control characters and
+/// bidirectional overrides are shown as `\u{..}`, all but line feeds and tabs.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    if !text.contains(obeyed_by_terminals) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if obeyed_by_terminals(c) {
+            write!(shown, "\\u{{{:x}}}", c as u32).expect("a String takes everything");
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+fn obeyed_by_terminals(c: char) -> bool {
+    match c {
+        '\n' | '\t' => false,
+        // Bidirectional embeddings, overrides, isolates and marks: Unicode TR 36, 3.1 "Bidi spoofing".
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}' => {
+            true
+        }
+        c => c.is_control(),
+    }
+}
+
+/// A duration as people write it: `0.4 s`, `42 s`, `3 min 5 s`, `2 h 10 min`.
+pub fn duration(time: Duration) -> String {
+    match time.as_secs() {
+        0..10 => format!("{:.1} s", time.as_secs_f64()),
+        s @ 10..60 => format!("{s} s"),
+        s @ 60..3600 => format!("{} min {} s", s / 60, s % 60),
+        s => format!("{} h {} min", s / 3600, s % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuts_count_characters_and_split_none() {
+        assert_eq!(first("äöü", 2), "äö");
+        assert_eq!(first("äöü", 9), "äöü");
+        assert_eq!(last("äöü", 2), "öü");
+        assert_eq!(last("äöü", 9), "äöü");
+        assert_eq!(last("äöü", 0), "");
+        assert_eq!(head_and_tail("äöüß", 4), "äöüß");
+        assert_eq!(
+            head_and_tail("0123456789", 4),
+            "01\n... (6 characters left out) ...\n89"
+        );
+        assert_eq!(one_line("a\nb\tc", 4), "a b ");
+    }
+
+    #[test]
+    fn controls_are_shown_not_obeyed() {
+        assert_eq!(visible("plain ü\n\t"), "plain ü\n\t");
+        assert_eq!(
+            visible("\x1b]0;t\x07\r\u{202e}"),
+            "\\u{1b}]0;t\\u{7}\\u{d}\\u{202e}"
+        );
+    }
+
+    #[test]
+    fn durations_read_well() {
+        let cases = [
+            (0.42, "0.4 s"),
+            (42.9, "42 s"),
+            (185.0, "3 min 5 s"),
+            (7800.0, "2 h 10 min"),
+        ];
+        for (seconds, expected) in cases {
+            assert_eq!(duration(Duration::from_secs_f64(seconds)), expected);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! `background_run`, `check_background` and `kill_background`.
+
+use std::time::Instant;
+
+use super::{Answer, Context, Input, Tool, guard};
+use crate::{
+    background::{Status, Task, Waited, exit_text, left_text},
+    text,
+};
+
+pub const RUN: Tool = Tool {
+    name: "background_run",
+    description: "Start a shell command in the background and return its task id at once. Its result comes by \
+        itself in a later message, inside <background-results>. It is ended after `timeout` seconds (300 \
+        unless set).",
+    schema: r#"{"type":"object","properties":{
+        "command":{"type":"string","description":"The command"},
+        "timeout":{"type":"number","description":"Seconds after which it is ended, 300 unless set"}},
+        "required":["command"]}"#,
+    run,
+};
+
+pub const CHECK: Tool = Tool {
+    name: "check_background",
+    description: "Look at a background task: for a running one what it printed since the last look, for an \
+        ended one its whole result. With `wait`, wait up to so many seconds for its end first. Without \
+        `task_id`, list all tasks.",
+    schema: r#"{"type":"object","properties":{
+        "task_id":{"type":"string","description":"The id that background_run returned"},
+        "wait":{"type":"number","description":"Seconds to wait for the end of the task"}}}"#,
+    run: check,
+};
+
+pub const KILL: Tool = Tool {
+    name: "kill_background",
+    description: "End a background task with everything that it started: TERM, then KILL after two seconds. \
+        Returns what it printed.",
+    schema: r#"{"type":"object","properties":{
+        "task_id":{"type":"string","description":"The id that background_run returned"}},
+        "required":["task_id"]}"#,
+    run: kill,
+};
+
+fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
+    let command = input.text("command")?;
+    let limit = input.seconds("timeout")?;
+    guard::check(command)?;
+    let id = context
+        .tasks
+        .start_background(command, limit)
+        .map_err(Answer::error)?;
+    let command = text::first(command, 80);
+    Ok(Answer::ok(format!(
+        "Background task {id} started: {command}"
+    )))
+}
+
+fn check(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
+    let wait = input.seconds("wait")?;
+    let Some(id) = input.optional_text("task_id")? else {
+        return Ok(list(context, wait.map(|wait| Instant::now() + wait)));
+    };
+    find(context, id)?;
+    let until = Instant::now() + wait.unwrap_or_default();
+    if let Waited::Interrupted(signal) = context.tasks.wait_for(id, until, &context.signals) {
+        context.interrupted = Some(signal);
+    }
+    let answer = describe(find(context, id)?);
+    if find(context, id)?.status() != Status::Running {
+        context.tasks.mark_delivered(id);
+    }
+    Ok(Answer::ok(answer))
+}
+
+/// All tasks, a line each; with `until`, after one of them has ended.
+fn list(context: &mut Context, until: Option<Instant>) -> Answer {
+    if let Some(until) = until
+        && let Waited::Interrupted(signal) = context.tasks.wait_for_any(until, &context.signals)
+    {
+        context.interrupted = Some(signal);
+    }
+    context.tasks.receive();
+    let lines = context.tasks.list().map(|task| {
+        let command = text::one_line(&task.command, 60);
+        format!("{}: [{}] {command}", task.id, task.status().name())
+    });
+    let lines: Vec<String> = lines.collect();
+    match lines.is_empty() {
+        true => Answer::ok("No background tasks."),
+        false => Answer::ok(lines.join("\n")),
+    }
+}
+
+fn kill(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
+    let id = input.text("task_id")?;
+    find(context, id)?;
+    context.tasks.kill(id, &context.signals);
+    context.tasks.mark_delivered(id);
+    Ok(Answer::ok(describe(find(context, id)?)))
+}
+
+fn find<'a>(context: &'a Context, id: &str) -> Result<&'a Task, Answer> {
+    let task = context.tasks.list().find(|task| task.id == id);
+    task.ok_or_else(|| Answer::error(format!("Unknown task {id}")))
+}
+
+/// `[status] command`, then how it ended and the whole result, or how long it has run and what is new.
+fn describe(task: &Task) -> String {
+    let mut lines = vec![format!(
+        "[{}] {}",
+        task.status().name(),
+        text::one_line(&task.command, 60)
+    )];
+    match task.end() {
+        Some(end) if task.status() != Status::Running => {
+            lines.push(format!(
+                "{} after {}",
+                exit_text(&end.exit),
+                text::duration(end.duration)
+            ));
+            if end.left > 0 {
+                lines.push(left_text(&task.id, end.left));
+            }
+            lines.extend(task.log().map(|log| format!("log: {}", log.display())));
+            lines.push(task.output());
+        }
+        _ => {
+            lines.push(format!(
+                "(running) for {}; printed since the last look:",
+                text::duration(task.age())
+            ));
+            lines.push(match task.take_new() {
+                new if new.is_empty() => "(nothing)".into(),
+                new => new,
+            });
+        }
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,78 @@
+//! `bash`: runs a command and waits for it, up to a limit; what lives on goes to the background.
+
+use std::time::{Duration, Instant};
+
+use super::{Answer, Context, Input, Tool, guard};
+use crate::background::{Waited, left_text};
+
+pub const TOOL: Tool = Tool {
+    name: "bash",
+    description: "Run a shell command with /bin/sh in the working directory and wait for it. Returns what it \
+        prints on stdout and stderr, in order, at most 50,000 characters (head and tail). After `timeout` \
+        seconds (120 unless set) it is moved to the background and goes on. For commands that take long, \
+        use background_run.",
+    schema: r#"{"type":"object","properties":{
+        "command":{"type":"string","description":"The command"},
+        "timeout":{"type":"number","description":"Seconds to wait, 120 unless set"}},
+        "required":["command"]}"#,
+    run,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
+    let command = input.text("command")?;
+    let limit = input.seconds("timeout")?.unwrap_or(TIMEOUT);
+    guard::check(command)?;
+    let tasks = &mut context.tasks;
+    let id = tasks
+        .start_foreground(command, limit)
+        .map_err(Answer::error)?;
+    let waited = tasks.wait_for_shell(&id, Instant::now() + limit, &context.signals);
+    let task = tasks
+        .find(&id)
+        .expect("a task is kept until it is forgotten");
+    let answer = match waited {
+        Waited::Ended if task.is_gone() => Answer {
+            text: with_log(task.result(), task.left_out(), task.log()),
+            is_error: task.has_failed(),
+        },
+        Waited::Ended => {
+            let left = task.end().map_or(0, |end| end.left);
+            let text = format!(
+                "{}\n({}. What it prints is in background task {id}.)",
+                task.result(),
+                left_text(&id, left)
+            );
+            // It was shown: the next look starts here.
+            task.take_new();
+            tasks.move_to_background(&id);
+            return Ok(Answer::ok(text));
+        }
+        Waited::TimedOut => {
+            let text = format!(
+                "Timeout ({}s)\n{}\nmoved to the background as task {id}: its result comes by itself",
+                limit.as_secs_f64(),
+                task.take_new()
+            );
+            tasks.move_to_background(&id);
+            return Err(Answer::error(text));
+        }
+        Waited::Interrupted(signal) => {
+            context.interrupted = Some(signal);
+            Answer::error(format!(
+                "interrupted by the user; it had printed:\n{}",
+                task.output()
+            ))
+        }
+    };
+    tasks.forget(&id);
+    Ok(answer)
+}
+
+fn with_log(text: String, left_out: u64, log: Option<std::path::PathBuf>) -> String {
+    match log {
+        Some(log) if left_out > 0 => format!("{text}\n(the whole output is in {})", log.display()),
+        _ => text,
+    }
+}

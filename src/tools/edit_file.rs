@@ -1,0 +1,165 @@
+//! `edit_file`: replaces exact text. Line ends, byte order mark and mode of the file stay as they are.
+
+use super::{Answer, Context, Input, Tool, read_file::is_binary};
+
+pub const TOOL: Tool = Tool {
+    name: "edit_file",
+    description: "Replace text in a file of the working directory: `old_text`, exactly as it stands there, \
+        white space included, by `new_text`. The first match is replaced, or every one with `replace_all`.",
+    schema: r#"{"type":"object","properties":{
+        "path":{"type":"string","description":"Relative to the working directory"},
+        "old_text":{"type":"string","description":"The exact text to replace"},
+        "new_text":{"type":"string","description":"What comes in its place"},
+        "replace_all":{"type":"boolean","description":"Replace every match, not only the first"}},
+        "required":["path","old_text","new_text"]}"#,
+    run,
+};
+
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+
+fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
+    let path = input.text("path")?;
+    let old_text = input.text("old_text")?;
+    let new_text = input.text("new_text")?;
+    let replace_all = input.flag("replace_all")?;
+    if old_text.is_empty() {
+        return Err(Answer::error(
+            "old_text is empty: use write_file to write a whole file",
+        ));
+    }
+    if old_text == new_text {
+        return Err(Answer::error(
+            "old_text and new_text are the same: there is nothing to change",
+        ));
+    }
+    let content = context.workspace.read(path)?;
+    let content = match String::from_utf8(content) {
+        Ok(text) if !is_binary(text.as_bytes()) => text,
+        _ => {
+            let text = format!("{path} is not UTF-8 text, and was not changed: edit it with bash");
+            return Err(Answer::error(text));
+        }
+    };
+    let (edited, answer) = edit(path, &content, old_text, new_text, replace_all)?;
+    context.workspace.write(path, edited.as_bytes())?;
+    Ok(Answer::ok(answer))
+}
+
+/// The new content, and what is said of it.
+fn edit(
+    path: &str,
+    content: &str,
+    old: &str,
+    new: &str,
+    all: bool,
+) -> Result<(String, String), Answer> {
+    let (mark, text) = match content.strip_prefix(BYTE_ORDER_MARK) {
+        Some(text) => (BYTE_ORDER_MARK, text),
+        None => ("", content),
+    };
+    let crlf = |text: &str| text.replace("\r\n", "\n").replace('\n', "\r\n");
+    // The model sees line feeds only: in a file with CRLF both texts mean that.
+    let (old, new) = match text.contains("\r\n") && !text.contains(old) {
+        true => (crlf(old), crlf(new)),
+        false => (old.to_owned(), new.to_owned()),
+    };
+    let Some(at) = text.find(&old) else {
+        let hint = nearest(text, &old);
+        return Err(Answer::error(format!("Text not found in {path}{hint}")));
+    };
+    let line = text[..at].matches('\n').count() + 1;
+    let matches = text.matches(&old).count();
+    let (edited, answer) = match (all, matches) {
+        (true, 2..) => (
+            text.replace(&old, &new),
+            format!("Edited {path}: {matches} matches replaced, the first at line {line}"),
+        ),
+        (_, 1) => (
+            text.replacen(&old, &new, 1),
+            format!("Edited {path} at line {line}"),
+        ),
+        (_, n) => (
+            text.replacen(&old, &new, 1),
+            format!(
+                "Edited {path} at line {line}; {} other matches were left",
+                n - 1
+            ),
+        ),
+    };
+    Ok((format!("{mark}{edited}"), answer))
+}
+
+/// Where the text stands when white space does not count.
+fn nearest(text: &str, old: &str) -> String {
+    let wanted: Vec<String> = squeezed(old).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<(usize, String)> = squeezed(text)
+        .enumerate()
+        .filter(|(_, line)| !line.is_empty())
+        .collect();
+    let found = lines.windows(wanted.len().max(1)).find(|window| {
+        !wanted.is_empty()
+            && window
+                .iter()
+                .zip(&wanted)
+                .all(|((_, line), wanted)| line == wanted)
+    });
+    match found.and_then(|window| window.first()) {
+        Some((index, _)) => format!(
+            "; line {} differs only in white space: {:?}",
+            index + 1,
+            text.lines().nth(*index).unwrap_or_default()
+        ),
+        None => String::new(),
+    }
+}
+
+/// Each line with its white space reduced to single spaces.
+fn squeezed(text: &str) -> impl Iterator<Item = String> {
+    text.lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(content: &str, old: &str, new: &str, all: bool, expected: (&str, &str)) {
+        let (edited, answer) = edit("f", content, old, new, all).unwrap();
+        assert_eq!((edited.as_str(), answer.as_str()), expected);
+    }
+
+    #[test]
+    fn exact_text_is_replaced_and_the_rest_stays() {
+        check("a\nb\n", "b", "c", false, ("a\nc\n", "Edited f at line 2"));
+        let left = "Edited f at line 1; 2 other matches were left";
+        check("x x x", "x", "y", false, ("y x x", left));
+        let all = "Edited f: 3 matches replaced, the first at line 1";
+        check("x x x", "x", "y", true, ("y y y", all));
+        check(
+            "a\r\nb\r\nc",
+            "a\nb",
+            "1\n2\n3",
+            false,
+            ("1\r\n2\r\n3\r\nc", "Edited f at line 1"),
+        );
+        check("a\r\nb", "a", "c", false, ("c\r\nb", "Edited f at line 1"));
+        check(
+            "\u{feff}a",
+            "a",
+            "b",
+            false,
+            ("\u{feff}b", "Edited f at line 1"),
+        );
+    }
+
+    #[test]
+    fn a_text_that_is_not_there_is_said_with_the_nearest_line() {
+        let error = |content, old| edit("f", content, old, "new", false).unwrap_err().text;
+        assert_eq!(error("a", "b"), "Error: Text not found in f");
+        assert_eq!(
+            error("fn x() {\n\n\tlet a = 1;\n}", "    let a  = 1;\n}"),
+            "Error: Text not found in f; line 3 differs only in white space: \"\\tlet a = 1;\""
+        );
+    }
+}

@@ -1,0 +1,225 @@
+//! Refuses commands that are plainly destructive. It is no sandbox: it catches a model that errs, not one that hides.
+//!
+//! It looks at shell words, not at text: `echo "sudo"` and `rm -rf /tmp/x` pass, and
+//! `cd /; env X=1 "rm" -r -f /` does not.
+
+use std::{fs, os::unix::fs::FileTypeExt};
+
+use super::{
+    Answer,
+    shell_words::{SimpleCommand, parse},
+};
+
+/// Commands that run their arguments, and what may stand between: options, assignments, numbers.
+const WRAPPERS: [&str; 13] = [
+    "env", "nohup", "exec", "command", "builtin", "time", "nice", "ionice", "timeout", "setsid",
+    "xargs", "stdbuf", "busybox",
+];
+
+const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "zsh", "ksh"];
+
+const REFUSED: [&str; 6] = ["sudo", "doas", "shutdown", "reboot", "halt", "poweroff"];
+
+/// Commands that write to the files they name.
+const WRITERS: [&str; 8] = [
+    "dd",
+    "tee",
+    "cp",
+    "mv",
+    "shred",
+    "wipefs",
+    "blkdiscard",
+    "truncate",
+];
+
+/// Names of block devices, as the kernel's device list has them (Documentation/admin-guide/devices.txt).
+const BLOCK_DEVICES: [&str; 14] = [
+    "sd", "hd", "vd", "xvd", "nvme", "mmcblk", "dm-", "md", "loop", "sr", "nbd", "zram", "disk/",
+    "mapper/",
+];
+
+/// An error for the model when a part of `command` is plainly destructive.
+pub fn check(command: &str) -> Result<(), Answer> {
+    match is_dangerous(command, 0) {
+        true => Err(Answer::error("Dangerous command blocked")),
+        false => Ok(()),
+    }
+}
+
+fn is_dangerous(text: &str, depth: usize) -> bool {
+    // Nothing sensible is nested deeper than this.
+    depth > 8
+        || parse(text)
+            .iter()
+            .any(|command| command_is_dangerous(command, depth))
+}
+
+fn command_is_dangerous(command: &SimpleCommand, depth: usize) -> bool {
+    if command.targets.iter().any(|target| is_block_device(target)) {
+        return true;
+    }
+    let words = unwrap(&command.words);
+    let Some((name, arguments)) = words.split_first() else {
+        return false;
+    };
+    let name = name.rsplit('/').next().unwrap_or(name);
+    match name {
+        "rm" => removes_everything(arguments),
+        "eval" => is_dangerous(&arguments.join(" "), depth + 1),
+        _ if SHELLS.contains(&name) => {
+            let script = arguments
+                .iter()
+                .skip_while(|a| !is_option_with(a, 'c'))
+                .nth(1);
+            script.is_some_and(|script| is_dangerous(script, depth + 1))
+        }
+        _ if WRITERS.contains(&name) || name.starts_with("mkfs") => arguments
+            .iter()
+            .any(|a| is_block_device(a.strip_prefix("of=").unwrap_or(a)) && !a.starts_with("if=")),
+        _ => REFUSED.contains(&name),
+    }
+}
+
+/// The command that is run in the end: without assignments, keywords and wrappers before it.
+fn unwrap(mut words: &[String]) -> &[String] {
+    const KEYWORDS: [&str; 9] = [
+        "if", "then", "elif", "else", "while", "until", "do", "!", "{",
+    ];
+    let mut in_wrapper = false;
+    while let Some((first, rest)) = words.split_first() {
+        let name = first.rsplit('/').next().unwrap_or(first);
+        let is_wrapper = WRAPPERS.contains(&name);
+        let is_detail = first.starts_with('-') || first.starts_with(|c: char| c.is_ascii_digit());
+        let is_assignment = first.split_once('=').is_some_and(|(name, _)| is_name(name));
+        if !(is_wrapper || is_assignment || KEYWORDS.contains(&name) || in_wrapper && is_detail) {
+            break;
+        }
+        in_wrapper |= is_wrapper;
+        words = rest;
+    }
+    words
+}
+
+fn removes_everything(arguments: &[String]) -> bool {
+    let mut recursive = false;
+    let mut everything = false;
+    let mut only_operands = false;
+    for argument in arguments {
+        match argument.as_str() {
+            "--" => only_operands = true,
+            "--no-preserve-root" => return true,
+            "--recursive" => recursive = true,
+            option if option.starts_with('-') && !only_operands => {
+                recursive |= is_option_with(option, 'r') || is_option_with(option, 'R');
+            }
+            operand => everything |= is_root_or_home(operand),
+        }
+    }
+    recursive && everything
+}
+
+/// `/`, `//`, `/.`, `/*` and the like, and the home folder as a whole.
+fn is_root_or_home(path: &str) -> bool {
+    let home = std::env::var("HOME").unwrap_or_default();
+    let path = path.trim_end_matches('*');
+    let from_home = ["~", "$HOME", "${HOME}", home.as_str()]
+        .iter()
+        .find_map(|home| (!home.is_empty() && *home != "/").then(|| path.strip_prefix(home))?);
+    let (rest, needs_slash) = match from_home {
+        Some(rest) => (rest, false),
+        None => (path, true),
+    };
+    let only_dots = rest.split('/').all(|part| matches!(part, "" | "." | ".."));
+    only_dots && (!needs_slash || rest.starts_with('/'))
+}
+
+fn is_block_device(path: &str) -> bool {
+    let Some(name) = path.strip_prefix("/dev/") else {
+        return false;
+    };
+    BLOCK_DEVICES.iter().any(|prefix| name.starts_with(prefix))
+        || fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device())
+}
+
+/// `-c`, or `-xc`: a short option among others.
+fn is_option_with(word: &str, letter: char) -> bool {
+    word.starts_with('-') && !word.starts_with("--") && word.contains(letter)
+}
+
+fn is_name(word: &str) -> bool {
+    !word.is_empty()
+        && !word.starts_with(|c: char| c.is_ascii_digit())
+        && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destructive_commands_are_refused() {
+        let refused = [
+            "rm -rf /",
+            "rm -rf / --help",
+            "rm -r -f //",
+            "rm --recursive /*",
+            "\"rm\" -fr '/'",
+            "cd /tmp && rm -Rf /.",
+            "rm -rf ~",
+            "rm -rf \"$HOME\"/",
+            "rm --no-preserve-root x",
+            "sudo ls",
+            "X=1 sudo ls",
+            "true; /usr/bin/sudo ls",
+            "echo a | sudo tee b",
+            "env A=b sudo ls",
+            "nohup nice -n 5 sudo ls &",
+            "timeout 5 reboot",
+            "if true; then shutdown now; fi",
+            "(reboot)",
+            "echo $(sudo id)",
+            "echo \"`sudo id`\"",
+            "sh -c 'rm -rf /'",
+            "bash -xc \"sudo ls\"",
+            "eval 'rm -rf' /",
+            "find . | xargs rm -rf /",
+            "dd if=/dev/zero of=/dev/sda",
+            "echo x > /dev/sda1",
+            "cat a >>/dev/nvme0n1",
+            "mkfs.ext4 /dev/vdb",
+            "su\\do ls",
+        ];
+        for command in refused {
+            assert!(check(command).is_err(), "{command} must be refused");
+        }
+    }
+
+    #[test]
+    fn ordinary_commands_pass() {
+        let passed = [
+            "",
+            "ls > /dev/null 2>&1",
+            "rm -rf /tmp/x",
+            "rm -rf ./x /tmp/y/*",
+            "rm -rf ~/project/target",
+            "rm /",
+            "echo \"sudo\"",
+            "echo sudo reboot",
+            "grep -r sudo .",
+            "git commit -m 'rm -rf /'",
+            "# sudo ls",
+            "cat <<EOF\nsudo ls\nEOF",
+            "dd if=/dev/sda of=disk.img",
+            "cp a b; mv c d",
+            "which sudo",
+            "echo 'a;sudo b'",
+            "find / -name sudo",
+            "./shutdown.sh",
+            "unfinished 'quote",
+            "echo $((1+2)) ${x:-y}",
+        ];
+        for command in passed {
+            assert!(check(command).is_ok(), "{command} must pass");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What the model can call: one file a tool, and this table.
+//!
+//! Whatever a tool meets is an answer to the model; nothing here ends the program.
+
+mod background;
+mod bash;
+mod edit_file;
+mod guard;
+mod read_file;
+mod shell_words;
+pub mod workspace;
+mod write_file;
+
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use serde_json::{Map, Value, json};
+
+use crate::{api::reply::ToolCall, background::Tasks};
+use workspace::Workspace;
+
+/// No result is longer, in characters.
+const LONGEST_RESULT: usize = 50_000;
+
+/// What a tool may use.
+pub struct Context {
+    pub workspace: Workspace,
+    pub tasks: Tasks,
+    /// Signals that ask a tool which waits to stop waiting.
+    pub signals: Receiver<i32>,
+    /// The signal that a tool was stopped by.
+    pub interrupted: Option<i32>,
+}
+
+/// What the model gets back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    pub text: String,
+    pub is_error: bool,
+}
+
+struct Tool {
+    name: &'static str,
+    description: &'static str,
+    /// A JSON schema.
+    schema: &'static str,
+    run: fn(&mut Context, &Input) -> Result<Answer, Answer>,
+}
+
+const TOOLS: [Tool; 7] = [
+    bash::TOOL,
+    read_file::TOOL,
+    write_file::TOOL,
+    edit_file::TOOL,
+    background::RUN,
+    background::CHECK,
+    background::KILL,
+];
+
+/// The tools as the API wants them described.
+pub fn definitions() -> Value {
+    let tools = TOOLS.iter().map(|tool| {
+        let schema: Value = serde_json::from_str(tool.schema).expect("schemas are JSON");
+        json!({"name": tool.name, "description": tool.description, "input_schema": schema})
+    });
+    Value::Array(tools.collect())
+}
+
+/// Runs one call.
+pub fn run(context: &mut Context, call: &ToolCall) -> Answer {
+    let Some(tool) = TOOLS.iter().find(|tool| tool.name == call.name) else {
+        let names: Vec<&str> = TOOLS.iter().map(|tool| tool.name).collect();
+        return Answer::error(format!(
+            "Unknown tool `{}`; the tools are {}",
+            call.name,
+            names.join(", ")
+        ));
+    };
+    match &call.input {
+        Ok(fields) => (tool.run)(context, &Input(fields)).unwrap_or_else(|error| error),
+        Err(text) => Answer::error(format!(
+            "The input of this call is no JSON object or was cut off, so nothing was run: {:?}. \
+             Send it again, in smaller pieces if it was long",
+            crate::text::first(text, 200)
+        )),
+    }
+}
+
+impl Answer {
+    pub fn ok(text: impl Into<String>) -> Answer {
+        Answer {
+            text: text.into(),
+            is_error: false,
+        }
+    }
+
+    /// A failure; it reads `Error: ` and `text`.
+    pub fn error(text: impl std::fmt::Display) -> Answer {
+        Answer {
+            text: format!("Error: {text}"),
+            is_error: true,
+        }
+    }
+}
+
+/// The input of a call.
+struct Input<'a>(&'a Map<String, Value>);
+
+impl Input<'_> {
+    fn text(&self, name: &str) -> Result<&str, Answer> {
+        self.optional_text(name)?
+            .ok_or_else(|| Answer::error(format!("`{name}` is missing: it is a required string")))
+    }
+
+    fn optional_text(&self, name: &str) -> Result<Option<&str>, Answer> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(wrong(name, "a string", other)),
+        }
+    }
+
+    fn flag(&self, name: &str) -> Result<bool, Answer> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(other) => Err(wrong(name, "true or false", other)),
+        }
+    }
+
+    /// A whole number from 1 on.
+    fn count(&self, name: &str) -> Result<Option<usize>, Answer> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match value.as_u64() {
+                Some(n @ 1..) => Ok(Some(n as usize)),
+                _ => Err(wrong(name, "a whole number from 1 on", value)),
+            },
+        }
+    }
+
+    fn seconds(&self, name: &str) -> Result<Option<Duration>, Answer> {
+        const LONGEST: f64 = 7.0 * 24.0 * 3600.0;
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match value.as_f64() {
+                Some(n) if n > 0.0 && n <= LONGEST => Ok(Some(Duration::from_secs_f64(n))),
+                _ => Err(wrong(
+                    name,
+                    "a number of seconds above 0, at most a week",
+                    value,
+                )),
+            },
+        }
+    }
+}
+
+fn wrong(name: &str, expected: &str, value: &Value) -> Answer {
+    let value = value.to_string();
+    let shown = crate::text::first(&value, 60);
+    Answer::error(format!("`{name}` must be {expected}, not {shown}"))
+}

@@ -1,0 +1,111 @@
+//! `read_file`: the text of a file, or some lines of it.
+
+use super::{Answer, Context, Input, LONGEST_RESULT, Tool};
+use crate::text;
+
+pub const TOOL: Tool = Tool {
+    name: "read_file",
+    description: "Read a text file of the working directory. `... (N more)` at the end says how many lines \
+        were left out: read on with `offset`. At most 50,000 characters at once.",
+    schema: r#"{"type":"object","properties":{
+        "path":{"type":"string","description":"Relative to the working directory"},
+        "offset":{"type":"integer","description":"The first line to read, counted from 1"},
+        "limit":{"type":"integer","description":"How many lines to read"}},
+        "required":["path"]}"#,
+    run,
+};
+
+/// Where the file tools look for a NUL to tell a binary file, as git does (buffer_is_binary in its xdiff-interface.c).
+const LOOK_FOR_NUL: usize = 8000;
+
+fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
+    let path = input.text("path")?;
+    let offset = input.count("offset")?.unwrap_or(1);
+    let limit = input.count("limit")?.unwrap_or(usize::MAX);
+    let content = context.workspace.read(path)?;
+    if is_binary(&content) {
+        let size = content.len();
+        return Err(Answer::error(format!(
+            "{path} is a binary file ({size} bytes): look at it with bash, for instance with od or strings"
+        )));
+    }
+    let text = String::from_utf8_lossy(&content);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let count = text.lines().count();
+    if offset > count.max(1) {
+        return Err(Answer::error(format!(
+            "{path} has {count} lines; there is no line {offset}"
+        )));
+    }
+    let mut shown = excerpt(text, count, offset, limit);
+    if std::str::from_utf8(&content).is_err() {
+        shown.push_str(
+            "\n(not UTF-8: the bytes that are not are shown as \u{fffd}, and edit_file refuses it)",
+        );
+    }
+    Ok(Answer::ok(if shown.is_empty() {
+        "(empty)".into()
+    } else {
+        shown
+    }))
+}
+
+/// Up to `limit` lines from line `offset` on, as many as fit, and how many more there are.
+fn excerpt(text: &str, count: usize, offset: usize, limit: usize) -> String {
+    // Room for the last line, which says how much more there is.
+    let mut room = LONGEST_RESULT - 200;
+    let mut shown = String::new();
+    let mut lines = 0;
+    for line in text.lines().skip(offset - 1).take(limit) {
+        let length = line.chars().count() + 1;
+        if length > room {
+            if lines == 0 {
+                shown.push_str(text::first(line, room));
+                shown.push_str(&format!(
+                    "\n... ({} more characters in this line)\n",
+                    length - 1 - room
+                ));
+                lines = 1;
+            }
+            break;
+        }
+        room -= length;
+        lines += 1;
+        shown.push_str(line);
+        shown.push('\n');
+    }
+    match count.saturating_sub(offset - 1 + lines) {
+        0 => shown.truncate(shown.trim_end_matches('\n').len()),
+        more => shown.push_str(&format!("... ({more} more)")),
+    }
+    shown
+}
+
+pub fn is_binary(content: &[u8]) -> bool {
+    content[..content.len().min(LOOK_FOR_NUL)].contains(&0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, offset: usize, limit: usize, expected: &str) {
+        assert_eq!(excerpt(text, text.lines().count(), offset, limit), expected);
+    }
+
+    #[test]
+    fn lines_are_cut_and_the_rest_is_counted() {
+        check("a\nb\nc\n", 1, 9, "a\nb\nc");
+        check("a\nb\nc\n", 1, 2, "a\nb\n... (1 more)");
+        check("a\nb\nc", 2, 1, "b\n... (1 more)");
+        check("a\r\nb\r\n", 1, 1, "a\n... (1 more)");
+        check("", 1, 9, "");
+        let long = format!("{}\nb\n", "é".repeat(60_000));
+        let shown = excerpt(&long, 2, 1, 9);
+        assert!(shown.ends_with("é\n... (10200 more characters in this line)\n... (1 more)"));
+        let many = "0123456789\n".repeat(10_000);
+        let shown = excerpt(&many, 10_000, 1, usize::MAX);
+        assert!(shown.chars().count() <= LONGEST_RESULT && shown.ends_with("... (5473 more)"));
+    }
+}

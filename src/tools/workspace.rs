@@ -1,0 +1,217 @@
+//! The folder that the file tools may touch, and no other.
+//!
+//! A path is resolved with all its links, checked, and then opened component by component from a
+//! handle on the folder without following any link: what is swapped in between is an error, not a way out.
+
+use std::{
+    collections::VecDeque,
+    ffi::{OsStr, OsString},
+    fs::{self, File},
+    io::{self, Write},
+    os::fd::OwnedFd,
+    path::{Component, Path, PathBuf},
+};
+
+use rustix::{
+    fs::{Access, AtFlags, CWD, FileType, Mode, OFlags},
+    io::Errno,
+};
+use uuid::Uuid;
+
+use super::Answer;
+
+/// As many links as the kernel follows in one path (path_resolution(7)).
+const MOST_LINKS: usize = 40;
+
+/// A file larger than this is no source code; reading it whole would cost as much memory.
+const LARGEST: u64 = 64 * 1024 * 1024;
+
+pub struct Workspace {
+    /// Without links.
+    root: PathBuf,
+    handle: OwnedFd,
+}
+
+/// A regular file of the workspace, or the place for one.
+struct Place {
+    folder: OwnedFd,
+    name: OsString,
+}
+
+impl Workspace {
+    /// Fails when `folder` can't be opened.
+    pub fn open(folder: &Path) -> io::Result<Workspace> {
+        let root = fs::canonicalize(folder)?;
+        let handle = open_folder(CWD, root.as_os_str())?;
+        Ok(Workspace { root, handle })
+    }
+
+    /// The whole content of a regular file, at most 64 MiB.
+    pub fn read(&self, path: &str) -> Result<Vec<u8>, Answer> {
+        let place = self.place(path, false)?;
+        let failed = |err| failure("read", path, err);
+        // Not blocking: a FIFO would wait for a writer.
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file =
+            rustix::fs::openat(&place.folder, &place.name, flags, Mode::empty()).map_err(failed)?;
+        let stat = rustix::fs::fstat(&file).map_err(failed)?;
+        regular(path, FileType::from_raw_mode(stat.st_mode))?;
+        if stat.st_size as u64 > LARGEST {
+            return Err(Answer::error(format!(
+                "{path} is {} bytes long, more than the {LARGEST} that are read at once: use bash with head, tail, sed or grep",
+                stat.st_size
+            )));
+        }
+        let mut content = Vec::with_capacity(stat.st_size as usize);
+        io::Read::read_to_end(&mut File::from(file), &mut content)
+            .map_err(|err| Answer::error(format!("failed to read {path}: {err}")))?;
+        Ok(content)
+    }
+
+    /// Replaces or creates a regular file, with its parent folders: all of it, or nothing on an error.
+    /// Mode and owner of an old file stay.
+    pub fn write(&self, path: &str, content: &[u8]) -> Result<(), Answer> {
+        let place = self.place(path, true)?;
+        let old = match rustix::fs::statat(&place.folder, &place.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Some(stat),
+            Err(Errno::NOENT) => None,
+            Err(err) => return Err(failure("write", path, err)),
+        };
+        if let Some(old) = &old {
+            regular(path, FileType::from_raw_mode(old.st_mode))?;
+            // A rename needs no permission on the file, but a file made read-only is meant to stay.
+            rustix::fs::accessat(
+                &place.folder,
+                &place.name,
+                Access::WRITE_OK,
+                AtFlags::empty(),
+            )
+            .map_err(|err| failure("write", path, err))?;
+        }
+        let temporary = format!(".meanwhile-{}.tmp", Uuid::new_v4().simple());
+        let written = write_new(&place.folder, &temporary, content, old.as_ref()).and_then(|()| {
+            Ok(rustix::fs::renameat(
+                &place.folder,
+                &temporary,
+                &place.folder,
+                &place.name,
+            )?)
+        });
+        written.map_err(|err| {
+            let _ = rustix::fs::unlinkat(&place.folder, &temporary, AtFlags::empty());
+            Answer::error(format!("failed to write {path}: {err}"))
+        })
+    }
+
+    /// Where `path` is in the workspace; with `create` its parent folders are made.
+    fn place(&self, path: &str, create: bool) -> Result<Place, Answer> {
+        let relative = self.resolve(path)?;
+        let Some(name) = relative.file_name() else {
+            return Err(is_folder(path));
+        };
+        let mut folder =
+            open_folder(&self.handle, OsStr::new(".")).map_err(|err| failure("open", path, err))?;
+        for part in relative.parent().into_iter().flat_map(Path::iter) {
+            if create {
+                match rustix::fs::mkdirat(&folder, part, Mode::from_raw_mode(0o777)) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(err) => return Err(failure("create the folder of", path, err)),
+                }
+            }
+            folder = open_folder(&folder, part).map_err(|err| failure("open", path, err))?;
+        }
+        Ok(Place {
+            folder,
+            name: name.to_owned(),
+        })
+    }
+
+    /// `path` without links and dots, relative to the workspace. What does not exist has no links.
+    fn resolve(&self, path: &str) -> Result<PathBuf, Answer> {
+        let mut resolved = PathBuf::from("/");
+        let mut ahead = parts(&self.root.join(path));
+        let mut links = 0;
+        while let Some(part) = ahead.pop_front() {
+            if part == ".." {
+                resolved.pop();
+                continue;
+            }
+            resolved.push(part);
+            let Ok(target) = fs::read_link(&resolved) else {
+                continue;
+            };
+            links += 1;
+            if links > MOST_LINKS {
+                return Err(Answer::error(format!("{path} has too many symbolic links")));
+            }
+            resolved.pop();
+            if target.is_absolute() {
+                resolved = PathBuf::from("/");
+            }
+            for part in parts(&target).into_iter().rev() {
+                ahead.push_front(part);
+            }
+        }
+        match resolved.strip_prefix(&self.root) {
+            Ok(relative) => Ok(relative.to_owned()),
+            Err(_) => Err(Answer::error(format!("Path escapes workspace: {path}"))),
+        }
+    }
+}
+
+fn parts(path: &Path) -> VecDeque<OsString> {
+    let parts = path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        _ => None,
+    });
+    parts.collect()
+}
+
+fn open_folder(at: impl std::os::fd::AsFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(at, name, flags, Mode::empty())
+}
+
+/// Writes and syncs a file that must not exist yet.
+fn write_new(
+    folder: &OwnedFd,
+    name: &str,
+    content: &[u8],
+    old: Option<&rustix::fs::Stat>,
+) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::openat(
+        folder,
+        name,
+        flags,
+        Mode::from_raw_mode(0o666),
+    )?);
+    file.write_all(content)?;
+    if let Some(old) = old {
+        // Only root can give a file away; the mode comes after, since a change of owner clears its special bits.
+        let _ = std::os::unix::fs::fchown(&file, Some(old.st_uid), Some(old.st_gid));
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(old.st_mode & 0o7777))?;
+    }
+    file.sync_all()
+}
+
+fn regular(path: &str, kind: FileType) -> Result<(), Answer> {
+    match kind {
+        FileType::RegularFile => Ok(()),
+        FileType::Directory => Err(is_folder(path)),
+        _ => Err(Answer::error(format!("{path} is no regular file"))),
+    }
+}
+
+fn is_folder(path: &str) -> Answer {
+    Answer::error(format!("{path} is a directory: list it with bash and ls"))
+}
+
+fn failure(doing: &str, path: &str, err: Errno) -> Answer {
+    Answer::error(format!(
+        "failed to {doing} {path}: {}",
+        io::Error::from(err)
+    ))
+}

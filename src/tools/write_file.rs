@@ -1,0 +1,21 @@
+//! `write_file`: a whole file at once.
+
+use super::{Answer, Context, Input, Tool};
+
+pub const TOOL: Tool = Tool {
+    name: "write_file",
+    description: "Write a file of the working directory: all of it at once, replacing what it held. Parent \
+        folders are made. To change a part of a file, use edit_file.",
+    schema: r#"{"type":"object","properties":{
+        "path":{"type":"string","description":"Relative to the working directory"},
+        "content":{"type":"string","description":"The whole content"}},
+        "required":["path","content"]}"#,
+    run,
+};
+
+fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
+    let path = input.text("path")?;
+    let content = input.text("content")?;
+    context.workspace.write(path, content.as_bytes())?;
+    Ok(Answer::ok(format!("Wrote {} bytes", content.len())))
+}

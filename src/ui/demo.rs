@@ -1,0 +1,69 @@
+//! `meanwhile demo`: a recorded session in a scratch folder. The model's words come from the recording;
+//! the program, the commands and the files are real.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use uuid::Uuid;
+
+use super::{headless, terminal::Terminal};
+use crate::{
+    agent::Agent,
+    api::{message::Block, transport::Replay},
+    error::{Error, Result},
+};
+
+const RECORDING: &str = include_str!("demo.jsonl");
+
+/// Between two events of the stream: about as fast as a model speaks.
+const PACE: Duration = Duration::from_millis(25);
+
+const PROMPT: &str = "The tests are slow. Start them, and while they run, make greet.sh say what the README promises.";
+
+const FILES: [(&str, &str); 3] = [
+    (
+        "README.md",
+        "# greet\n\n`sh greet.sh NAME` prints `Hello, NAME!`\n",
+    ),
+    ("greet.sh", "echo \"Helo, $1\"\n"),
+    (
+        "test.sh",
+        "greeting=$(sh greet.sh world)\n\
+         [ \"$1\" = --quick ] || sleep 3 # the slow part\n\
+         if [ \"$greeting\" = 'Hello, world!' ]; then echo '1 passed, 0 failed'; else\n\
+         \x20 echo \"FAILED: expected 'Hello, world!', got '$greeting'\"; exit 1\n\
+         fi\n",
+    ),
+];
+
+/// Plays the recording with the agent that `make_agent` builds for the scratch folder.
+pub fn run(make_agent: impl FnOnce(PathBuf, Replay) -> Result<Agent>) -> Result<()> {
+    let folder = std::env::temp_dir().join(format!("meanwhile-demo-{}", Uuid::new_v4().simple()));
+    let result = play(&folder, make_agent);
+    let _ = fs::remove_dir_all(&folder);
+    result
+}
+
+fn play(folder: &Path, make_agent: impl FnOnce(PathBuf, Replay) -> Result<Agent>) -> Result<()> {
+    let failed = |err| Error::File {
+        doing: "prepare the scratch folder",
+        path: folder.to_owned(),
+        err,
+    };
+    fs::create_dir_all(folder).map_err(failed)?;
+    for (name, content) in FILES {
+        fs::write(folder.join(name), content).map_err(failed)?;
+    }
+    let replay = Replay::parse("demo", RECORDING, Some(PACE))?;
+    let mut agent = make_agent(folder.to_owned(), replay)?;
+    let mut terminal = Terminal::new(io::stdout());
+    terminal.line("(a recorded session: the model's words are replayed, the rest is real)");
+    terminal.prompt(&format!("meanwhile > {PROMPT}\n"));
+    headless::run(&mut agent, vec![Block::text(PROMPT)], &mut |event| {
+        terminal.show(event)
+    })?;
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! What people and scripts see: the only part of the program that prints.
+
+pub mod demo;
+pub mod headless;
+pub mod interrupt;
+pub mod repl;
+mod terminal;

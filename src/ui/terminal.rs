@@ -1,0 +1,82 @@
+//! How things are shown to a person: text as it arrives, a tool call with the beginning of its result.
+
+use std::io::Write;
+
+use crate::{
+    agent::Event,
+    error::Error,
+    text::{first, visible},
+};
+
+/// How much of a tool's result is shown.
+const SHOWN_RESULT: usize = 200;
+
+/// Writes for a person. A reader who has left is no error: what is written then is lost.
+pub struct Terminal<W: Write> {
+    out: W,
+    /// The cursor is not at the start of a line.
+    in_line: bool,
+}
+
+impl<W: Write> Terminal<W> {
+    pub fn new(out: W) -> Terminal<W> {
+        Terminal {
+            out,
+            in_line: false,
+        }
+    }
+
+    /// Shows what happens in a turn.
+    pub fn show(&mut self, event: Event) {
+        match event {
+            Event::Text(text) => self.write(text),
+            Event::Reply => self.end_line(),
+            Event::BackgroundResults(results) => self.line(inner_lines(results).trim_end()),
+            Event::ToolResult { name, answer } => {
+                self.line(&format!("> {name}:\n{}", first(&answer.text, SHOWN_RESULT)));
+            }
+        }
+    }
+
+    pub fn error(&mut self, err: &Error) {
+        self.line(&format!("meanwhile: {err}"));
+    }
+
+    /// Writes a text on a line of its own.
+    pub fn line(&mut self, text: &str) {
+        self.end_line();
+        self.write(text);
+        self.end_line();
+    }
+
+    /// Writes what the user is to answer, after an empty line.
+    pub fn prompt(&mut self, text: &str) {
+        self.end_line();
+        self.write(&format!("\n{text}"));
+        self.in_line = false;
+    }
+
+    pub fn end_line(&mut self) {
+        if self.in_line {
+            self.write("\n");
+        }
+    }
+
+    fn write(&mut self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        self.in_line = !text.ends_with('\n');
+        let _ = self.out.write_all(visible(text).as_bytes());
+        let _ = self.out.flush();
+    }
+}
+
+/// The block of results without its tags and the line that only the model needs.
+fn inner_lines(results: &str) -> String {
+    let lines = results
+        .lines()
+        .skip(2)
+        .filter(|line| !line.starts_with('<'));
+    lines.map(|line| format!("{line}\n")).collect()
+}
