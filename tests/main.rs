@@ -1,3 +1,9 @@
 //! The program through its front door: the real binary, a scripted API, real shells and signals.
 
+// In a chroot with nothing but the static binary and a busybox.
+mod bare;
+// What the static binary is made of.
+mod binary;
+// The rules of the house that can be grepped.
+mod house;
 mod support;
