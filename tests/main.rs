@@ -6,4 +6,6 @@ mod bare;
 mod binary;
 // The rules of the house that can be grepped.
 mod house;
+// The README's commands, and what it shows.
+mod readme;
 mod support;

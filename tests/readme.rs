@@ -1,0 +1,114 @@
+//! The README is the manual: its commands run, and what it shows is what is printed.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use crate::support::{dir::Dir, reply::Reply, server::Server};
+
+const MEANWHILE: &str = env!("CARGO_BIN_EXE_meanwhile");
+
+/// The fenced blocks of the README that are marked as `kind`.
+fn blocks(kind: &str) -> Vec<String> {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let fence = format!("```{kind}\n");
+    let found = readme
+        .split(&fence)
+        .skip(1)
+        .filter_map(|rest| rest.split_once("\n```"));
+    found.map(|(block, _)| block.to_owned()).collect()
+}
+
+/// Task ids and durations differ from run to run.
+fn masked(text: &str) -> String {
+    let mut masked = String::new();
+    let in_run = |c: char| c.is_ascii_alphanumeric() || c == '.';
+    for piece in text.split_inclusive(|c| !in_run(c)) {
+        let run = piece.trim_end_matches(|c| !in_run(c));
+        let is_id = run.len() == 8 && run.chars().all(|c| c.is_ascii_hexdigit());
+        let is_time = run.len() > 1 && run.chars().all(|c| c.is_ascii_digit() || c == '.');
+        masked.push_str(if is_id || is_time { "*" } else { run });
+        masked.push_str(&piece[run.len()..]);
+    }
+    masked
+}
+
+#[test]
+fn its_commands_run() {
+    let server = Server::start();
+    let dir = Dir::new();
+    let bin = dir.home().join("bin");
+    fs::create_dir(&bin).unwrap();
+    symlink(MEANWHILE, bin.join("meanwhile")).unwrap();
+    dir.write("task.txt", "Fix the build.");
+    // The targets of the Makefile have tests of their own; here they only have to exist.
+    let make = format!(
+        "make() {{ command make -n -C '{}' \"$@\"; }}\n",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    for block in blocks("sh") {
+        for _ in block
+            .lines()
+            .filter(|line| line.contains(" -p") && !line.contains("--replay"))
+        {
+            server.push(Reply::text("Done."));
+        }
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        let output = Command::new("sh")
+            .args(["-e", "-c", &format!("{make}{block}")])
+            .current_dir(dir.workspace())
+            .env("PATH", path)
+            .env("HOME", dir.home())
+            .env("ANTHROPIC_BASE_URL", server.url())
+            .env("ANTHROPIC_API_KEY", "test-key")
+            .env("MODEL_ID", "test-model")
+            .env_remove("MAKEFLAGS")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{block}\n{stderr}");
+    }
+    assert_eq!(server.violations(), Vec::<String>::new());
+    assert_eq!(
+        server.unused(),
+        0,
+        "a command of the README asked for nothing"
+    );
+}
+
+#[test]
+fn the_help_in_it_is_the_help() {
+    let help = Command::new(MEANWHILE)
+        .arg("--help")
+        .output()
+        .unwrap()
+        .stdout;
+    let help = String::from_utf8(help).unwrap();
+    let shown = blocks("text")
+        .into_iter()
+        .find(|block| block.contains("Usage:"));
+    assert_eq!(shown.as_deref(), Some(help.trim_end()));
+}
+
+#[test]
+fn the_session_in_it_is_what_the_demo_prints() {
+    let demo = Command::new(MEANWHILE).arg("demo").output().unwrap();
+    assert!(
+        demo.status.success(),
+        "{}",
+        String::from_utf8_lossy(&demo.stderr)
+    );
+    let printed = masked(&String::from_utf8(demo.stdout).unwrap());
+    let session = &blocks("text")[0];
+    for line in session.lines() {
+        assert!(
+            printed.contains(&masked(line)),
+            "the demo prints no `{line}`:\n{printed}"
+        );
+    }
+}
