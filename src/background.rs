@@ -35,6 +35,8 @@ pub struct Settings {
     pub limit: Duration,
     /// At most this many background tasks run at once.
     pub max_running: usize,
+    /// The limit of open files of every command; None when there is none.
+    pub open_files: Option<u64>,
     /// Where logs go; None when there is no place for them.
     pub log_folder: Option<PathBuf>,
     /// The size in bytes that no log exceeds.
@@ -142,6 +144,7 @@ impl Tasks {
             command,
             folder: &self.settings.folder,
             hidden: &self.settings.hidden,
+            open_files: self.settings.open_files,
             limit,
             log,
         };
@@ -220,13 +223,13 @@ impl Tasks {
     }
 
     /// Ends the task with everything that it started, and waits until all of it is gone.
-    pub fn kill(&mut self, id: &str, signals: &Receiver<i32>) {
+    pub fn kill(&mut self, id: &str, signals: &Receiver<i32>) -> Waited {
         if let Some(Held::Process(process)) = self.find(id).map(|task| &task.held) {
             process.kill();
         }
         self.wait_while(Some(Instant::now() + KILL_WAIT), signals, |tasks| {
             tasks.find(id).is_some_and(Task::is_held)
-        });
+        })
     }
 
     fn wait_while(

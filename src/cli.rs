@@ -23,6 +23,7 @@ Options:
       --max-output-tokens N      how long one reply may be, in tokens [8000]
       --background-timeout S     time limit of a background task in seconds [300]
       --max-background N         how many background tasks may run at once [64]
+      --log-limit MIB            how large the log of one command may get [64]
       --record FILE              write every exchange with the API to FILE
       --replay FILE              answer from FILE instead of the network
   -h, --help                     print this
@@ -61,6 +62,8 @@ pub struct Args {
     pub max_output_tokens: Option<u32>,
     pub background_timeout: Option<Duration>,
     pub max_background: Option<usize>,
+    /// In bytes.
+    pub log_limit: Option<u64>,
     pub record: Option<PathBuf>,
     pub replay: Option<PathBuf>,
 }
@@ -75,6 +78,7 @@ impl Args {
             max_output_tokens: None,
             background_timeout: None,
             max_background: None,
+            log_limit: None,
             record: None,
             replay: None,
         };
@@ -106,6 +110,10 @@ impl Args {
                 }
                 Arg::Long("max-background") => {
                     self.max_background = Some(count::<u32>(parser, "--max-background")? as usize);
+                }
+                Arg::Long("log-limit") => {
+                    let mebibytes: u32 = count(parser, "--log-limit")?;
+                    self.log_limit = Some(u64::from(mebibytes) * 1024 * 1024);
                 }
                 Arg::Long("record") => self.record = Some(parser.value()?.into()),
                 Arg::Long("replay") => self.replay = Some(parser.value()?.into()),

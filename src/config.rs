@@ -30,6 +30,8 @@ const MAX_OUTPUT_TOKENS: u32 = 8000;
 const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(300);
 /// Each task costs two processes and a thread.
 const MAX_BACKGROUND: usize = 64;
+/// A command that prints without end must not fill the disk.
+const LOG_LIMIT: u64 = 64 * 1024 * 1024;
 /// A `.env` that is larger is none.
 const LARGEST_DOTENV: u64 = 1024 * 1024;
 
@@ -42,6 +44,8 @@ pub struct Config {
     pub record: Option<PathBuf>,
     pub background_timeout: Duration,
     pub max_background: usize,
+    /// The size in bytes that no command's log exceeds.
+    pub log_limit: u64,
     /// Where the program keeps what outlives a run; None when there is no place for it.
     pub state_folder: Option<PathBuf>,
     /// Variables that no command may see.
@@ -92,6 +96,7 @@ impl Config {
             record: args.record.clone(),
             background_timeout: args.background_timeout.unwrap_or(BACKGROUND_TIMEOUT),
             max_background: args.max_background.unwrap_or(MAX_BACKGROUND),
+            log_limit: args.log_limit.unwrap_or(LOG_LIMIT),
             state_folder: state_folder(),
             hidden_variables: vec![API_KEY.into(), AUTH_TOKEN.into()],
         }

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         .next_if(|first| first == supervisor::ARGUMENT)
         .is_some()
     {
-        return supervisor::run(arguments.next().unwrap_or_default());
+        return supervisor::run(arguments);
     }
     match Args::parse(arguments).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
@@ -94,8 +94,9 @@ fn agent(config: Config) -> Result<Agent> {
         hidden: config.hidden_variables,
         limit: config.background_timeout,
         max_running: config.max_background,
+        open_files: supervisor::raise_open_files(),
         log_folder,
-        log_cap: log::CAP,
+        log_cap: config.log_limit,
     });
     let signals = ui::interrupt::listen()?;
     let context = Context {

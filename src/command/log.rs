@@ -14,9 +14,6 @@ use std::{
 /// A foreground command whose output is smaller than this is shown whole and needs no file.
 const PENDING: usize = 48 * 1024;
 
-/// No log grows beyond this: a command that prints without end must not fill the disk.
-pub const CAP: u64 = 64 * 1024 * 1024;
-
 /// Logs that nobody wrote to for this long are removed at start.
 const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 

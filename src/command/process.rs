@@ -68,6 +68,8 @@ pub struct Start<'a> {
     pub folder: &'a Path,
     /// Variables that the command must not see.
     pub hidden: &'a [String],
+    /// Its limit of open files; None for no other than this program's.
+    pub open_files: Option<u64>,
     /// Everything of the command is ended after this time.
     pub limit: Duration,
     pub log: Option<Log>,
@@ -197,7 +199,13 @@ fn supervise(start: &Start, lifeline: UnixStream, output: io::PipeWriter) -> io:
     let mut supervisor = Command::new(own_program()?);
     supervisor
         .arg0("meanwhile")
-        .args([supervisor::ARGUMENT, start.command])
+        .arg(supervisor::ARGUMENT)
+        .arg(
+            start
+                .open_files
+                .map_or(String::new(), |limit| limit.to_string()),
+        )
+        .arg(start.command)
         .current_dir(start.folder)
         .stdin(OwnedFd::from(lifeline))
         .stdout(output.try_clone()?)

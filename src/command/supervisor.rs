@@ -23,11 +23,11 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     io::Errno,
-    process::{Pid, Signal, WaitOptions, WaitStatus},
+    process::{Pid, Resource, Signal, WaitOptions, WaitStatus},
 };
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-/// The hidden first argument; the command's text follows.
+/// The hidden first argument; the limit of open files that the command gets and its text follow.
 pub const ARGUMENT: &str = "supervise-command";
 
 /// How long a process has between TERM and KILL.
@@ -40,13 +40,37 @@ const KILL_ROUND: Duration = Duration::from_millis(5);
 /// memory is picked and not the agent (proc_pid_oom_score_adj(5)).
 const OOM_SCORE: &str = "500";
 
-/// Runs `command` under supervision; returns when nothing of it lives any more.
-pub fn run(command: OsString) -> ExitCode {
+/// Runs a command under supervision, as the arguments after the first say; returns when nothing of it
+/// lives any more.
+pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let open_files = arguments
+        .next()
+        .and_then(|limit| limit.to_str()?.parse().ok());
+    let command = arguments.next().unwrap_or_default();
+    if let Some(limit) = open_files {
+        set_open_files(limit);
+    }
     match Supervisor::start(command) {
         Ok(mut supervisor) => supervisor.watch(),
         Err(err) => report_failure(&err),
     }
     ExitCode::SUCCESS
+}
+
+/// Raises the limit of open files as far as the system allows, for a program that runs many commands at
+/// once, and returns what it was: the limit for the commands, some of which would suffer from a high one
+/// (select(2) knows no descriptor over 1023).
+pub fn raise_open_files() -> Option<u64> {
+    let limits = rustix::process::getrlimit(Resource::Nofile);
+    set_open_files(limits.maximum.unwrap_or(u64::MAX));
+    limits.current
+}
+
+fn set_open_files(soft: u64) {
+    let mut limits = rustix::process::getrlimit(Resource::Nofile);
+    limits.current = Some(soft);
+    // A refusal leaves the limit as it is, which serves a smaller number of commands.
+    let _ = rustix::process::setrlimit(Resource::Nofile, limits);
 }
 
 /// The other record: the shell could not be started.
