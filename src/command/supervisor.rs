@@ -11,7 +11,6 @@ use std::{
     fs,
     io::{self, Read, Write},
     os::unix::{net::UnixStream, process::CommandExt},
-    path::Path,
     process::{Command, ExitCode, Stdio},
     sync::{
         Arc,
@@ -20,6 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::orphans::{children, descendants};
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     io::Errno,
@@ -55,6 +55,12 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Err(err) => report_failure(&err),
     }
     ExitCode::SUCCESS
+}
+
+/// From now on this process is the parent of what a killed supervisor leaves. Where the kernel refuses,
+/// such orphans go to the next parent up.
+pub fn adopt_orphans() {
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
 }
 
 /// Raises the limit of open files as far as the system allows, for a program that runs many commands at
@@ -242,59 +248,5 @@ fn nothing() -> io::Result<Stdio> {
     match fs::File::open("/dev/null") {
         Ok(null) => Ok(null.into()),
         Err(_) => Ok(io::pipe()?.0.into()),
-    }
-}
-
-/// The children of this process, which has one thread.
-fn children() -> io::Result<Vec<Pid>> {
-    match fs::read_to_string("/proc/thread-self/children") {
-        Ok(list) => Ok(pids(&list).collect()),
-        // The file needs CONFIG_PROC_CHILDREN (proc_pid_task(5)).
-        Err(_) => children_by_stat(rustix::process::getpid()),
-    }
-}
-
-fn pids(list: &str) -> impl Iterator<Item = Pid> {
-    list.split_ascii_whitespace()
-        .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
-}
-
-/// Everything that lives below this process.
-fn descendants() -> Vec<Pid> {
-    let mut found = children().unwrap_or_default();
-    let mut next = 0;
-    while let Some(pid) = found.get(next).copied() {
-        next += 1;
-        let tasks = fs::read_dir(format!("/proc/{pid}/task"))
-            .into_iter()
-            .flatten();
-        for task in tasks.flatten() {
-            match fs::read_to_string(task.path().join("children")) {
-                Ok(list) => found.extend(pids(&list)),
-                Err(_) => {
-                    found.extend(children_by_stat(pid).unwrap_or_default());
-                    break;
-                }
-            }
-        }
-    }
-    found
-}
-
-/// The children of `parent`, from the fourth field of every process's `stat`.
-fn children_by_stat(parent: Pid) -> io::Result<Vec<Pid>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc")?.flatten() {
-        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        // The second field is the command's name in parentheses and may hold anything.
-        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let parent_pid = after_name.split_ascii_whitespace().nth(1);
-        if parent_pid.and_then(|pid| pid.parse().ok()) == Some(parent.as_raw_pid()) {
-            found.extend(entry.file_name().to_str().into_iter().flat_map(pids));
-        }
-    }
-    match found.is_empty() && !Path::new("/proc/self").exists() {
-        true => Err(io::ErrorKind::NotFound.into()),
-        false => Ok(found),
     }
 }
