@@ -8,4 +8,6 @@ mod binary;
 mod house;
 // The README's commands, and what it shows.
 mod readme;
+// Nothing outlives the program.
+mod processes;
 mod support;
