@@ -10,6 +10,8 @@ mod commands;
 mod house;
 // The README's commands, and what it shows.
 mod readme;
+// Many tasks and much output.
+mod load;
 // Nothing outlives the program.
 mod processes;
 mod support;
