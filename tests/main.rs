@@ -4,8 +4,14 @@
 mod bare;
 // What the static binary is made of.
 mod binary;
+// What the model learns of a command.
+mod commands;
 // The rules of the house that can be grepped.
 mod house;
 // The README's commands, and what it shows.
 mod readme;
+// Many tasks and much output.
+mod load;
+// Nothing outlives the program.
+mod processes;
 mod support;

@@ -18,6 +18,7 @@ pub mod response;
 pub mod server;
 pub mod session;
 pub mod stream;
+pub mod tagged;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
