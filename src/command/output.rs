@@ -77,10 +77,14 @@ impl Output {
         whole.trim().to_owned()
     }
 
-    /// How many characters `text` leaves out.
+    /// How many characters `text` leaves out; of bytes that are no UTF-8, how many bytes.
     pub fn left_out(&self) -> u64 {
-        let kept = self.head_characters + characters(self.kept_tail());
-        self.characters.saturating_sub(kept as u64)
+        let tail = self.kept_tail();
+        let kept = self.head_characters + characters(tail);
+        match self.characters.saturating_sub(kept as u64) {
+            0 => self.written.saturating_sub((self.head.len() + tail.len()) as u64),
+            characters => characters,
+        }
     }
 
     /// What came since the last call, as far as it is still held; a line says how many bytes are not.
