@@ -3,6 +3,8 @@
 ARCH ?= $(shell uname -m)
 TARGET := $(ARCH)-unknown-linux-musl
 STATIC := target/$(TARGET)/release/meanwhile
+# Printed by `meanwhile --version`.
+export MEANWHILE_COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null)
 PREFIX ?= /usr/local
 
 .PHONY: help demo test check static install clean

@@ -6,6 +6,7 @@
 use std::{
     fmt::Write,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,6 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     command::{
+        children::Children,
         log::Log,
         process::{Change, End, Event, Exit, Process, Start},
     },
@@ -41,6 +43,7 @@ pub struct Settings {
     pub log_folder: Option<PathBuf>,
     /// The size in bytes that no log exceeds.
     pub log_cap: u64,
+    pub children: Arc<Children>,
 }
 
 /// The tasks of a session. Dropping it ends them all.
@@ -50,6 +53,8 @@ pub struct Tasks {
     /// Ids of finished background tasks in order of completion whose results were not delivered.
     undelivered: Vec<String>,
     journal: Vec<Entry>,
+    /// Nobody waits any more for what is being ended.
+    abandoned: bool,
     sender: Sender<Event>,
     /// Unbounded: a task sends at most two events.
     events: Receiver<Event>,
@@ -60,6 +65,9 @@ pub enum Entry {
     Started {
         id: String,
         command: String,
+    },
+    Ended {
+        id: String,
     },
     /// The model has seen the result.
     Delivered {
@@ -116,6 +124,7 @@ impl Tasks {
             tasks: Vec::new(),
             undelivered: Vec::new(),
             journal: Vec::new(),
+            abandoned: false,
             sender,
             events,
         }
@@ -161,6 +170,7 @@ impl Tasks {
             open_files: self.settings.open_files,
             limit,
             log,
+            children: &self.settings.children,
         };
         let process = Process::start(start, self.sender.clone()).map_err(|err| {
             let folder = &self.settings.folder;
@@ -255,6 +265,23 @@ impl Tasks {
         self.wait_while(Some(Instant::now() + KILL_WAIT), signals, |tasks| {
             tasks.find(id).is_some_and(Task::is_held)
         })
+    }
+
+    /// Ends everything and waits until it is gone; a signal ends the wait, but not the end.
+    pub fn end_all(&mut self, signals: &Receiver<i32>) {
+        for task in &self.tasks {
+            if let Held::Process(process) = &task.held {
+                process.kill();
+            }
+        }
+        if self.abandoned {
+            return;
+        }
+        let until = Some(Instant::now() + KILL_WAIT);
+        let waited = self.wait_while(until, signals, |tasks| {
+            tasks.tasks.iter().any(Task::is_held)
+        });
+        self.abandoned = !matches!(waited, Waited::Ended);
     }
 
     fn wait_while(
@@ -361,6 +388,9 @@ impl Tasks {
             Change::Gone(end) => task.gone(end),
         }
         if task.in_background && task.end.is_some() && !had_ended {
+            self.journal.push(Entry::Ended {
+                id: event.id.clone(),
+            });
             self.undelivered.push(event.id);
         }
     }
@@ -373,18 +403,7 @@ impl Tasks {
 impl Drop for Tasks {
     /// Ends everything and waits until it is gone: nothing outlives the program.
     fn drop(&mut self) {
-        for task in &self.tasks {
-            if let Held::Process(process) = &task.held {
-                process.kill();
-            }
-        }
-        let until = Instant::now() + KILL_WAIT;
-        while self.tasks.iter().any(Task::is_held) {
-            match self.events.recv_deadline(until) {
-                Ok(event) => self.absorb(event),
-                Err(_) => return,
-            }
-        }
+        self.end_all(&never());
     }
 }
 
@@ -407,6 +426,17 @@ impl Task {
     /// Whether it could not be run at all.
     pub fn has_failed(&self) -> bool {
         self.status() == Status::Error
+    }
+
+    /// Whether it ended by itself, with exit code 0.
+    pub fn has_succeeded(&self) -> bool {
+        matches!(
+            self.end(),
+            Some(End {
+                exit: Exit::Code(0),
+                ..
+            })
+        )
     }
 
     /// How it ended; for a foreground command also when only its shell has ended. None while it runs.

@@ -15,7 +15,7 @@ use std::{
 use crate::{
     api::{
         recording::Replay,
-        transport::{Credential, Endpoint},
+        transport::{Credential, Endpoint, Target},
     },
     cli::{Args, Session},
     dotenv,
@@ -55,6 +55,9 @@ pub struct Config {
     pub source: Source,
     /// How often in a row a failed request is tried again.
     pub max_retries: u32,
+    pub max_turns: Option<u64>,
+    /// Input and output of the whole run together.
+    pub max_total_tokens: Option<u64>,
     pub record: Option<PathBuf>,
     pub background_timeout: Duration,
     pub max_background: usize,
@@ -75,10 +78,7 @@ pub enum Source {
 impl Config {
     /// Fails with one sentence that names what is missing or malformed, and how to set it.
     pub fn load(args: &Args) -> Result<Config> {
-        let folder = env::current_dir().map_err(|err| Error::System {
-            doing: "find the working directory",
-            err,
-        })?;
+        let folder = working_directory()?;
         let variables = Variables::read(&folder)?;
         let source = match &args.replay {
             Some(path) => Source::Recording(recording(path)?),
@@ -114,6 +114,8 @@ impl Config {
             session: args.session.clone(),
             source,
             max_retries: args.max_retries.unwrap_or(MAX_RETRIES),
+            max_turns: args.max_turns,
+            max_total_tokens: args.max_total_tokens,
             record: args.record.clone(),
             background_timeout: args.background_timeout.unwrap_or(BACKGROUND_TIMEOUT),
             max_background: args.max_background.unwrap_or(MAX_BACKGROUND),
@@ -122,6 +124,36 @@ impl Config {
             hidden_variables: vec![API_KEY.into(), AUTH_TOKEN.into()],
         }
     }
+}
+
+/// What `doctor` looks at; each part with what is wrong with it.
+pub struct Survey {
+    pub target: std::result::Result<Target, String>,
+    /// The names of what is set.
+    pub model: std::result::Result<String, String>,
+    pub credential: std::result::Result<String, String>,
+}
+
+/// Looks at the configuration without stopping at the first thing that is missing.
+pub fn survey(args: &Args) -> Result<Survey> {
+    let variables = Variables::read(&working_directory()?)?;
+    let model = match &args.model {
+        Some(_) => Ok("--model".into()),
+        None => variables
+            .get(MODEL_ID)
+            .and_then(|model| model.ok_or_else(no_model))
+            .map(|_| MODEL_ID.into()),
+    };
+    let credential = variables.credential().map(|credential| match credential {
+        Credential::ApiKey(_) => API_KEY.into(),
+        Credential::AuthToken(_) => AUTH_TOKEN.into(),
+    });
+    let text = |err: Error| err.to_string();
+    Ok(Survey {
+        target: variables.target().map_err(text),
+        model: model.map_err(text),
+        credential: credential.map_err(text),
+    })
 }
 
 /// The variables of the environment, and those of `.env` before them.
@@ -151,6 +183,28 @@ impl Variables {
         }
     }
 
+    /// The credential for the server that `target` names.
+    fn credential(&self) -> Result<Credential> {
+        match self.in_dotenv(BASE_URL) {
+            Some(_) => credential(|name| Ok(self.in_dotenv(name)))?.ok_or_else(foreign_server),
+            None => credential(|name| self.get(name))?.ok_or_else(no_credential),
+        }
+    }
+
+    fn target(&self) -> Result<Target> {
+        let base = self.get(BASE_URL)?.unwrap_or(PUBLIC_API.into());
+        let roots = match env::var_os(CERTIFICATES).filter(|path| !path.is_empty()) {
+            Some(path) => Some(read(Path::new(&path))?),
+            None => None,
+        };
+        let url = messages_url(&base)?;
+        Ok(Target {
+            proxy: proxy(&url)?,
+            url,
+            roots,
+        })
+    }
+
     fn in_dotenv(&self, name: &str) -> Option<String> {
         let found = self.dotenv.iter().rev().find(|(key, _)| key == name);
         found
@@ -167,26 +221,21 @@ fn in_environment(name: &str) -> Result<Option<String>> {
     }
 }
 
+fn working_directory() -> Result<PathBuf> {
+    env::current_dir().map_err(|err| Error::System {
+        doing: "find the working directory",
+        err,
+    })
+}
+
 fn endpoint(args: &Args, variables: &Variables) -> Result<Endpoint> {
-    let own_server = variables.in_dotenv(BASE_URL);
-    let credential = match &own_server {
-        Some(_) => credential(|name| Ok(variables.in_dotenv(name)))?.ok_or_else(foreign_server)?,
-        None => credential(|name| variables.get(name))?.ok_or_else(no_credential)?,
-    };
-    let base = match own_server {
-        Some(base) => base,
-        None => in_environment(BASE_URL)?.unwrap_or(PUBLIC_API.into()),
-    };
-    let roots = match env::var_os(CERTIFICATES).filter(|path| !path.is_empty()) {
-        Some(path) => Some(read(Path::new(&path))?),
-        None => None,
-    };
-    let url = messages_url(&base)?;
+    let credential = variables.credential()?;
+    let Target { url, roots, proxy } = variables.target()?;
     Ok(Endpoint {
-        proxy: proxy(&url)?,
         url,
         credential,
         roots,
+        proxy,
         idle_timeout: args.idle_timeout.unwrap_or(IDLE_TIMEOUT),
     })
 }

@@ -46,6 +46,14 @@ pub enum Error {
     Refusal(String),
     /// A recording that answers in place of the API has come to its end.
     Replay(String),
+    /// A limit of the run was reached.
+    Limit { option: &'static str, text: String },
+    /// `--on-end fail`: a background task had not ended, or had failed.
+    Tasks(String),
+    /// A mistake in this program.
+    Panic,
+    /// Nobody reads standard output any more.
+    Closed,
     /// A signal asked the turn or the program to end.
     Interrupted(i32),
 }
@@ -72,9 +80,12 @@ impl Error {
             Error::Usage(_) | Error::Config(_) => 2,
             Error::Api { .. } | Error::Network { .. } | Error::CutOff(_) => 3,
             Error::Protocol(_) | Error::Replay(_) => 3,
+            Error::Limit { .. } => 4,
+            Error::Tasks(_) => 5,
             // A shell reports a program that a signal ended as 128 + its number.
             Error::Interrupted(signal) => 128u8.saturating_add(*signal as u8),
             Error::File { .. } | Error::System { .. } | Error::Refusal(_) | Error::Session(_) => 1,
+            Error::Panic | Error::Closed => 1,
         }
     }
 }
@@ -108,6 +119,12 @@ impl fmt::Display for Error {
                 f,
                 "the server's reply is not what the protocol says: {text}"
             ),
+            Error::Limit { option, text } => write!(f, "{option}: {text}"),
+            Error::Tasks(text) => write!(f, "--on-end fail: {text}"),
+            Error::Panic => {
+                f.write_str("a mistake in meanwhile ended the run; the lines above say where")
+            }
+            Error::Closed => f.write_str("standard output was closed"),
             Error::Interrupted(_) => f.write_str("interrupted"),
         }
     }

@@ -20,6 +20,7 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use agent::Agent;
@@ -30,7 +31,7 @@ use api::{
 };
 use background::Tasks;
 use cli::{Args, Mode, Session};
-use command::{log, supervisor};
+use command::{children::Children, log, supervisor};
 use config::{Config, Source};
 use error::{Error, Result};
 use session::{
@@ -38,6 +39,7 @@ use session::{
     transcript::{Keeping, LostTask, Transcript},
 };
 use tools::{Context, workspace::Workspace};
+use ui::interrupt::Interrupts;
 
 fn main() -> ExitCode {
     let mut arguments = env::args_os().skip(1).peekable();
@@ -50,6 +52,8 @@ fn main() -> ExitCode {
     supervisor::adopt_orphans();
     match Args::parse(arguments).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
+        // A reader who has left wants to hear nothing.
+        Err(Error::Closed) => ExitCode::from(Error::Closed.exit_code()),
         Err(err) => {
             // Nobody may be listening.
             let _ = writeln!(io::stderr(), "meanwhile: {err}");
@@ -60,22 +64,38 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<()> {
     let prompt = args.prompt.as_deref();
-    match args.mode {
-        Mode::Help => print(cli::HELP),
+    match &args.mode {
+        Mode::Help => print(&cli::help::help()),
+        Mode::Version => print(&cli::version()),
+        Mode::Completions(shell) => print(&cli::help::completions(shell)),
+        Mode::Man => print(&cli::help::man()),
         Mode::Sessions => print(&ui::sessions::table(
             &session_store(config::state_folder())?.list(),
         )),
-        Mode::Version => print(&format!("{}\n", cli::VERSION)),
-        Mode::Demo => {
-            ui::demo::run(|folder, replay| agent(Config::replayed(&args, folder, replay)))
+        Mode::Doctor => doctor(&args),
+        Mode::Demo => ui::demo::run(|folder, replay, interrupts| {
+            agent(Config::replayed(&args, folder, replay), interrupts)
+        }),
+        Mode::Print => {
+            ui::headless::print(&args, |interrupts| agent(Config::load(&args)?, interrupts))
         }
-        Mode::Print => ui::headless::print(&mut agent(Config::load(&args)?)?, prompt),
-        Mode::Chat => ui::repl::run(&mut agent(Config::load(&args)?)?, prompt),
+        Mode::Chat => ui::repl::run(prompt, |interrupts| agent(Config::load(&args)?, interrupts)),
+    }
+}
+
+fn doctor(args: &Args) -> Result<()> {
+    let (report, is_well) = ui::doctor::examine(args)?;
+    print(&report)?;
+    match is_well {
+        true => Ok(()),
+        false => Err(Error::Config(
+            "what is marked with !! is needed and missing".into(),
+        )),
     }
 }
 
 /// Puts the parts together.
-fn agent(config: Config) -> Result<Agent> {
+fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
     let (transcript, lost) = transcript(&config)?;
     let workspace = Workspace::open(&config.folder).map_err(|err| Error::File {
         doing: "open the working directory",
@@ -89,6 +109,11 @@ fn agent(config: Config) -> Result<Agent> {
     if let Some(path) = &config.record {
         transport.record_to(Recorder::create(path)?);
     }
+    let about = agent::About {
+        folder: config.folder.display().to_string(),
+        model: config.model.clone(),
+        tools: tools::names(),
+    };
     let client = client::Settings {
         model: config.model,
         max_tokens: config.max_output_tokens,
@@ -107,8 +132,9 @@ fn agent(config: Config) -> Result<Agent> {
         open_files: supervisor::raise_open_files(),
         log_folder,
         log_cap: config.log_limit,
+        children: children()?,
     });
-    let signals = ui::interrupt::listen()?;
+    let signals = interrupts.signals.clone();
     let context = Context {
         workspace,
         tasks,
@@ -118,6 +144,9 @@ fn agent(config: Config) -> Result<Agent> {
     let settings = agent::Settings {
         max_retries: config.max_retries,
         context_window: config.context_window,
+        max_turns: config.max_turns,
+        max_total_tokens: config.max_total_tokens,
+        about,
     };
     Ok(Agent::new(
         Client::new(transport, client),
@@ -126,6 +155,19 @@ fn agent(config: Config) -> Result<Agent> {
         transcript,
         &lost,
     ))
+}
+
+/// As PID 1 of a container this process inherits every orphan, and reaps them.
+fn children() -> Result<Arc<Children>> {
+    let children = Arc::new(Children::default());
+    if std::process::id() == 1 {
+        let reaping = Arc::clone(&children).reap_inherited();
+        reaping.map_err(|err| Error::System {
+            doing: "reap the orphans of this container",
+            err,
+        })?;
+    }
+    Ok(children)
 }
 
 /// The history to go on with, kept where the configuration says, and the background tasks that were lost.

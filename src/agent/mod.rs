@@ -6,6 +6,8 @@
 mod compact;
 mod request;
 
+use std::time::{Duration, Instant};
+
 use crossbeam_channel::Receiver;
 
 use crate::{
@@ -14,7 +16,7 @@ use crate::{
         message::Block,
         reply::{Reply, StopReason, ToolCall, Usage},
     },
-    background::{Entry, Waited},
+    background::{Entry, Task, Tasks, Waited},
     error::{Error, Result},
     session::transcript::{LostTask, Transcript},
     tools::{self, Answer, Context},
@@ -35,18 +37,29 @@ pub enum Event<'a> {
     /// The text since the last reply is void: the reply broke off.
     Discarded,
     /// The reply is whole; the texts before were its.
-    Reply,
+    Reply {
+        reply: &'a Reply,
+        time: Duration,
+    },
     /// A request has failed and is tried again after a wait.
     Retry {
         err: &'a Error,
-        wait: std::time::Duration,
+        wait: Duration,
         failures: u32,
         of: u32,
     },
     /// The results of background tasks, as the model is about to read them.
     BackgroundResults(&'a str),
     /// A tool has been run.
-    ToolResult { name: &'a str, answer: &'a Answer },
+    ToolResult {
+        call: &'a ToolCall,
+        answer: &'a Answer,
+    },
+    TaskStarted {
+        id: &'a str,
+        command: &'a str,
+    },
+    TaskEnded(&'a Task),
     /// Something that the user should know.
     Notice(&'a str),
 }
@@ -56,6 +69,24 @@ pub struct Settings {
     pub max_retries: u32,
     /// The context window of the model, in tokens.
     pub context_window: u64,
+    pub max_turns: Option<u64>,
+    pub max_total_tokens: Option<u64>,
+    pub about: About,
+}
+
+/// What a run works with, for those who want to know.
+pub struct About {
+    pub folder: String,
+    pub model: String,
+    pub tools: Vec<&'static str>,
+}
+
+/// What a run of the program has done.
+#[derive(Default)]
+pub struct Run {
+    /// The replies of the model.
+    pub turns: u64,
+    pub usage: Usage,
 }
 
 pub struct Agent {
@@ -69,6 +100,7 @@ pub struct Agent {
     last_usage: Usage,
     /// The text of the reply under way.
     partial: String,
+    run: Run,
 }
 
 impl Agent {
@@ -94,6 +126,7 @@ impl Agent {
             pending: pending.map(|text| Block::text(&text)).collect(),
             last_usage: Usage::default(),
             partial: String::new(),
+            run: Run::default(),
         }
     }
 
@@ -113,8 +146,12 @@ impl Agent {
             }
             self.transcript.push_user(content);
             self.keep_journal(watch);
+            let sent = Instant::now();
             let reply = self.request_in_turn(watch)?;
-            watch(Event::Reply);
+            watch(Event::Reply {
+                reply: &reply,
+                time: sent.elapsed(),
+            });
             if reply.stop == StopReason::Refusal {
                 self.transcript.roll_back(start);
                 self.pending = told;
@@ -154,6 +191,7 @@ impl Agent {
 
     /// One request of a turn. A history that is too large for it is made smaller first.
     fn request_in_turn(&mut self, watch: &mut dyn FnMut(Event)) -> Result<Reply> {
+        self.check_limits()?;
         self.make_room(watch)?;
         let messages = self.transcript.messages();
         match self.request(&messages, watch) {
@@ -172,12 +210,65 @@ impl Agent {
         }
     }
 
-    /// Waits for the background tasks that are running. False when no result is left to tell.
-    pub fn wait_for_tasks(&mut self) -> Result<bool> {
-        match self.context.tasks.wait_for_all(&self.context.signals) {
-            Waited::Interrupted(signal) => Err(Error::Interrupted(signal)),
-            Waited::Ended | Waited::TimedOut => Ok(self.context.tasks.has_results()),
+    fn check_limits(&self) -> Result<()> {
+        let Run { turns, usage } = &self.run;
+        if let Some(max) = self.settings.max_turns.filter(|max| turns >= max) {
+            let text = format!("the model has replied {max} times and is not done");
+            return Err(Error::Limit {
+                option: "--max-turns",
+                text,
+            });
         }
+        if let Some(max) = self
+            .settings
+            .max_total_tokens
+            .filter(|max| usage.context() >= *max)
+        {
+            let text = format!(
+                "{} tokens were used, {max} are allowed, and the model is not done",
+                usage.context()
+            );
+            return Err(Error::Limit {
+                option: "--max-total-tokens",
+                text,
+            });
+        }
+        Ok(())
+    }
+
+    /// Waits for the background tasks that are running.
+    pub fn wait_for_tasks(&mut self, watch: &mut dyn FnMut(Event)) -> Result<()> {
+        let waited = self.context.tasks.wait_for_all(&self.context.signals);
+        self.keep_journal(watch);
+        match waited {
+            Waited::Interrupted(signal) => Err(Error::Interrupted(signal)),
+            Waited::Ended | Waited::TimedOut => Ok(()),
+        }
+    }
+
+    /// Whether a background task has a result that the model has not been told.
+    pub fn has_results(&mut self) -> bool {
+        self.context.tasks.receive();
+        self.context.tasks.has_results()
+    }
+
+    /// Ends all background tasks and waits until they are gone; a signal ends the wait.
+    pub fn end_tasks(&mut self, watch: &mut dyn FnMut(Event)) {
+        self.context.tasks.end_all(&self.context.signals);
+        self.keep_journal(watch);
+    }
+
+    pub fn tasks(&self) -> &Tasks {
+        &self.context.tasks
+    }
+
+    pub fn about(&self) -> &About {
+        &self.settings.about
+    }
+
+    /// What this run of the program has done so far.
+    pub fn run(&self) -> &Run {
+        &self.run
     }
 
     /// The signals that end a turn or the program.
@@ -198,7 +289,7 @@ impl Agent {
                 Some(_) => Answer::error("not run: the user interrupted the turn"),
             };
             watch(Event::ToolResult {
-                name: &call.name,
+                call,
                 answer: &answer,
             });
             results.push(Block::tool_result(&call.id, &answer.text, answer.is_error));
@@ -211,7 +302,18 @@ impl Agent {
     fn keep_journal(&mut self, watch: &mut dyn FnMut(Event)) {
         for entry in self.context.tasks.take_journal() {
             match entry {
-                Entry::Started { id, command } => self.transcript.task_started(&id, &command),
+                Entry::Started { id, command } => {
+                    self.transcript.task_started(&id, &command);
+                    watch(Event::TaskStarted {
+                        id: &id,
+                        command: &command,
+                    });
+                }
+                Entry::Ended { id } => {
+                    if let Some(task) = self.context.tasks.find(&id) {
+                        watch(Event::TaskEnded(task));
+                    }
+                }
                 Entry::Delivered { id } => self.transcript.task_delivered(&id),
             }
         }

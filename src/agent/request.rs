@@ -24,6 +24,8 @@ impl Agent {
                 Ok(reply) => {
                     self.transcript.add_usage(&reply.usage);
                     self.last_usage = reply.usage;
+                    self.run.turns += 1;
+                    self.run.usage.add(&reply.usage);
                     return Ok(reply);
                 }
                 Err(err) => err,

@@ -54,6 +54,10 @@ impl Block {
         Block::from_value(value).expect("a literal object with a type")
     }
 
+    pub fn fields(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
     pub fn kind(&self) -> &str {
         self.str("type").unwrap_or_default()
     }

@@ -1,6 +1,7 @@
 //! Running one shell command: the supervisor that owns it, the thread that reads it, and what
 //! is kept of its output. Memory does not grow with the output, and nothing outlives the program.
 
+pub mod children;
 pub mod log;
 mod orphans;
 pub mod output;

@@ -12,7 +12,7 @@ pub fn children() -> io::Result<Vec<Pid>> {
     match fs::read_to_string("/proc/thread-self/children") {
         Ok(list) => Ok(pids(&list).collect()),
         // The file needs CONFIG_PROC_CHILDREN (proc_pid_task(5)).
-        Err(_) => children_by_stat(rustix::process::getpid()),
+        Err(_) => children_of(rustix::process::getpid()),
     }
 }
 
@@ -29,7 +29,7 @@ pub fn descendants() -> Vec<Pid> {
             match fs::read_to_string(task.path().join("children")) {
                 Ok(list) => found.extend(pids(&list)),
                 Err(_) => {
-                    found.extend(children_by_stat(pid).unwrap_or_default());
+                    found.extend(children_of(pid).unwrap_or_default());
                     break;
                 }
             }
@@ -42,7 +42,7 @@ pub fn descendants() -> Vec<Pid> {
 /// children of this process, which is a subreaper. One that has left the session is not found.
 pub fn end_session(leader: Pid) {
     for _ in 0..MOST_ROUNDS {
-        let children = children_by_stat(rustix::process::getpid()).unwrap_or_default();
+        let children = children_of(rustix::process::getpid()).unwrap_or_default();
         let in_session =
             |child: &Pid| *child != leader && rustix::process::getsid(Some(*child)) == Ok(leader);
         let left: Vec<Pid> = children.into_iter().filter(in_session).collect();
@@ -62,7 +62,7 @@ fn pids(list: &str) -> impl Iterator<Item = Pid> {
 }
 
 /// The children of `parent`, from the fourth field of every process's `stat`.
-fn children_by_stat(parent: Pid) -> io::Result<Vec<Pid>> {
+pub fn children_of(parent: Pid) -> io::Result<Vec<Pid>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")?.flatten() {
         let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();

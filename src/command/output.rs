@@ -82,7 +82,9 @@ impl Output {
         let tail = self.kept_tail();
         let kept = self.head_characters + characters(tail);
         match self.characters.saturating_sub(kept as u64) {
-            0 => self.written.saturating_sub((self.head.len() + tail.len()) as u64),
+            0 => self
+                .written
+                .saturating_sub((self.head.len() + tail.len()) as u64),
             characters => characters,
         }
     }

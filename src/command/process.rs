@@ -21,7 +21,7 @@ use std::{
 use crossbeam_channel::Sender;
 use rustix::process::{Pid, Signal};
 
-use super::{log::Log, output::Output, supervisor, watcher::Watcher};
+use super::{children::Children, log::Log, output::Output, supervisor, watcher::Watcher};
 
 /// The kernel takes no longer argument (MAX_ARG_STRLEN, execve(2)).
 const LONGEST_COMMAND: usize = 128 * 1024 - 1;
@@ -74,6 +74,7 @@ pub struct Start<'a> {
     /// Everything of the command is ended after this time.
     pub limit: Duration,
     pub log: Option<Log>,
+    pub children: &'a Arc<Children>,
 }
 
 /// A command that was started.
@@ -102,7 +103,7 @@ pub(super) struct State {
 impl Process {
     /// Starts the command and its thread; its changes go to `events`. Fails when the system refuses
     /// another process or thread, or the command is too long.
-    pub fn start(start: Start, events: Sender<Event>) -> io::Result<Process> {
+    pub fn start(mut start: Start, events: Sender<Event>) -> io::Result<Process> {
         if start.command.len() > LONGEST_COMMAND {
             let n = start.command.len();
             let text = format!(
@@ -118,13 +119,13 @@ impl Process {
             started: Instant::now(),
             state: Mutex::new(State {
                 output: Output::default(),
-                log: start.log,
+                log: start.log.take(),
                 log_path: None,
                 supervisor: Some(supervisor),
                 ended_by: None,
             }),
         });
-        let watcher = Watcher::new(start.id, start.limit, Arc::clone(&shared), output, events);
+        let watcher = Watcher::new(&start, Arc::clone(&shared), output, events);
         thread::Builder::new()
             .name(format!("task-{}", start.id))
             .spawn(|| watcher.watch())?;
@@ -220,7 +221,7 @@ fn supervise(start: &Start, lifeline: UnixStream, output: io::PipeWriter) -> io:
     for name in start.hidden {
         supervisor.env_remove(name);
     }
-    supervisor.spawn()
+    start.children.spawn(&mut supervisor)
 }
 
 /// The file of this program: the link of `/proc` serves even after the file was replaced; without

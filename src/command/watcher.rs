@@ -13,12 +13,12 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec},
     process::Pid,
 };
-use wait_timeout::ChildExt;
 
 use super::{
+    children::Children,
     log::Log,
     orphans,
-    process::{Change, End, Event, Exit, Shared},
+    process::{Change, End, Event, Exit, Shared, Start},
     supervisor,
 };
 
@@ -41,6 +41,7 @@ pub struct Watcher {
     output: Option<PipeReader>,
     deadline: Instant,
     limit: Duration,
+    children: Arc<Children>,
     buffer: Vec<u8>,
 }
 
@@ -64,21 +65,21 @@ enum Record {
 
 impl Watcher {
     pub fn new(
-        id: &str,
-        limit: Duration,
+        start: &Start,
         shared: Arc<Shared>,
         output: PipeReader,
         events: Sender<Event>,
     ) -> Watcher {
         Watcher {
             report: Report {
-                id: id.to_owned(),
+                id: start.id.to_owned(),
                 events,
                 started: shared.started,
                 ended: false,
             },
-            deadline: shared.started + limit,
-            limit,
+            deadline: shared.started + start.limit,
+            limit: start.limit,
+            children: Arc::clone(start.children),
             shared,
             output: Some(output),
             buffer: vec![0; READ],
@@ -229,8 +230,8 @@ impl Watcher {
         };
         self.report.gone(end);
         // The result does not wait for this: the supervisor has nothing left to do.
-        if let Some(mut supervisor) = supervisor {
-            let _ = supervisor.wait_timeout(BOUND);
+        if let Some(supervisor) = supervisor {
+            self.children.reap(supervisor, BOUND);
         }
     }
 

@@ -14,7 +14,6 @@ use std::{
 
 use rustix::{fs::FlockOperation, io::Errno};
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use crate::{
     error::{Error, Result},
@@ -55,14 +54,13 @@ pub struct Summary {
 }
 
 impl Store {
-    /// Creates the file of a new session.
-    pub fn create(&self, folder: &Path, model: &str) -> io::Result<SessionFile> {
+    /// Creates the file of a new session with this id.
+    pub fn create(&self, id: &str, folder: &Path, model: &str) -> io::Result<SessionFile> {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&self.folder)?;
-        let id = Uuid::new_v4().to_string();
-        let path = self.path(&id);
+        let path = self.path(id);
         let file = OpenOptions::new()
             .append(true)
             .read(true)
@@ -70,6 +68,7 @@ impl Store {
             .mode(0o600)
             .open(&path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        let id = id.to_owned();
         let mut session = SessionFile { id, path, file };
         let header = json!({
             "type": "session", "version": VERSION, "id": session.id, "cwd": folder.display().to_string(),

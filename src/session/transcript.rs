@@ -10,6 +10,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{
     compaction,
@@ -24,6 +25,8 @@ use crate::api::{
 pub struct Transcript {
     messages: Vec<Arc<str>>,
     last: Option<Role>,
+    /// Of the session, kept or not.
+    pub id: String,
     keeping: Keeping,
     /// Why the file is no longer written, until somebody has asked.
     failure: Option<String>,
@@ -89,6 +92,10 @@ impl Transcript {
 
     /// From now on every change is written there.
     pub fn keep(&mut self, keeping: Keeping) {
+        self.id = match &keeping {
+            Keeping::In(file) => file.id.clone(),
+            _ => Uuid::new_v4().to_string(),
+        };
         self.keeping = keeping;
     }
 
@@ -236,7 +243,7 @@ impl Transcript {
     }
 
     fn append(&mut self, line: &str) {
-        if let Err(err) = self.keeping.append(line) {
+        if let Err(err) = self.keeping.append(&self.id, line) {
             self.failure = Some(format!("the session is not kept from here on: {err}"));
             self.keeping = Keeping::Nowhere;
         }
@@ -244,7 +251,7 @@ impl Transcript {
 }
 
 impl Keeping {
-    fn append(&mut self, line: &str) -> io::Result<()> {
+    fn append(&mut self, id: &str, line: &str) -> io::Result<()> {
         let describe = |path: &Path, err: io::Error| {
             io::Error::new(
                 err.kind(),
@@ -258,7 +265,7 @@ impl Keeping {
         } = self
         {
             let file = store
-                .create(folder, model)
+                .create(id, folder, model)
                 .map_err(|err| describe(&store.folder, err))?;
             *self = Keeping::In(file);
         }

@@ -66,14 +66,17 @@ pub fn definitions() -> Value {
     Value::Array(tools.collect())
 }
 
+pub fn names() -> Vec<&'static str> {
+    TOOLS.iter().map(|tool| tool.name).collect()
+}
+
 /// Runs one call.
 pub fn run(context: &mut Context, call: &ToolCall) -> Answer {
     let Some(tool) = TOOLS.iter().find(|tool| tool.name == call.name) else {
-        let names: Vec<&str> = TOOLS.iter().map(|tool| tool.name).collect();
         return Answer::error(format!(
             "Unknown tool `{}`; the tools are {}",
             call.name,
-            names.join(", ")
+            names().join(", ")
         ));
     };
     match &call.input {

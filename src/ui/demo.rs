@@ -9,7 +9,7 @@ use std::{
 
 use uuid::Uuid;
 
-use super::{headless, terminal::Terminal};
+use super::{headless, interrupt::Interrupts, terminal::Terminal};
 use crate::{
     agent::Agent,
     api::{message::Block, recording::Replay},
@@ -40,14 +40,17 @@ const FILES: [(&str, &str); 3] = [
 ];
 
 /// Plays the recording with the agent that `make_agent` builds for the scratch folder.
-pub fn run(make_agent: impl FnOnce(PathBuf, Replay) -> Result<Agent>) -> Result<()> {
+pub fn run(make_agent: impl FnOnce(PathBuf, Replay, &Interrupts) -> Result<Agent>) -> Result<()> {
     let folder = std::env::temp_dir().join(format!("meanwhile-demo-{}", Uuid::new_v4().simple()));
     let result = play(&folder, make_agent);
     let _ = fs::remove_dir_all(&folder);
     result
 }
 
-fn play(folder: &Path, make_agent: impl FnOnce(PathBuf, Replay) -> Result<Agent>) -> Result<()> {
+fn play(
+    folder: &Path,
+    make_agent: impl FnOnce(PathBuf, Replay, &Interrupts) -> Result<Agent>,
+) -> Result<()> {
     let failed = |err| Error::File {
         doing: "prepare the scratch folder",
         path: folder.to_owned(),
@@ -58,7 +61,7 @@ fn play(folder: &Path, make_agent: impl FnOnce(PathBuf, Replay) -> Result<Agent>
         fs::write(folder.join(name), content).map_err(failed)?;
     }
     let replay = Replay::parse("demo", RECORDING, Some(PACE))?;
-    let mut agent = make_agent(folder.to_owned(), replay)?;
+    let mut agent = make_agent(folder.to_owned(), replay, &Interrupts::listen(None)?)?;
     let mut terminal = Terminal::new(io::stdout());
     terminal.line("(a recorded session: the model's words are replayed, the rest is real)");
     terminal.prompt(&format!("meanwhile > {PROMPT}\n"));

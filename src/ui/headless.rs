@@ -1,127 +1,160 @@
-//! `-p`: one task; its answer on stdout, everything else on stderr.
+//! `-p`: one task; its answer on stdout, everything else on stderr. However it ends, the final record is written.
 
 use std::{
-    io::{self, IsTerminal, Read, Write},
-    thread,
-    time::Duration,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use crossbeam_channel::{Receiver, after, select};
+use signal_hook::consts::{SIGALRM, SIGPIPE};
 
-use super::terminal::Terminal;
+use super::{
+    input::{SILENCE, read_task},
+    interrupt::Interrupts,
+    record::Reporter,
+    terminal::Terminal,
+};
 use crate::{
     agent::{Agent, Event},
-    api::message::Block,
+    background::Status,
+    cli::{Args, Loudness, OnEnd},
     error::{Error, Result},
 };
 
-/// A pipe in which nothing appears for so long is one that somebody forgot to close.
-const SILENCE: Duration = Duration::from_secs(3);
-
-/// Does one task with everything that belongs to it. `text` goes to stderr but for the last message's.
-pub fn print(agent: &mut Agent, prompt: Option<&str>) -> Result<()> {
-    let mut stderr = Terminal::new(io::stderr());
-    let content = read_task(prompt, agent.signals(), &mut stderr)?;
-    let mut unshown = String::new();
-    let answer = run(agent, content, &mut |event| match event {
-        Event::Text(text) => unshown.push_str(text),
-        Event::Reply => {}
-        event => {
-            stderr.line(&std::mem::take(&mut unshown));
-            stderr.show(event);
-        }
-    })?;
-    let mut stdout = io::stdout();
-    let written = writeln!(stdout, "{answer}").and_then(|()| stdout.flush());
-    match written {
+/// Does one task with everything that belongs to it, with the agent that `make_agent` builds.
+pub fn print(args: &Args, make_agent: impl FnOnce(&Interrupts) -> Result<Agent>) -> Result<()> {
+    let mut reporter = Reporter::new(args.format);
+    let task = || {
+        let interrupts = Interrupts::listen(args.max_time)?;
+        let mut agent = make_agent(&interrupts)?;
+        let outcome = do_task(args, &mut agent, &interrupts, &mut reporter);
+        // Nothing of the task lives on when its record says how it ended.
+        agent.end_tasks(&mut |event| drop(reporter.event(&event)));
+        reporter.end(&agent);
+        outcome
+    };
+    let outcome = catch_unwind(AssertUnwindSafe(task)).unwrap_or(Err(Error::Panic));
+    let outcome = outcome.map_err(|err| explain(err, args));
+    match (reporter.finish(&outcome), outcome) {
         // A reader who has seen enough is no error.
-        Err(err) if err.kind() != io::ErrorKind::BrokenPipe => Err(Error::System {
-            doing: "write the answer",
-            err,
-        }),
-        _ => Ok(()),
+        (Err(Error::Closed), Ok(_)) => Ok(()),
+        (Err(err), Ok(_)) => Err(err),
+        (_, outcome) => outcome.map(drop),
     }
 }
 
-/// The turn, and one more for the background tasks that still ran at its end, until none is left: a result
-/// that nobody reads is a lost result. Returns the last thing that the model said.
-pub fn run(agent: &mut Agent, content: Vec<Block>, watch: &mut dyn FnMut(Event)) -> Result<String> {
-    let mut answer = agent.turn(content, watch)?;
-    while agent.wait_for_tasks()? {
+/// The pseudo signals stand for what else may end a run.
+fn explain(err: Error, args: &Args) -> Error {
+    match err {
+        Error::Interrupted(SIGALRM) => Error::Limit {
+            option: "--max-time",
+            text: format!(
+                "the run took {} s and is not done",
+                args.max_time.unwrap_or_default().as_secs()
+            ),
+        },
+        Error::Interrupted(SIGPIPE) => Error::Closed,
+        err => err,
+    }
+}
+
+fn do_task(
+    args: &Args,
+    agent: &mut Agent,
+    interrupts: &Interrupts,
+    reporter: &mut Reporter,
+) -> Result<String> {
+    let mut stderr = Terminal::new(io::stderr());
+    reporter.begin(agent)?;
+    let (content, gave_up) = read_task(
+        args.prompt.as_deref(),
+        args.file.as_deref(),
+        agent.signals(),
+    )?;
+    if gave_up {
+        let seconds = SILENCE.as_secs();
+        stderr.line(&format!(
+            "meanwhile: nothing came on standard input for {seconds} s: going on without it (</dev/null avoids the wait)"
+        ));
+    }
+    let mut unshown = String::new();
+    let mut watch = |event: Event| {
+        if reporter.event(&event).is_err() {
+            interrupts.raise(SIGPIPE);
+        }
+        match event {
+            Event::Text(text) => unshown.push_str(text),
+            Event::Discarded => unshown.clear(),
+            Event::Reply { reply, time } if args.loudness == Loudness::Verbose => {
+                stderr.request(reply, time)
+            }
+            Event::Reply { .. } | Event::TaskStarted { .. } | Event::TaskEnded(_) => {}
+            _ if args.loudness == Loudness::Quiet => unshown.clear(),
+            // What the model said before this is not the answer.
+            event => {
+                stderr.line(&std::mem::take(&mut unshown));
+                stderr.show(event);
+            }
+        }
+    };
+    let answer = agent.turn(content, &mut watch)?;
+    finish_tasks(agent, args.on_end, answer, &mut watch)
+}
+
+/// What becomes of background tasks when the model is done. Returns the last thing that the model said.
+fn finish_tasks(
+    agent: &mut Agent,
+    on_end: OnEnd,
+    mut answer: String,
+    watch: &mut dyn FnMut(Event),
+) -> Result<String> {
+    loop {
+        if on_end == OnEnd::Fail {
+            fail_with_tasks(agent)?;
+        }
+        if on_end == OnEnd::Wait {
+            agent.wait_for_tasks(watch)?;
+        }
+        // A result that nobody reads is a lost result.
+        if !agent.has_results() {
+            return Ok(answer);
+        }
         let last = agent.turn(Vec::new(), watch)?;
         if !last.is_empty() {
             answer = last;
         }
     }
-    Ok(answer)
 }
 
-/// The prompt and what is piped into stdin, each a text of its own.
-fn read_task(
-    prompt: Option<&str>,
-    signals: &Receiver<i32>,
-    stderr: &mut Terminal<io::Stderr>,
-) -> Result<Vec<Block>> {
-    let piped = match io::stdin().is_terminal() {
-        true => None,
-        false => read_stdin(prompt.is_some(), signals, stderr)?,
-    };
-    let texts = [prompt, piped.as_deref()].into_iter().flatten();
-    let content: Vec<Block> = texts
-        .filter(|text| !text.trim().is_empty())
-        .map(Block::text)
-        .collect();
-    match content.is_empty() {
-        true => Err(Error::Usage(
-            "no prompt: give one after -p, or pipe one into standard input".into(),
-        )),
-        false => Ok(content),
-    }
+/// Does a task and all of its background tasks; for the demonstration, which has no options.
+pub fn run(
+    agent: &mut Agent,
+    task: Vec<crate::api::message::Block>,
+    watch: &mut dyn FnMut(Event),
+) -> Result<String> {
+    let answer = agent.turn(task, watch)?;
+    finish_tasks(agent, OnEnd::Wait, answer, watch)
 }
 
-/// What stdin holds, to its end; None when nothing comes and there is another prompt.
-fn read_stdin(
-    has_prompt: bool,
-    signals: &Receiver<i32>,
-    stderr: &mut Terminal<io::Stderr>,
-) -> Result<Option<String>> {
-    let (sender, pieces) = crossbeam_channel::bounded(4);
-    let read = move || {
-        let mut buffer = vec![0; 64 * 1024];
-        while let Ok(n @ 1..) = io::stdin().read(&mut buffer) {
-            if sender.send(buffer[..n].to_vec()).is_err() {
-                return;
+fn fail_with_tasks(agent: &mut Agent) -> Result<()> {
+    agent.has_results();
+    for task in agent.tasks().list() {
+        let id = &task.id;
+        match task.status() {
+            Status::Running => {
+                return Err(Error::Tasks(format!(
+                    "task {id} has not ended: {}",
+                    task.command
+                )));
             }
-        }
-    };
-    let thread = thread::Builder::new().name("stdin".into()).spawn(read);
-    thread.map_err(|err| Error::System {
-        doing: "start a thread",
-        err,
-    })?;
-    let silence = after(SILENCE);
-    let mut bytes = Vec::new();
-    loop {
-        let silence = if bytes.is_empty() && has_prompt {
-            silence.clone()
-        } else {
-            crossbeam_channel::never()
-        };
-        select! {
-            recv(pieces) -> piece => match piece {
-                Ok(piece) => bytes.extend(piece),
-                Err(_) => return Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-            },
-            recv(silence) -> _ => {
-                let seconds = SILENCE.as_secs();
-                stderr.line(&format!(
-                    "meanwhile: nothing came on standard input for {seconds} s: going on without it (</dev/null avoids the wait)"
-                ));
-                return Ok(None);
-            },
-            recv(signals) -> signal => if let Ok(signal) = signal {
-                return Err(Error::Interrupted(signal));
-            },
+            _ if !task.has_succeeded() => {
+                let status = task.status().name();
+                return Err(Error::Tasks(format!(
+                    "task {id} has failed ({status}): {}",
+                    task.command
+                )));
+            }
+            _ => {}
         }
     }
+    Ok(())
 }

@@ -1,32 +1,60 @@
 //! Signals as messages: a thread of its own turns them into numbers on a channel.
+//!
+//! What else may end a run comes the same way, as the signal that would stand for it: SIGALRM for the
+//! limit on its time, SIGPIPE for a reader of stdout who has left.
 
-use std::thread;
+use std::{thread, time::Duration};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
+    consts::{SIGALRM, SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 
 use crate::error::{Error, Result};
 
-/// SIGINT, SIGTERM and SIGHUP, from now on. Fails when the system refuses a handler or a thread.
-pub fn listen() -> Result<Receiver<i32>> {
-    let failed = |err| Error::System {
-        doing: "listen for signals",
-        err,
-    };
-    // Nobody sends signals faster than they are read; one too many is dropped.
-    let (sender, receiver) = crossbeam_channel::bounded(16);
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
-    let forward = move || {
-        for signal in signals.forever() {
-            let _ = sender.try_send(signal);
+pub struct Interrupts {
+    sender: Sender<i32>,
+    pub signals: Receiver<i32>,
+}
+
+impl Interrupts {
+    /// SIGINT, SIGTERM and SIGHUP, from now on, and SIGALRM after `max_time`. Fails when the system refuses a
+    /// handler or a thread.
+    pub fn listen(max_time: Option<Duration>) -> Result<Interrupts> {
+        let failed = |err| Error::System {
+            doing: "listen for signals",
+            err,
+        };
+        // Nobody sends signals faster than they are read; one too many is dropped.
+        let (sender, signals) = crossbeam_channel::bounded(16);
+        let mut handled = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
+        let forward = sender.clone();
+        let listen = move || {
+            for signal in handled.forever() {
+                let _ = forward.try_send(signal);
+            }
+        };
+        thread::Builder::new()
+            .name("signals".into())
+            .spawn(listen)
+            .map_err(failed)?;
+        if let Some(max_time) = max_time {
+            let alarm = sender.clone();
+            let wait = move || {
+                thread::sleep(max_time);
+                let _ = alarm.try_send(SIGALRM);
+            };
+            thread::Builder::new()
+                .name("max-time".into())
+                .spawn(wait)
+                .map_err(failed)?;
         }
-    };
-    thread::Builder::new()
-        .name("signals".into())
-        .spawn(forward)
-        .map_err(failed)?;
-    Ok(receiver)
+        Ok(Interrupts { sender, signals })
+    }
+
+    /// As if this signal had come.
+    pub fn raise(&self, signal: i32) {
+        let _ = self.sender.try_send(signal);
+    }
 }

@@ -5,7 +5,7 @@ use std::{io, thread};
 use crossbeam_channel::{Receiver, select};
 use signal_hook::consts::SIGINT;
 
-use super::terminal::Terminal;
+use super::{interrupt::Interrupts, terminal::Terminal};
 use crate::{
     agent::{Agent, Event},
     api::message::Block,
@@ -15,7 +15,18 @@ use crate::{
 const PROMPT: &str = "meanwhile > ";
 
 /// Takes tasks until the user leaves: `q`, `exit`, end of input. `first` is the task from the command line.
-pub fn run(agent: &mut Agent, first: Option<&str>) -> Result<()> {
+pub fn run(
+    first: Option<&str>,
+    make_agent: impl FnOnce(&Interrupts) -> Result<Agent>,
+) -> Result<()> {
+    let mut agent = make_agent(&Interrupts::listen(None)?)?;
+    let left = converse(&mut agent, first);
+    // A second signal while tasks are being ended ends the program at once.
+    agent.end_tasks(&mut |_| ());
+    left
+}
+
+fn converse(agent: &mut Agent, first: Option<&str>) -> Result<()> {
     let mut terminal = Terminal::new(io::stdout());
     let lines = read_lines()?;
     let mut task = first.map(str::to_owned);

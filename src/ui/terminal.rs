@@ -1,10 +1,10 @@
 //! How things are shown to a person: text as it arrives, a tool's name and the beginning of its result.
 
-use std::io::Write;
+use std::{io::Write, time::Duration};
 
 use crate::{
     agent::Event,
-    api::reply::Usage,
+    api::reply::{Reply, Usage},
     error::Error,
     text::{duration, first, visible},
 };
@@ -31,7 +31,8 @@ impl<W: Write> Terminal<W> {
     pub fn show(&mut self, event: Event) {
         match event {
             Event::Text(text) => self.write(text),
-            Event::Reply => self.end_line(),
+            Event::Reply { .. } => self.end_line(),
+            Event::TaskStarted { .. } | Event::TaskEnded(_) => {}
             Event::Discarded => {
                 self.line("(the reply broke off; what is above of it is discarded)")
             }
@@ -48,8 +49,9 @@ impl<W: Write> Terminal<W> {
             }
             Event::Notice(text) => self.line(&format!("meanwhile: {text}")),
             Event::BackgroundResults(results) => self.line(inner_lines(results).trim_end()),
-            Event::ToolResult { name, answer } => {
-                self.line(&format!("> {name}:\n{}", first(&answer.text, SHOWN_RESULT)));
+            Event::ToolResult { call, answer } => {
+                let result = first(&answer.text, SHOWN_RESULT);
+                self.line(&format!("> {}:\n{result}", call.name));
             }
         }
     }
@@ -65,6 +67,20 @@ impl<W: Write> Terminal<W> {
         let sent = input + cache_read + cache_write;
         self.line(&format!(
             "({sent} tokens in, {cache_read} of them from the cache; {output} out)"
+        ));
+    }
+
+    /// One line about a request.
+    pub fn request(&mut self, reply: &Reply, time: Duration) {
+        let Usage {
+            input,
+            output,
+            cache_read,
+            cache_write,
+        } = reply.usage;
+        let time = duration(time);
+        self.line(&format!(
+            "meanwhile: reply after {time}: {input} tokens in, {cache_read} from the cache, {cache_write} to it, {output} out"
         ));
     }
 

@@ -1,0 +1,335 @@
+//! The command line: argv to `Args`. What was typed, nothing decided yet.
+
+pub mod help;
+mod options;
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use lexopt::{Arg, Parser, ValueExt};
+
+use crate::error::{Error, Result};
+
+use options::{COMMANDS, FORMATS, ON_END, OPTIONS, Opt, SHELLS};
+
+/// Name, version, and the commit where the Makefile has told it.
+pub fn version() -> String {
+    let commit = option_env!("MEANWHILE_COMMIT").filter(|commit| !commit.is_empty());
+    let commit = commit.map_or(String::new(), |commit| format!(" ({commit})"));
+    format!("meanwhile {}{commit}\n", env!("CARGO_PKG_VERSION"))
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Mode {
+    /// The prompt loop.
+    Chat,
+    /// One task, then exit.
+    Print,
+    Demo,
+    Sessions,
+    Doctor,
+    /// For the shell of this name.
+    Completions(String),
+    Man,
+    Help,
+    Version,
+}
+
+/// How `-p` answers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Format {
+    Text,
+    Json,
+    StreamJson,
+}
+
+/// What becomes of tasks that still run when the model is done.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum OnEnd {
+    Wait,
+    Kill,
+    Fail,
+}
+
+/// How much is said on stderr.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Loudness {
+    Quiet,
+    Normal,
+    Verbose,
+}
+
+/// Which session the history belongs to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Session {
+    New,
+    /// The last one of the working directory.
+    Continue,
+    /// The one whose id starts so.
+    Resume(String),
+    /// Nothing is kept.
+    None,
+}
+
+/// What was typed.
+#[derive(Debug, PartialEq)]
+pub struct Args {
+    pub mode: Mode,
+    pub prompt: Option<String>,
+    pub file: Option<PathBuf>,
+    pub format: Format,
+    pub on_end: OnEnd,
+    pub loudness: Loudness,
+    pub max_turns: Option<u64>,
+    pub max_time: Option<Duration>,
+    pub max_total_tokens: Option<u64>,
+    pub session: Session,
+    pub model: Option<String>,
+    pub max_output_tokens: Option<u32>,
+    pub context_window: Option<u64>,
+    pub max_retries: Option<u32>,
+    pub idle_timeout: Option<Duration>,
+    pub background_timeout: Option<Duration>,
+    pub max_background: Option<usize>,
+    /// In bytes.
+    pub log_limit: Option<u64>,
+    pub record: Option<PathBuf>,
+    pub replay: Option<PathBuf>,
+}
+
+type Parsed<T> = std::result::Result<T, lexopt::Error>;
+
+impl Args {
+    /// Fails with a usage error that names the argument.
+    pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Args> {
+        let mut args = Args {
+            mode: Mode::Chat,
+            prompt: None,
+            file: None,
+            format: Format::Text,
+            on_end: OnEnd::Wait,
+            loudness: Loudness::Normal,
+            max_turns: None,
+            max_time: None,
+            max_total_tokens: None,
+            session: Session::New,
+            model: None,
+            max_output_tokens: None,
+            context_window: None,
+            max_retries: None,
+            idle_timeout: None,
+            background_timeout: None,
+            max_background: None,
+            log_limit: None,
+            record: None,
+            replay: None,
+        };
+        let mut parser = Parser::from_args(arguments);
+        let words = args.take_options(&mut parser);
+        words
+            .and_then(|words| args.take_words(words))
+            .map_err(|err| Error::Usage(err.to_string()))?;
+        Ok(args)
+    }
+
+    /// Takes every option and returns the other words.
+    fn take_options(&mut self, parser: &mut Parser) -> Parsed<Vec<String>> {
+        let mut words = Vec::new();
+        while let Some(arg) = parser.next()? {
+            let opt = match &arg {
+                Arg::Value(word) => {
+                    words.push(word.clone().string()?);
+                    continue;
+                }
+                Arg::Short(short) => OPTIONS.iter().find(|opt| opt.short == Some(*short)),
+                Arg::Long(long) => OPTIONS.iter().find(|opt| opt.long == *long),
+            };
+            let Some(opt) = opt else {
+                return Err(arg.unexpected());
+            };
+            // `--print=PROMPT` is a way to give a prompt that begins with a dash.
+            if opt.long == "print"
+                && let Some(prompt) = parser.optional_value()
+            {
+                words.push(prompt.string()?);
+            }
+            self.take(opt, parser)?;
+        }
+        Ok(words)
+    }
+
+    fn take(&mut self, opt: &Opt, parser: &mut Parser) -> Parsed<()> {
+        match opt.long {
+            "print" => self.mode = Mode::Print,
+            "file" => self.file = Some(parser.value()?.into()),
+            "output-format" => {
+                self.format =
+                    [Format::Text, Format::Json, Format::StreamJson][word(parser, opt, &FORMATS)?]
+            }
+            "on-end" => {
+                self.on_end = [OnEnd::Wait, OnEnd::Kill, OnEnd::Fail][word(parser, opt, &ON_END)?]
+            }
+            "max-turns" => self.max_turns = Some(count(parser, opt)?),
+            "max-time" => self.max_time = Some(seconds(parser, opt)?),
+            "max-total-tokens" => self.max_total_tokens = Some(count(parser, opt)?),
+            "continue" => self.session = Session::Continue,
+            "resume" => self.session = Session::Resume(parser.value()?.string()?),
+            "no-session" => self.session = Session::None,
+            "model" => self.model = Some(parser.value()?.string()?),
+            "max-output-tokens" => self.max_output_tokens = Some(count(parser, opt)?),
+            "context-window" => self.context_window = Some(count(parser, opt)?),
+            "max-retries" => self.max_retries = Some(parser.value()?.parse()?),
+            "idle-timeout" => self.idle_timeout = Some(seconds(parser, opt)?),
+            "background-timeout" => self.background_timeout = Some(seconds(parser, opt)?),
+            "max-background" => self.max_background = Some(count::<u32>(parser, opt)? as usize),
+            "log-limit" => {
+                self.log_limit = Some(u64::from(count::<u32>(parser, opt)?) * 1024 * 1024)
+            }
+            "record" => self.record = Some(parser.value()?.into()),
+            "replay" => self.replay = Some(parser.value()?.into()),
+            "quiet" => self.loudness = Loudness::Quiet,
+            "verbose" => self.loudness = Loudness::Verbose,
+            "help" => self.mode = Mode::Help,
+            "version" => self.mode = Mode::Version,
+            other => unreachable!("the table names `--{other}`, and nothing takes it"),
+        }
+        Ok(())
+    }
+
+    /// The prompt, or one of the commands and its argument.
+    fn take_words(&mut self, words: Vec<String>) -> Parsed<()> {
+        let first = words.first().map_or("", String::as_str);
+        let is_command =
+            self.mode == Mode::Chat && COMMANDS.iter().any(|command| command.name == first);
+        match (first, &words[..]) {
+            ("completions", [_, shell]) if is_command && SHELLS.contains(&shell.as_str()) => {
+                self.mode = Mode::Completions(shell.clone());
+            }
+            ("completions", _) if is_command => {
+                return Err(format!("`completions` takes one of {}", SHELLS.join(", ")).into());
+            }
+            ("demo", [_]) if is_command => self.mode = Mode::Demo,
+            ("sessions", [_]) if is_command => self.mode = Mode::Sessions,
+            ("doctor", [_]) if is_command => self.mode = Mode::Doctor,
+            ("man", [_]) if is_command => self.mode = Mode::Man,
+            (_, []) => {}
+            (_, [prompt]) => self.prompt = Some(prompt.clone()),
+            (_, [first, second, ..]) => {
+                let text =
+                    format!("two prompts, `{first}` and `{second}`: put the prompt in quotes");
+                return Err(text.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The place of the value among `words`.
+fn word(parser: &mut Parser, opt: &Opt, words: &[&str]) -> Parsed<usize> {
+    let value = parser.value()?.string()?;
+    let found = words.iter().position(|word| *word == value);
+    found.ok_or_else(|| {
+        format!(
+            "--{} takes one of {}, not `{value}`",
+            opt.long,
+            words.join(", ")
+        )
+        .into()
+    })
+}
+
+fn seconds(parser: &mut Parser, opt: &Opt) -> Parsed<Duration> {
+    Ok(Duration::from_secs(count::<u32>(parser, opt)?.into()))
+}
+
+/// A whole number from 1 on.
+fn count<N: std::str::FromStr + PartialEq + Default>(parser: &mut Parser, opt: &Opt) -> Parsed<N> {
+    let value = parser.value()?.string()?;
+    match value.parse() {
+        Ok(n) if n != N::default() => Ok(n),
+        _ => Err(format!(
+            "--{} takes a whole number from 1 on, not `{value}`",
+            opt.long
+        )
+        .into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> std::result::Result<Args, String> {
+        Args::parse(line.split_whitespace().map(OsString::from)).map_err(|err| err.to_string())
+    }
+
+    #[test]
+    fn arguments_are_understood_in_any_order() {
+        assert_eq!(parse("").unwrap().mode, Mode::Chat);
+        assert_eq!(parse("demo").unwrap().mode, Mode::Demo);
+        assert_eq!(parse("-h").unwrap().mode, Mode::Help);
+        let print = parse("-p fix --model m --max-output-tokens 9").unwrap();
+        assert_eq!(
+            (print.mode, print.prompt.as_deref()),
+            (Mode::Print, Some("fix"))
+        );
+        assert_eq!(
+            (print.model.as_deref(), print.max_output_tokens),
+            (Some("m"), Some(9))
+        );
+        assert_eq!(parse("fix -p").unwrap(), parse("--print=fix").unwrap());
+        assert_eq!(parse("-p demo").unwrap().mode, Mode::Print);
+        assert_eq!(
+            parse("-p -- --odd").unwrap().prompt.as_deref(),
+            Some("--odd")
+        );
+    }
+
+    #[test]
+    fn every_option_of_the_table_is_taken() {
+        for opt in OPTIONS {
+            let value = opt.words.first().copied().unwrap_or("1");
+            let line = match opt.value {
+                Some(_) => format!("--{} {value}", opt.long),
+                None => format!("--{}", opt.long),
+            };
+            assert!(parse(&line).is_ok(), "{line}");
+            let help = help::help();
+            assert!(
+                help.contains(&format!("--{}", opt.long))
+                    && help::man().contains(opt.help.split(':').next().unwrap())
+            );
+            for shell in SHELLS {
+                assert!(
+                    help::completions(shell).contains(opt.long),
+                    "{shell} {}",
+                    opt.long
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        let cases = [
+            ("--nonsense", "--nonsense"),
+            ("-p a b", "two prompts, `a` and `b`"),
+            (
+                "--max-background 0",
+                "--max-background takes a whole number from 1 on, not `0`",
+            ),
+            ("--max-output-tokens x", "not `x`"),
+            ("--model", "--model"),
+            (
+                "--output-format xml",
+                "--output-format takes one of text, json, stream-json, not `xml`",
+            ),
+            ("completions tcsh", "bash, zsh, fish"),
+        ];
+        for (line, expected) in cases {
+            let error = parse(line).unwrap_err();
+            assert!(error.contains(expected), "{error} must name {expected}");
+            assert!(error.ends_with("try `meanwhile --help`"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The supervisors that this process has started, told from every other child that it may come to have.
+//!
+//! As PID 1 of a container it inherits the orphans of all others: those are reaped at once, and the
+//! supervisors are left to their own threads.
+
+use std::{
+    collections::HashSet,
+    io,
+    process::{Child, Command},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use rustix::process::{Pid, WaitOptions};
+use signal_hook::{consts::SIGCHLD, iterator::Signals};
+use wait_timeout::ChildExt;
+
+use super::orphans;
+
+#[derive(Default)]
+pub struct Children {
+    supervisors: Mutex<HashSet<i32>>,
+}
+
+impl Children {
+    /// Starts a supervisor; it must be given to `reap` later.
+    pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        // Held while it starts: it could have ended before it is known.
+        let mut supervisors = self.lock();
+        let child = command.spawn()?;
+        supervisors.insert(Pid::from_child(&child).as_raw_pid());
+        Ok(child)
+    }
+
+    /// Waits for the end of a supervisor, for so long at the most.
+    pub fn reap(&self, mut child: Child, bound: Duration) {
+        let _ = child.wait_timeout(bound);
+        self.lock().remove(&Pid::from_child(&child).as_raw_pid());
+    }
+
+    /// Reaps what this process inherits, on a thread of its own. Fails when the system refuses that.
+    pub fn reap_inherited(self: Arc<Self>) -> io::Result<()> {
+        let mut changes = Signals::new([SIGCHLD])?;
+        let reap = move || {
+            loop {
+                self.reap_all_inherited();
+                changes.wait().for_each(drop);
+            }
+        };
+        thread::Builder::new().name("reaper".into()).spawn(reap)?;
+        Ok(())
+    }
+
+    fn reap_all_inherited(&self) {
+        let children = orphans::children_of(rustix::process::getpid());
+        let supervisors = self.lock();
+        for child in children.unwrap_or_default() {
+            if !supervisors.contains(&child.as_raw_pid()) {
+                // One that still lives is left to live.
+                let _ = rustix::process::waitpid(Some(child), WaitOptions::NOHANG);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<i32>> {
+        self.supervisors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,195 @@
+//! What scripts read: JSON lines, an event each, and one record at the end of every run.
+//!
+//! Field names are those of Claude Code's `stream-json`, where it has one, since scripts know them.
+
+use std::{
+    io::{self, Write},
+    time::Instant,
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    agent::{Agent, Event},
+    api::{message::Block, reply::Usage},
+    background::Task,
+    cli::Format,
+    command::process::Exit,
+    error::{Error, Result},
+};
+
+/// Writes the records of one run to stdout, as the format asks.
+pub struct Reporter {
+    format: Format,
+    started: Instant,
+    session_id: String,
+    turns: u64,
+    usage: Usage,
+    tasks: Vec<Value>,
+}
+
+impl Reporter {
+    pub fn new(format: Format) -> Reporter {
+        Reporter {
+            format,
+            started: Instant::now(),
+            session_id: String::new(),
+            turns: 0,
+            usage: Usage::default(),
+            tasks: Vec::new(),
+        }
+    }
+
+    /// The first line: what runs here. Fails when nobody reads.
+    pub fn begin(&mut self, agent: &Agent) -> Result<()> {
+        self.session_id = agent.transcript().id.clone();
+        let about = agent.about();
+        self.line(json!({
+            "type": "system", "subtype": "init", "session_id": self.session_id,
+            "cwd": about.folder, "model": about.model, "tools": about.tools,
+        }))
+    }
+
+    /// A line for what happens. Fails when nobody reads.
+    pub fn event(&mut self, event: &Event) -> Result<()> {
+        let id = &self.session_id;
+        let line = match event {
+            Event::Reply { reply, .. } => json!({
+                "type": "assistant", "session_id": id,
+                "message": {"role": "assistant", "content": blocks(&reply.content), "usage": reply.usage.to_value()},
+            }),
+            Event::ToolResult { call, answer } => {
+                let result = Block::tool_result(&call.id, &answer.text, answer.is_error);
+                json!({
+                    "type": "user", "session_id": id,
+                    "message": {"role": "user", "content": blocks(&[result])},
+                })
+            }
+            Event::BackgroundResults(text) => json!({
+                "type": "user", "session_id": id,
+                "message": {"role": "user", "content": blocks(&[Block::text(text)])},
+            }),
+            Event::TaskStarted { id: task, command } => json!({
+                "type": "system", "subtype": "task_started", "session_id": id, "task_id": task, "command": command,
+            }),
+            Event::TaskEnded(task) => {
+                let mut line = task_record(task);
+                line["type"] = "system".into();
+                line["subtype"] = "task_finished".into();
+                line["session_id"] = id.as_str().into();
+                line
+            }
+            Event::Retry {
+                err,
+                wait,
+                failures,
+                of,
+            } => json!({
+                "type": "system", "subtype": "api_retry", "session_id": id, "attempt": failures, "max_retries": of,
+                "retry_delay_ms": wait.as_millis() as u64, "error": err.to_string(),
+            }),
+            Event::Discarded => json!({"type": "system", "subtype": "discarded", "session_id": id}),
+            Event::Notice(text) => {
+                json!({"type": "system", "subtype": "notice", "session_id": id, "text": text})
+            }
+            Event::Text(_) => return Ok(()),
+        };
+        self.line(line)
+    }
+
+    /// Takes note of what the agent has done, for the final record.
+    pub fn end(&mut self, agent: &Agent) {
+        self.turns = agent.run().turns;
+        self.usage = agent.run().usage;
+        self.tasks = agent.tasks().list().map(task_record).collect();
+    }
+
+    /// Writes the last thing: the answer, or the final record. Fails when nobody reads.
+    pub fn finish(&self, outcome: &Result<String>) -> Result<()> {
+        if self.format == Format::Text {
+            return match outcome {
+                Ok(answer) => write(&format!("{answer}\n")),
+                Err(_) => Ok(()),
+            };
+        }
+        let error = outcome.as_ref().err();
+        let limit = match error {
+            Some(Error::Limit { option, .. }) => Some(*option),
+            _ => None,
+        };
+        let record = json!({
+            "type": "result",
+            "subtype": subtype(error),
+            "is_error": error.is_some(),
+            "result": outcome.as_deref().unwrap_or_default(),
+            "error": error.map(Error::to_string),
+            "exit_code": error.map_or(0, Error::exit_code),
+            "limit": limit,
+            "session_id": self.session_id,
+            "num_turns": self.turns,
+            "duration_ms": self.started.elapsed().as_millis() as u64,
+            "usage": self.usage.to_value(),
+            "tasks": self.tasks,
+        });
+        write(&format!("{record}\n"))
+    }
+
+    fn line(&self, line: Value) -> Result<()> {
+        match self.format {
+            Format::StreamJson => write(&format!("{line}\n")),
+            Format::Text | Format::Json => Ok(()),
+        }
+    }
+}
+
+fn subtype(error: Option<&Error>) -> &'static str {
+    match error {
+        None => "success",
+        Some(Error::Limit {
+            option: "--max-turns",
+            ..
+        }) => "error_max_turns",
+        Some(Error::Limit {
+            option: "--max-time",
+            ..
+        }) => "error_max_time",
+        Some(Error::Limit { .. }) => "error_max_total_tokens",
+        Some(_) => "error_during_execution",
+    }
+}
+
+fn blocks(content: &[Block]) -> Value {
+    content
+        .iter()
+        .map(|block| Value::Object(block.fields().clone()))
+        .collect()
+}
+
+fn task_record(task: &Task) -> Value {
+    let exit = task.end().map(|end| &end.exit);
+    let (exit_code, signal) = match exit {
+        Some(Exit::Code(code)) => (Some(*code), None),
+        Some(Exit::Signal(signal)) => (None, Some(*signal)),
+        _ => (None, None),
+    };
+    json!({
+        "task_id": task.id, "command": task.command, "status": task.status().name(),
+        "exit_code": exit_code, "signal": signal, "duration_ms": task.age().as_millis() as u64,
+        "log": task.log().map(|log| log.display().to_string()),
+    })
+}
+
+fn write(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Ok(()) => Ok(()),
+        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Err(Error::Closed),
+        Err(err) => Err(Error::System {
+            doing: "write to standard output",
+            err,
+        }),
+    }
+}
