@@ -17,6 +17,7 @@ use crate::{
     command::{
         children::Children,
         log::Log,
+        orphans,
         process::{Change, End, Event, Exit, Process, Start},
     },
     text,
@@ -27,6 +28,9 @@ const PREVIEW: usize = 500;
 
 /// How long the end of a task is waited for after it was killed: the supervisor's grace and its rounds.
 const KILL_WAIT: Duration = Duration::from_secs(5);
+
+/// The same for all tasks at the end of the program: many at once, on a busy machine, take longer.
+const END_WAIT: Duration = Duration::from_secs(15);
 
 /// What every command of a session has in common.
 pub struct Settings {
@@ -282,6 +286,9 @@ impl Tasks {
             tasks.tasks.iter().any(Task::is_held)
         });
         self.abandoned = !matches!(waited, Waited::Ended);
+        if !self.abandoned {
+            orphans::end_all();
+        }
     }
 
     fn wait_while(

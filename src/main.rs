@@ -124,6 +124,12 @@ fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
     if let Some(folder) = &log_folder {
         log::remove_old(folder);
     }
+    if !Path::new("/proc/self").exists() {
+        let _ = writeln!(
+            io::stderr(),
+            "meanwhile: no /proc: of a command only its process group can be ended"
+        );
+    }
     let tasks = Tasks::new(background::Settings {
         folder: config.folder,
         hidden: config.hidden_variables,

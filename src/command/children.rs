@@ -6,6 +6,7 @@
 use std::{
     collections::HashSet,
     io,
+    os::unix::process::ExitStatusExt,
     process::{Child, Command},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
@@ -33,10 +34,14 @@ impl Children {
         Ok(child)
     }
 
-    /// Waits for the end of a supervisor, for so long at the most.
+    /// Waits for the end of a supervisor, for so long at the most. What one that was killed has left is ended.
     pub fn reap(&self, mut child: Child, bound: Duration) {
-        let _ = child.wait_timeout(bound);
-        self.lock().remove(&Pid::from_child(&child).as_raw_pid());
+        let ended = child.wait_timeout(bound);
+        let pid = Pid::from_child(&child);
+        if matches!(ended, Ok(Some(status)) if status.signal().is_some()) {
+            orphans::end_session(pid);
+        }
+        self.lock().remove(&pid.as_raw_pid());
     }
 
     /// Reaps what this process inherits, on a thread of its own. Fails when the system refuses that.

@@ -3,7 +3,7 @@
 
 pub mod children;
 pub mod log;
-mod orphans;
+pub mod orphans;
 pub mod output;
 pub mod process;
 pub mod supervisor;

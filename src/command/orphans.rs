@@ -56,6 +56,21 @@ pub fn end_session(leader: Pid) {
     }
 }
 
+/// Ends every child of this process: when all commands are gone, those are orphans of a supervisor that was
+/// killed, in sessions of their own. PID 1 has children that are none of its business.
+pub fn end_all() {
+    for _ in 0..MOST_ROUNDS {
+        let some_left = rustix::process::wait(WaitOptions::NOHANG).is_ok();
+        if !some_left || std::process::id() == 1 {
+            return;
+        }
+        for child in children_of(rustix::process::getpid()).unwrap_or_default() {
+            let _ = rustix::process::kill_process(child, Signal::KILL);
+            let _ = rustix::process::waitpid(Some(child), WaitOptions::empty());
+        }
+    }
+}
+
 fn pids(list: &str) -> impl Iterator<Item = Pid> {
     list.split_ascii_whitespace()
         .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
