@@ -99,7 +99,7 @@ fn nothing_survives_the_program_whatever_ends_it() {
 /// `MEANWHILE_ROUNDS` sets how often; 10 unless set.
 #[test]
 fn nothing_survives_a_signal_at_a_random_moment() {
-    const AT_ONCE: usize = 5;
+    const AT_ONCE: usize = 10;
     let rounds = std::env::var("MEANWHILE_ROUNDS");
     let rounds = rounds.map_or(10, |text| text.parse().expect("a number of rounds"));
     let signals = [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP];
