@@ -35,6 +35,8 @@ pub struct Settings {
     pub limit: Duration,
     /// At most this many background tasks run at once.
     pub max_running: usize,
+    /// The limit of open files of every command; None when there is none.
+    pub open_files: Option<u64>,
     /// Where logs go; None when there is no place for them.
     pub log_folder: Option<PathBuf>,
     /// The size in bytes that no log exceeds.
@@ -47,9 +49,22 @@ pub struct Tasks {
     tasks: Vec<Task>,
     /// Ids of finished background tasks in order of completion whose results were not delivered.
     undelivered: Vec<String>,
+    journal: Vec<Entry>,
     sender: Sender<Event>,
     /// Unbounded: a task sends at most two events.
     events: Receiver<Event>,
+}
+
+/// What a session that is continued later has to know.
+pub enum Entry {
+    Started {
+        id: String,
+        command: String,
+    },
+    /// The model has seen the result.
+    Delivered {
+        id: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -100,6 +115,7 @@ impl Tasks {
             settings,
             tasks: Vec::new(),
             undelivered: Vec::new(),
+            journal: Vec::new(),
             sender,
             events,
         }
@@ -142,11 +158,23 @@ impl Tasks {
             command,
             folder: &self.settings.folder,
             hidden: &self.settings.hidden,
+            open_files: self.settings.open_files,
             limit,
             log,
         };
-        let process = Process::start(start, self.sender.clone())
-            .map_err(|err| format!("the command could not be started: {err}"))?;
+        let process = Process::start(start, self.sender.clone()).map_err(|err| {
+            let folder = &self.settings.folder;
+            match folder.is_dir() {
+                true => format!("the command could not be started: {err}"),
+                false => format!("the working directory {} is gone", folder.display()),
+            }
+        })?;
+        if in_background {
+            self.journal.push(Entry::Started {
+                id: id.clone(),
+                command: command.to_owned(),
+            });
+        }
         self.tasks.push(Task {
             id: id.clone(),
             command: command.to_owned(),
@@ -220,13 +248,13 @@ impl Tasks {
     }
 
     /// Ends the task with everything that it started, and waits until all of it is gone.
-    pub fn kill(&mut self, id: &str, signals: &Receiver<i32>) {
+    pub fn kill(&mut self, id: &str, signals: &Receiver<i32>) -> Waited {
         if let Some(Held::Process(process)) = self.find(id).map(|task| &task.held) {
             process.kill();
         }
         self.wait_while(Some(Instant::now() + KILL_WAIT), signals, |tasks| {
             tasks.find(id).is_some_and(Task::is_held)
-        });
+        })
     }
 
     fn wait_while(
@@ -257,9 +285,11 @@ impl Tasks {
             return;
         };
         task.in_background = true;
+        let (id, command) = (task.id.clone(), task.command.clone());
         if let Held::Process(process) = &task.held {
             process.keep_log();
         }
+        self.journal.push(Entry::Started { id, command });
     }
 
     /// Removes a foreground command: its result was shown, or nobody wants it. What still runs is ended.
@@ -275,7 +305,15 @@ impl Tasks {
 
     /// The task's result was shown to the model: no notice follows.
     pub fn mark_delivered(&mut self, id: &str) {
-        self.undelivered.retain(|other| other != id);
+        if self.find(id).is_some_and(|task| task.end.is_some()) {
+            self.undelivered.retain(|other| other != id);
+            self.journal.push(Entry::Delivered { id: id.to_owned() });
+        }
+    }
+
+    /// What has happened since the last call.
+    pub fn take_journal(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.journal)
     }
 
     /// Whether `drain` would have something to tell.
@@ -295,6 +333,7 @@ impl Tasks {
             if let Some(task) = self.find(&id) {
                 block.push_str(&task.notice());
             }
+            self.journal.push(Entry::Delivered { id });
         }
         block.push_str(&format!("</{TAG}>"));
         Some(block)

@@ -13,16 +13,24 @@ A coding agent that keeps working while your commands run.
 
 Usage: meanwhile [OPTIONS] [PROMPT]     talk to the agent in the terminal
        meanwhile [OPTIONS] -p [PROMPT]  do one task and print the answer
+       meanwhile sessions               list the sessions that can be continued
        meanwhile demo                   see it work: no key and no network needed
 
 With -p, what is piped into standard input is added to the prompt.
 
 Options:
   -p, --print                    do one task, print the answer on stdout, exit
+  -c, --continue                 go on with the last session of this directory
+      --resume ID                go on with a session; the beginning of its id is enough
+      --no-session               keep nothing of this session
       --model ID                 the model (or the variable MODEL_ID)
       --max-output-tokens N      how long one reply may be, in tokens [8000]
+      --context-window N         how much the model can hold, in tokens [200000]
+      --max-retries N            how often a failed request is tried again [8]
+      --idle-timeout S           give a stream up that is silent for so long [300]
       --background-timeout S     time limit of a background task in seconds [300]
       --max-background N         how many background tasks may run at once [64]
+      --log-limit MIB            how large the log of one command may get [64]
       --record FILE              write every exchange with the API to FILE
       --replay FILE              answer from FILE instead of the network
   -h, --help                     print this
@@ -35,6 +43,7 @@ Variables, from the environment or from .env in the working directory:
   ANTHROPIC_BASE_URL    another server that speaks the Messages API
   SSL_CERT_FILE         certificates (PEM) to trust instead of the built-in ones
                         (environment only)
+  HTTPS_PROXY, NO_PROXY as everywhere (environment only)
 
 Exit codes: 0 done; 1 error; 2 usage or configuration; 3 the API refused or could not
 be reached; 130 and 143 ended by SIGINT and SIGTERM.
@@ -48,8 +57,21 @@ pub enum Mode {
     /// One task, then exit.
     Print,
     Demo,
+    Sessions,
     Help,
     Version,
+}
+
+/// Which session the history belongs to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Session {
+    New,
+    /// The last one of the working directory.
+    Continue,
+    /// The one whose id starts so.
+    Resume(String),
+    /// Nothing is kept.
+    None,
 }
 
 /// What was typed.
@@ -57,10 +79,16 @@ pub enum Mode {
 pub struct Args {
     pub mode: Mode,
     pub prompt: Option<String>,
+    pub session: Session,
     pub model: Option<String>,
+    pub context_window: Option<u64>,
     pub max_output_tokens: Option<u32>,
+    pub max_retries: Option<u32>,
+    pub idle_timeout: Option<Duration>,
     pub background_timeout: Option<Duration>,
     pub max_background: Option<usize>,
+    /// In bytes.
+    pub log_limit: Option<u64>,
     pub record: Option<PathBuf>,
     pub replay: Option<PathBuf>,
 }
@@ -71,18 +99,27 @@ impl Args {
         let mut args = Args {
             mode: Mode::Chat,
             prompt: None,
+            session: Session::New,
             model: None,
+            context_window: None,
             max_output_tokens: None,
+            max_retries: None,
+            idle_timeout: None,
             background_timeout: None,
             max_background: None,
+            log_limit: None,
             record: None,
             replay: None,
         };
         let mut parser = Parser::from_args(arguments);
         args.take_all(&mut parser)
             .map_err(|err| Error::Usage(err.to_string()))?;
-        if args.mode == Mode::Chat && args.prompt.as_deref() == Some("demo") {
-            args.mode = Mode::Demo;
+        if args.mode == Mode::Chat {
+            match args.prompt.as_deref() {
+                Some("demo") => args.mode = Mode::Demo,
+                Some("sessions") => args.mode = Mode::Sessions,
+                _ => {}
+            }
         }
         Ok(args)
     }
@@ -96,16 +133,29 @@ impl Args {
                         self.take_prompt(prompt)?;
                     }
                 }
+                Arg::Short('c') | Arg::Long("continue") => self.session = Session::Continue,
+                Arg::Long("resume") => self.session = Session::Resume(parser.value()?.string()?),
+                Arg::Long("no-session") => self.session = Session::None,
+                Arg::Long("context-window") => {
+                    self.context_window = Some(count(parser, "--context-window")?);
+                }
                 Arg::Long("model") => self.model = Some(parser.value()?.string()?),
                 Arg::Long("max-output-tokens") => {
                     self.max_output_tokens = Some(count(parser, "--max-output-tokens")?);
                 }
+                Arg::Long("max-retries") => self.max_retries = Some(parser.value()?.parse()?),
+                Arg::Long("idle-timeout") => {
+                    self.idle_timeout = Some(seconds(parser, "--idle-timeout")?);
+                }
                 Arg::Long("background-timeout") => {
-                    let seconds: u32 = count(parser, "--background-timeout")?;
-                    self.background_timeout = Some(Duration::from_secs(seconds.into()));
+                    self.background_timeout = Some(seconds(parser, "--background-timeout")?);
                 }
                 Arg::Long("max-background") => {
                     self.max_background = Some(count::<u32>(parser, "--max-background")? as usize);
+                }
+                Arg::Long("log-limit") => {
+                    let mebibytes: u32 = count(parser, "--log-limit")?;
+                    self.log_limit = Some(u64::from(mebibytes) * 1024 * 1024);
                 }
                 Arg::Long("record") => self.record = Some(parser.value()?.into()),
                 Arg::Long("replay") => self.replay = Some(parser.value()?.into()),
@@ -127,6 +177,10 @@ impl Args {
         self.prompt = Some(prompt);
         Ok(())
     }
+}
+
+fn seconds(parser: &mut Parser, option: &str) -> std::result::Result<Duration, lexopt::Error> {
+    Ok(Duration::from_secs(count::<u32>(parser, option)?.into()))
 }
 
 /// A whole number from 1 on.

@@ -13,8 +13,11 @@ use std::{
 };
 
 use crate::{
-    api::transport::{Credential, Endpoint, Replay},
-    cli::Args,
+    api::{
+        recording::Replay,
+        transport::{Credential, Endpoint},
+    },
+    cli::{Args, Session},
     dotenv,
     error::{Error, Result},
 };
@@ -26,10 +29,18 @@ const MODEL_ID: &str = "MODEL_ID";
 const CERTIFICATES: &str = "SSL_CERT_FILE";
 
 const PUBLIC_API: &str = "https://api.anthropic.com";
+/// Of all current models (<https://docs.anthropic.com/en/docs/about-claude/models>), at the least.
+const CONTEXT_WINDOW: u64 = 200_000;
 const MAX_OUTPUT_TOKENS: u32 = 8000;
+/// Longer than the API is ever silent: it sends pings.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// With the waits in between, about a minute and a half.
+const MAX_RETRIES: u32 = 8;
 const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(300);
 /// Each task costs two processes and a thread.
 const MAX_BACKGROUND: usize = 64;
+/// A command that prints without end must not fill the disk.
+const LOG_LIMIT: u64 = 64 * 1024 * 1024;
 /// A `.env` that is larger is none.
 const LARGEST_DOTENV: u64 = 1024 * 1024;
 
@@ -38,10 +49,17 @@ pub struct Config {
     pub folder: PathBuf,
     pub model: String,
     pub max_output_tokens: u32,
+    /// In tokens.
+    pub context_window: u64,
+    pub session: Session,
     pub source: Source,
+    /// How often in a row a failed request is tried again.
+    pub max_retries: u32,
     pub record: Option<PathBuf>,
     pub background_timeout: Duration,
     pub max_background: usize,
+    /// The size in bytes that no command's log exceeds.
+    pub log_limit: u64,
     /// Where the program keeps what outlives a run; None when there is no place for it.
     pub state_folder: Option<PathBuf>,
     /// Variables that no command may see.
@@ -64,7 +82,7 @@ impl Config {
         let variables = Variables::read(&folder)?;
         let source = match &args.replay {
             Some(path) => Source::Recording(recording(path)?),
-            None => Source::Api(endpoint(&variables)?),
+            None => Source::Api(endpoint(args, &variables)?),
         };
         let model = match &args.model {
             Some(model) => Some(model.clone()),
@@ -80,7 +98,11 @@ impl Config {
 
     /// The configuration of a run that answers from `replay`, in `folder`.
     pub fn replayed(args: &Args, folder: PathBuf, replay: Replay) -> Config {
-        Config::new(args, folder, Source::Recording(replay), "recorded".into())
+        let config = Config::new(args, folder, Source::Recording(replay), "recorded".into());
+        Config {
+            session: Session::None,
+            ..config
+        }
     }
 
     fn new(args: &Args, folder: PathBuf, source: Source, model: String) -> Config {
@@ -88,10 +110,14 @@ impl Config {
             folder,
             model,
             max_output_tokens: args.max_output_tokens.unwrap_or(MAX_OUTPUT_TOKENS),
+            context_window: args.context_window.unwrap_or(CONTEXT_WINDOW),
+            session: args.session.clone(),
             source,
+            max_retries: args.max_retries.unwrap_or(MAX_RETRIES),
             record: args.record.clone(),
             background_timeout: args.background_timeout.unwrap_or(BACKGROUND_TIMEOUT),
             max_background: args.max_background.unwrap_or(MAX_BACKGROUND),
+            log_limit: args.log_limit.unwrap_or(LOG_LIMIT),
             state_folder: state_folder(),
             hidden_variables: vec![API_KEY.into(), AUTH_TOKEN.into()],
         }
@@ -141,7 +167,7 @@ fn in_environment(name: &str) -> Result<Option<String>> {
     }
 }
 
-fn endpoint(variables: &Variables) -> Result<Endpoint> {
+fn endpoint(args: &Args, variables: &Variables) -> Result<Endpoint> {
     let own_server = variables.in_dotenv(BASE_URL);
     let credential = match &own_server {
         Some(_) => credential(|name| Ok(variables.in_dotenv(name)))?.ok_or_else(foreign_server)?,
@@ -155,10 +181,13 @@ fn endpoint(variables: &Variables) -> Result<Endpoint> {
         Some(path) => Some(read(Path::new(&path))?),
         None => None,
     };
+    let url = messages_url(&base)?;
     Ok(Endpoint {
-        url: messages_url(&base)?,
+        proxy: proxy(&url)?,
+        url,
         credential,
         roots,
+        idle_timeout: args.idle_timeout.unwrap_or(IDLE_TIMEOUT),
     })
 }
 
@@ -196,6 +225,41 @@ fn messages_url(base: &str) -> Result<String> {
     Ok(format!("{}/v1/messages", base.trim_end_matches('/')))
 }
 
+/// The proxy for `url`, as curl finds it: by the scheme, and not for a host that `NO_PROXY` names.
+/// `HTTP_PROXY` in capitals is not looked at: in a CGI program a client could set it.
+fn proxy(url: &str) -> Result<Option<String>> {
+    let names: &[&str] = match url.starts_with("https://") {
+        true => &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"],
+        false => &["http_proxy", "all_proxy", "ALL_PROXY"],
+    };
+    let host = url.split("://").nth(1).unwrap_or_default();
+    let host = host.split(['/', ':']).next().unwrap_or_default();
+    for name in ["no_proxy", "NO_PROXY"] {
+        if in_environment(name)?.is_some_and(|list| exempts(&list, host)) {
+            return Ok(None);
+        }
+    }
+    for name in names {
+        if let Some(proxy) = in_environment(name)? {
+            return Ok(Some(proxy));
+        }
+    }
+    Ok(None)
+}
+
+/// `NO_PROXY`: `*`, or names that stand for themselves and for all below them.
+fn exempts(list: &str, host: &str) -> bool {
+    list.split([',', ' ']).any(|name| {
+        let name = name.trim_start_matches("*.").trim_start_matches('.');
+        name == "*"
+            || !name.is_empty()
+                && (host.eq_ignore_ascii_case(name)
+                    || host
+                        .to_lowercase()
+                        .ends_with(&format!(".{}", name.to_lowercase())))
+    })
+}
+
 fn recording(path: &Path) -> Result<Replay> {
     let text = read(path)?;
     Replay::parse(
@@ -218,7 +282,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// `$XDG_STATE_HOME/meanwhile`, `~/.local/state/meanwhile`, or a folder of the user's own among the
 /// temporary files (XDG base directory specification).
-fn state_folder() -> Option<PathBuf> {
+pub fn state_folder() -> Option<PathBuf> {
     let absolute = |path: OsString| Some(PathBuf::from(path)).filter(|path| path.is_absolute());
     let state = env::var_os("XDG_STATE_HOME").and_then(absolute);
     let home = env::var_os("HOME")
@@ -259,6 +323,22 @@ fn foreign_server() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_proxy_names_hosts_and_what_is_below_them() {
+        let cases = [
+            ("*", "a.b", true),
+            ("x,a.b", "a.b", true),
+            (".a.b", "c.a.b", true),
+            ("*.a.b", "c.a.b", true),
+            ("a.b", "ca.b", false),
+            ("", "a.b", false),
+            ("127.0.0.1, localhost", "localhost", true),
+        ];
+        for (list, host, expected) in cases {
+            assert_eq!(exempts(list, host), expected, "{list} {host}");
+        }
+    }
 
     #[test]
     fn the_base_url_takes_a_path_and_a_slash() {

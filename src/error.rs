@@ -2,7 +2,7 @@
 //!
 //! A tool's failure is no `Error`: it is an answer to the model (see `tools::Answer`).
 
-use std::{fmt, io, path::PathBuf};
+use std::{fmt, io, path::PathBuf, time::Duration};
 
 #[derive(Debug)]
 pub enum Error {
@@ -24,11 +24,26 @@ pub enum Error {
         kind: String,
         message: String,
         request_id: Option<String>,
+        /// Whether the same request may succeed later.
+        retry: bool,
+        /// How long the server asked to wait before that.
+        retry_after: Option<Duration>,
     },
-    /// The API could not be reached, or the connection broke.
-    Network { url: String, cause: String },
+    /// The API could not be reached.
+    Network {
+        url: String,
+        cause: String,
+        /// Whether it may be reached later.
+        retry: bool,
+    },
+    /// The reply began and broke off.
+    CutOff(String),
     /// What came back is not what the protocol says.
     Protocol(String),
+    /// A session can't be found or opened.
+    Session(String),
+    /// The model refused to answer.
+    Refusal(String),
     /// A recording that answers in place of the API has come to its end.
     Replay(String),
     /// A signal asked the turn or the program to end.
@@ -38,14 +53,28 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// Whether the same request may succeed later; with how long the server asked to wait, if it did.
+    pub fn retry(&self) -> Option<Option<Duration>> {
+        match self {
+            Error::Api {
+                retry: true,
+                retry_after,
+                ..
+            } => Some(*retry_after),
+            Error::Network { retry: true, .. } | Error::CutOff(_) => Some(None),
+            _ => None,
+        }
+    }
+
     /// The exit code of a run that ends with this error.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) | Error::Config(_) => 2,
-            Error::Api { .. } | Error::Network { .. } | Error::Protocol(_) | Error::Replay(_) => 3,
+            Error::Api { .. } | Error::Network { .. } | Error::CutOff(_) => 3,
+            Error::Protocol(_) | Error::Replay(_) => 3,
             // A shell reports a program that a signal ended as 128 + its number.
             Error::Interrupted(signal) => 128u8.saturating_add(*signal as u8),
-            Error::File { .. } | Error::System { .. } => 1,
+            Error::File { .. } | Error::System { .. } | Error::Refusal(_) | Error::Session(_) => 1,
         }
     }
 }
@@ -54,7 +83,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Error::Usage(text) => write!(f, "{text}; try `meanwhile --help`"),
-            Error::Config(text) | Error::Replay(text) => f.write_str(text),
+            Error::Config(text) | Error::Replay(text) | Error::Session(text) => f.write_str(text),
             Error::File { doing, path, err } => {
                 write!(f, "failed to {doing} `{}`: {err}", path.display())
             }
@@ -64,22 +93,34 @@ impl fmt::Display for Error {
                 kind,
                 message,
                 request_id,
+                ..
             } => {
-                write!(
-                    f,
-                    "the API refused the request ({status} {kind}): {message}"
-                )?;
-                match request_id {
-                    Some(id) => write!(f, " (request {id})"),
-                    None => Ok(()),
+                write!(f, "the API answered {status} {kind}: {message}")?;
+                if let Some(id) = request_id {
+                    write!(f, " (request {id})")?;
                 }
+                f.write_str(advice(*status))
             }
-            Error::Network { url, cause } => write!(f, "failed to reach {url}: {cause}"),
+            Error::Network { url, cause, .. } => write!(f, "failed to reach {url}: {cause}"),
+            Error::CutOff(text) => write!(f, "the reply broke off: {text}"),
+            Error::Refusal(text) => write!(f, "the model refused to answer{text}"),
             Error::Protocol(text) => write!(
                 f,
                 "the server's reply is not what the protocol says: {text}"
             ),
             Error::Interrupted(_) => f.write_str("interrupted"),
         }
+    }
+}
+
+/// What a person can do about an answer with this status.
+fn advice(status: u16) -> &'static str {
+    match status {
+        401 => "; check `ANTHROPIC_API_KEY` or `ANTHROPIC_AUTH_TOKEN`",
+        403 => "; this credential may not do that: check what it is for",
+        404 => "; check `MODEL_ID` and `ANTHROPIC_BASE_URL`",
+        413 => "; the conversation is too large: `/compact` makes it smaller",
+        300..=399 => "; it points somewhere else, which is not followed: set `ANTHROPIC_BASE_URL`",
+        _ => "",
     }
 }

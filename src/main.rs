@@ -18,20 +18,25 @@ mod ui;
 use std::{
     env,
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use agent::Agent;
 use api::{
     client::{self, Client},
-    transport::{Recorder, Transport},
+    recording::Recorder,
+    transport::Transport,
 };
 use background::Tasks;
-use cli::{Args, Mode};
+use cli::{Args, Mode, Session};
 use command::{log, supervisor};
 use config::{Config, Source};
 use error::{Error, Result};
+use session::{
+    store::{Store, Which},
+    transcript::{Keeping, LostTask, Transcript},
+};
 use tools::{Context, workspace::Workspace};
 
 fn main() -> ExitCode {
@@ -40,8 +45,9 @@ fn main() -> ExitCode {
         .next_if(|first| first == supervisor::ARGUMENT)
         .is_some()
     {
-        return supervisor::run(arguments.next().unwrap_or_default());
+        return supervisor::run(arguments);
     }
+    supervisor::adopt_orphans();
     match Args::parse(arguments).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
@@ -56,6 +62,9 @@ fn run(args: Args) -> Result<()> {
     let prompt = args.prompt.as_deref();
     match args.mode {
         Mode::Help => print(cli::HELP),
+        Mode::Sessions => print(&ui::sessions::table(
+            &session_store(config::state_folder())?.list(),
+        )),
         Mode::Version => print(&format!("{}\n", cli::VERSION)),
         Mode::Demo => {
             ui::demo::run(|folder, replay| agent(Config::replayed(&args, folder, replay)))
@@ -67,6 +76,7 @@ fn run(args: Args) -> Result<()> {
 
 /// Puts the parts together.
 fn agent(config: Config) -> Result<Agent> {
+    let (transcript, lost) = transcript(&config)?;
     let workspace = Workspace::open(&config.folder).map_err(|err| Error::File {
         doing: "open the working directory",
         path: config.folder.clone(),
@@ -79,7 +89,7 @@ fn agent(config: Config) -> Result<Agent> {
     if let Some(path) = &config.record {
         transport.record_to(Recorder::create(path)?);
     }
-    let settings = client::Settings {
+    let client = client::Settings {
         model: config.model,
         max_tokens: config.max_output_tokens,
         system: system_prompt(&config.folder, &workspace),
@@ -94,8 +104,9 @@ fn agent(config: Config) -> Result<Agent> {
         hidden: config.hidden_variables,
         limit: config.background_timeout,
         max_running: config.max_background,
+        open_files: supervisor::raise_open_files(),
         log_folder,
-        log_cap: log::CAP,
+        log_cap: config.log_limit,
     });
     let signals = ui::interrupt::listen()?;
     let context = Context {
@@ -104,7 +115,53 @@ fn agent(config: Config) -> Result<Agent> {
         signals,
         interrupted: None,
     };
-    Ok(Agent::new(Client::new(transport, settings), context))
+    let settings = agent::Settings {
+        max_retries: config.max_retries,
+        context_window: config.context_window,
+    };
+    Ok(Agent::new(
+        Client::new(transport, client),
+        context,
+        settings,
+        transcript,
+        &lost,
+    ))
+}
+
+/// The history to go on with, kept where the configuration says, and the background tasks that were lost.
+fn transcript(config: &Config) -> Result<(Transcript, Vec<LostTask>)> {
+    let which = match &config.session {
+        Session::None => return Ok(Default::default()),
+        Session::New => {
+            let mut transcript = Transcript::default();
+            if let Ok(store) = session_store(config.state_folder.clone()) {
+                let (folder, model) = (config.folder.clone(), config.model.clone());
+                transcript.keep(Keeping::New {
+                    store,
+                    folder,
+                    model,
+                });
+            }
+            return Ok((transcript, Vec::new()));
+        }
+        Session::Continue => Which::Latest(&config.folder),
+        Session::Resume(id) => Which::Id(id),
+    };
+    let (file, lines) = session_store(config.state_folder.clone())?.open(which)?;
+    let (mut transcript, lost) = Transcript::load(&lines);
+    transcript.keep(Keeping::In(file));
+    // They are told of in this run, and not again in the next.
+    lost.iter()
+        .for_each(|task| transcript.task_delivered(&task.id));
+    Ok((transcript, lost))
+}
+
+fn session_store(state_folder: Option<PathBuf>) -> Result<Store> {
+    let folder = state_folder
+        .ok_or_else(|| Error::Session("there is no place to keep sessions in".into()))?;
+    Ok(Store {
+        folder: folder.join("sessions"),
+    })
 }
 
 /// The prompt with the project's own instructions, read like any file of the workspace: a link that leads

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     reply::{Fold, Reply, Step, excerpt, stream_error},
-    sse,
+    retry, sse,
     transport::{Response, Transport},
 };
 use crate::error::{Error, Result};
@@ -26,6 +26,8 @@ const CACHE_MARKER: &str = r#","cache_control":{"type":"ephemeral"}"#;
 
 /// How a message ends: its last block, its content, itself (see `Message::to_json`).
 const MESSAGE_END: &str = "}]}";
+/// How a message of the user begins.
+const USER: &str = r#"{"role":"user""#;
 
 /// An error's body is a short JSON text; a proxy may send any page.
 const LONGEST_ERROR: u64 = 1024 * 1024;
@@ -81,7 +83,7 @@ impl Client {
         let request = move || {
             // The connection is free once the reply before was read to its very end.
             let _ = before.recv_timeout(CONNECTION_WAIT);
-            request(&transport, body, sender);
+            request_on_thread(&transport, body, sender);
             drop(finished);
         };
         thread::Builder::new()
@@ -93,9 +95,14 @@ impl Client {
             })?;
         Ok(receiver)
     }
+
+    /// Gives the request under way up at once, and its connection with it.
+    pub fn abort(&self) {
+        self.transport.abort();
+    }
 }
 
-fn request(transport: &Transport, body: Body, progress: Sender<Progress>) {
+fn request_on_thread(transport: &Transport, body: Body, progress: Sender<Progress>) {
     let length = body.length();
     let reply = transport
         .post(body, length)
@@ -156,7 +163,7 @@ fn stream(response: &mut Response, progress: &Sender<Progress>) -> Result<Reply>
         let read = match response.body.read(&mut buffer) {
             Ok(n) => n,
             Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
-            Err(err) => return Err(Error::Protocol(format!("the stream broke off: {err}"))),
+            Err(err) => return Err(Error::CutOff(err.to_string())),
         };
         let mut batch = Batch {
             fold,
@@ -205,7 +212,7 @@ fn whole_message(response: &mut Response, progress: &Sender<Progress>) -> Result
     (response.body.as_mut())
         .take(LONGEST_MESSAGE)
         .read_to_string(&mut text)
-        .map_err(|err| Error::Protocol(format!("the reply broke off: {err}")))?;
+        .map_err(|err| Error::CutOff(err.to_string()))?;
     let message = serde_json::from_str(&text)
         .map_err(|err| Error::Protocol(format!("it is not JSON ({err}): {}", excerpt(&text))))?;
     let reply = Reply::from_message(message)?;
@@ -216,7 +223,11 @@ fn whole_message(response: &mut Response, progress: &Sender<Progress>) -> Result
 /// The error in an answer whose status is not 200.
 fn refusal(response: &mut Response) -> Error {
     let status = response.status;
-    let request_id = response.header("request-id").map(str::to_owned);
+    let said = response
+        .header("x-should-retry")
+        .and_then(|said| said.parse().ok());
+    let retry_after = response.header("retry-after").and_then(retry::retry_after);
+    let in_header = response.header("request-id").map(str::to_owned);
     let mut bytes = Vec::new();
     let _ = response
         .body
@@ -224,7 +235,7 @@ fn refusal(response: &mut Response) -> Error {
         .take(LONGEST_ERROR)
         .read_to_end(&mut bytes);
     let body = String::from_utf8_lossy(&bytes);
-    let (kind, message, id) =
+    let (kind, message, in_body) =
         match serde_json::from_str::<Value>(&body).map(|body| stream_error(&body)) {
             Ok(Error::Api {
                 kind,
@@ -232,23 +243,28 @@ fn refusal(response: &mut Response) -> Error {
                 request_id,
                 ..
             }) if kind != "unknown" => (kind, message, request_id),
+            // A proxy's page, or nothing.
             _ => ("error".into(), excerpt(&body), None),
         };
     Error::Api {
         status,
         kind,
         message,
-        request_id: id.or(request_id),
+        request_id: in_body.or(in_header),
+        retry: said.unwrap_or(retry::status_may_pass(status)),
+        retry_after,
     }
 }
 
 /// The body of a request: pieces that are read one after another from where they lie.
+#[derive(Clone)]
 struct Body {
     pieces: Vec<Piece>,
     next: usize,
     at: usize,
 }
 
+#[derive(Clone)]
 enum Piece {
     Fixed(&'static str),
     /// All but the last `usize` bytes.
@@ -258,19 +274,23 @@ enum Piece {
 impl Body {
     fn new(head: Arc<str>, messages: Vec<Arc<str>>) -> Body {
         let mut pieces = vec![Piece::Shared(head, 0)];
-        let count = messages.len();
+        // After a pause the last message is the model's; the marker stands on the user's last one.
+        let marked = messages
+            .iter()
+            .rposition(|message| message.starts_with(USER));
         for (index, message) in messages.into_iter().enumerate() {
             if index > 0 {
                 pieces.push(Piece::Fixed(","));
             }
             // The marker moves with the last block; the messages before it stay as they were.
-            let is_last = index + 1 == count;
-            pieces.push(Piece::Shared(
-                message,
-                if is_last { MESSAGE_END.len() } else { 0 },
-            ));
+            if Some(index) == marked {
+                pieces.push(Piece::Shared(message, MESSAGE_END.len()));
+                pieces.extend([CACHE_MARKER, MESSAGE_END].map(Piece::Fixed));
+            } else {
+                pieces.push(Piece::Shared(message, 0));
+            }
         }
-        pieces.extend([CACHE_MARKER, MESSAGE_END, "]}"].map(Piece::Fixed));
+        pieces.push(Piece::Fixed("]}"));
         Body {
             pieces,
             next: 0,

@@ -2,6 +2,8 @@
 
 pub mod client;
 pub mod message;
+pub mod recording;
 pub mod reply;
+pub mod retry;
 pub mod sse;
 pub mod transport;

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::message::Block;
+use super::{message::Block, retry};
 use crate::error::Error;
 
 /// A whole reply.
@@ -161,7 +161,7 @@ impl Fold {
     pub fn finish(self) -> Result<Reply, Error> {
         if !self.done {
             let text = "the stream ended before `message_stop`";
-            return Err(Error::Protocol(text.into()));
+            return Err(Error::CutOff(text.into()));
         }
         let stop = StopReason::from_name(self.stop.as_deref().unwrap_or_default());
         let last = self.blocks.keys().next_back().copied();
@@ -256,7 +256,7 @@ impl Reply {
     pub fn text(&self) -> String {
         let texts = self.content.iter().filter(|block| block.kind() == "text");
         let texts: Vec<&str> = texts.filter_map(|block| block.str("text")).collect();
-        texts.join("\n\n").trim().to_owned()
+        texts.join("\n\n")
     }
 }
 
@@ -277,6 +277,34 @@ impl StopReason {
 }
 
 impl Usage {
+    /// The counts under their names in the API; fields that are missing or null count nothing.
+    pub fn from_value(value: &Value) -> Usage {
+        let mut usage = Usage::default();
+        usage.update(value);
+        usage
+    }
+
+    pub fn to_value(self) -> Value {
+        json!({
+            "input_tokens": self.input,
+            "output_tokens": self.output,
+            "cache_read_input_tokens": self.cache_read,
+            "cache_creation_input_tokens": self.cache_write,
+        })
+    }
+
+    pub fn add(&mut self, other: &Usage) {
+        self.input += other.input;
+        self.output += other.output;
+        self.cache_read += other.cache_read;
+        self.cache_write += other.cache_write;
+    }
+
+    /// Everything that takes room in the context window.
+    pub fn context(&self) -> u64 {
+        self.input + self.output + self.cache_read + self.cache_write
+    }
+
     /// The counts in an event are cumulative; gateways leave fields out or send null.
     fn update(&mut self, usage: &Value) {
         let take = |field: &mut u64, name: &str| {
@@ -303,11 +331,14 @@ fn sendable(mut content: Vec<Block>) -> Vec<Block> {
 /// `{"type":"error","error":{"type":...,"message":...}}`, in a stream or as a body.
 pub fn stream_error(event: &Value) -> Error {
     let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
+    let kind = text(&event["error"]["type"]);
     Error::Api {
         status: 200,
-        kind: text(&event["error"]["type"]),
+        retry: retry::kind_may_pass(&kind),
+        kind,
         message: text(&event["error"]["message"]),
         request_id: event["request_id"].as_str().map(str::to_owned),
+        retry_after: None,
     }
 }
 

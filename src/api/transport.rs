@@ -1,36 +1,27 @@
-//! Where bytes go: over HTTPS, or nowhere, with answers from a recording; and the recorder.
+//! The way to the API: over HTTPS, through a proxy where one is set, or nowhere, with answers from a recording.
 
 use std::{
-    fs::File,
-    io::{self, Read, Write},
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    io::{self, Read},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use serde_json::{Map, Value, json};
 use ureq::{
-    Agent, SendBody,
+    Agent, Proxy, SendBody,
+    config::Config,
     tls::{PemItem, RootCerts, TlsConfig},
 };
 
+use super::recording::{Recorder, Replay};
 use crate::error::{Error, Result};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A stream that is silent for so long is dead: the API sends pings.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The version of the API that this program speaks.
 const API_VERSION: &str = "2023-06-01";
-
-/// The headers that a recording keeps: those that say how to read the body, or what to do after an error.
-const RECORDED_HEADERS: [&str; 4] = [
-    "content-type",
-    "request-id",
-    "retry-after",
-    "x-should-retry",
-];
 
 /// What identifies the user to the API.
 #[derive(Clone)]
@@ -42,13 +33,16 @@ pub enum Credential {
 }
 
 /// Where and how to reach the API.
-#[derive(Clone)]
 pub struct Endpoint {
     /// The whole URL of the messages resource.
     pub url: String,
     pub credential: Credential,
     /// The PEM text of certificates that stand in for the built-in roots.
     pub roots: Option<Vec<u8>>,
+    /// The URL of a proxy.
+    pub proxy: Option<String>,
+    /// A stream that is silent for so long is dead: the API sends pings.
+    pub idle_timeout: Duration,
 }
 
 /// What came back; the body is read as it arrives.
@@ -65,30 +59,24 @@ pub struct Transport {
 }
 
 enum Way {
-    Network { agent: Agent, endpoint: Endpoint },
+    Network(Box<Network>),
     Replay(Mutex<Replay>),
 }
 
+struct Network {
+    endpoint: Endpoint,
+    config: Config,
+    /// Holds the connection that is used for one request after the other.
+    agent: Mutex<Agent>,
+    /// The connection may be one that the server has closed meanwhile.
+    used: AtomicBool,
+}
+
 impl Transport {
-    /// Fails when the certificates are none.
+    /// Fails when the certificates or the proxy are none.
     pub fn network(endpoint: Endpoint) -> Result<Transport> {
-        let roots = match &endpoint.roots {
-            Some(pem) => RootCerts::Specific(Arc::new(certificates(pem)?)),
-            None => RootCerts::WebPki,
-        };
-        let agent = Agent::config_builder()
-            .tls_config(TlsConfig::builder().root_certs(roots).build())
-            .http_status_as_error(false)
-            // A redirect would carry the credential to another host.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_per_read(Some(IDLE_TIMEOUT))
-            .user_agent(concat!("meanwhile/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .new_agent();
         Ok(Transport {
-            way: Way::Network { agent, endpoint },
+            way: Way::Network(Box::new(Network::new(endpoint)?)),
             recorder: None,
         })
     }
@@ -106,47 +94,68 @@ impl Transport {
     }
 
     /// Sends `body` (`length` bytes) and returns when the head of the answer has come.
-    pub fn post(&self, body: impl Read + 'static, length: u64) -> Result<Response> {
-        let mut response = match &self.way {
-            Way::Network { agent, endpoint } => endpoint.post(agent, body, length)?,
-            Way::Replay(replay) => replay
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .next()?,
+    pub fn post(&self, body: impl Read + Clone + 'static, length: u64) -> Result<Response> {
+        let response = match &self.way {
+            Way::Network(network) => network.post(body, length)?,
+            Way::Replay(replay) => lock(replay).next()?,
         };
-        if let Some(recorder) = &self.recorder {
-            response.body = Box::new(Recording {
-                status: response.status,
-                headers: response.headers.clone(),
-                body: response.body,
-                read: Vec::new(),
-                recorder: Arc::clone(recorder),
-            });
+        Ok(match &self.recorder {
+            Some(recorder) => recorder.record(response),
+            None => response,
+        })
+    }
+
+    /// Ends a request that another thread is waiting for: it fails at once.
+    pub fn abort(&self) {
+        if let Way::Network(network) = &self.way {
+            let fresh = network.config.new_agent();
+            std::mem::replace(&mut *lock(&network.agent), fresh).shutdown();
         }
-        Ok(response)
     }
 }
 
-impl Endpoint {
-    fn post(&self, agent: &Agent, body: impl Read + 'static, length: u64) -> Result<Response> {
-        let request = agent
-            .post(&self.url)
-            .header("content-type", "application/json")
-            .header("content-length", length)
-            .header("anthropic-version", API_VERSION);
-        let request = match &self.credential {
-            Credential::ApiKey(key) => request.header("x-api-key", key),
-            Credential::AuthToken(token) => {
-                request.header("authorization", format!("Bearer {token}"))
-            }
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Network {
+    fn new(endpoint: Endpoint) -> Result<Network> {
+        let roots = match &endpoint.roots {
+            Some(pem) => RootCerts::Specific(Arc::new(certificates(pem)?)),
+            None => RootCerts::WebPki,
         };
-        let response = request
-            .send(SendBody::from_owned_reader(body))
-            .map_err(|err| Error::Network {
-                url: self.url.clone(),
-                cause: err.to_string(),
-            })?;
-        let (head, body) = response.into_parts();
+        let proxy = endpoint.proxy.as_deref().map(proxy).transpose()?;
+        let config = Agent::config_builder()
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .proxy(proxy)
+            .http_status_as_error(false)
+            // A redirect would carry the credential to another host.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_per_read(Some(endpoint.idle_timeout))
+            .user_agent(concat!("meanwhile/", env!("CARGO_PKG_VERSION")))
+            .build();
+        let agent = Mutex::new(config.new_agent());
+        let used = AtomicBool::new(false);
+        Ok(Network {
+            endpoint,
+            config,
+            agent,
+            used,
+        })
+    }
+
+    fn post(&self, body: impl Read + Clone + 'static, length: u64) -> Result<Response> {
+        let agent = lock(&self.agent).clone();
+        let mut answer = self.endpoint.post(&agent, body.clone(), length);
+        // A server may promise to keep a connection and close it all the same: that counts for nothing.
+        if answer.as_ref().is_err_and(was_closed) && self.used.swap(false, Ordering::Relaxed) {
+            answer = self.endpoint.post(&agent, body, length);
+        }
+        let answer = answer.map_err(|err| self.endpoint.failure(err))?;
+        self.used.store(true, Ordering::Relaxed);
+        let (head, body) = answer.into_parts();
         let headers = head.headers.iter().map(|(name, value)| {
             let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
             (name.as_str().to_owned(), value)
@@ -159,12 +168,74 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    fn post(
+        &self,
+        agent: &Agent,
+        body: impl Read + 'static,
+        length: u64,
+    ) -> std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+        let request = agent
+            .post(&self.url)
+            .header("content-type", "application/json")
+            .header("content-length", length)
+            .header("anthropic-version", API_VERSION);
+        let request = match &self.credential {
+            Credential::ApiKey(key) => request.header("x-api-key", key),
+            Credential::AuthToken(token) => {
+                request.header("authorization", format!("Bearer {token}"))
+            }
+        };
+        request.send(SendBody::from_owned_reader(body))
+    }
+
+    fn failure(&self, err: ureq::Error) -> Error {
+        let retry = match &err {
+            ureq::Error::Io(err) => !is_bad_certificate(err),
+            ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Timeout(_) => {
+                true
+            }
+            ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::Protocol(_) => true,
+            _ => false,
+        };
+        Error::Network {
+            url: self.url.clone(),
+            cause: err.to_string(),
+            retry,
+        }
+    }
+}
+
+/// A certificate that is not trusted today will not be tomorrow.
+fn is_bad_certificate(err: &io::Error) -> bool {
+    let cause = err.get_ref().and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// The connection ended before a byte of an answer came.
+fn was_closed(err: &ureq::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let ureq::Error::Io(err) = err else {
+        return false;
+    };
+    matches!(
+        err.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+    )
+}
+
 impl Response {
     /// The value of the header `name`, in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(header, _)| header == name);
         found.map(|(_, value)| value.as_str())
     }
+}
+
+fn proxy(url: &str) -> Result<Proxy> {
+    // The URL may hold a password: it is not repeated.
+    Proxy::new(url)
+        .map_err(|_| Error::Config("the proxy variable holds no URL of an HTTP proxy".into()))
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<ureq::tls::Certificate<'static>>> {
@@ -174,179 +245,10 @@ fn certificates(pem: &[u8]) -> Result<Vec<ureq::tls::Certificate<'static>>> {
     });
     let found: Vec<_> = found.collect();
     match found.is_empty() {
-        true => Err(Error::Config(
-            "the file that `SSL_CERT_FILE` names holds no PEM certificate".into(),
-        )),
+        true => {
+            let text = "the file that `SSL_CERT_FILE` names holds no PEM certificate";
+            Err(Error::Config(text.into()))
+        }
         false => Ok(found),
-    }
-}
-
-/// A recording that answers requests.
-pub struct Replay {
-    name: String,
-    exchanges: std::vec::IntoIter<Value>,
-    used: usize,
-    /// How long to wait before each event: a demonstration that a person can follow.
-    pace: Option<Duration>,
-}
-
-impl Replay {
-    /// Reads JSON values, one an exchange, from `text`; `name` is for errors. Fails when it is no recording.
-    pub fn parse(name: &str, text: &str, pace: Option<Duration>) -> Result<Replay> {
-        let values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
-        let mut exchanges = Vec::new();
-        for (index, value) in values.enumerate() {
-            match value {
-                Ok(value) if value["status"].is_u64() => exchanges.push(value),
-                _ => {
-                    let n = index + 1;
-                    let text = format!(
-                        "`{name}` is no recording: exchange {n} is not a JSON object with a status"
-                    );
-                    return Err(Error::Config(text));
-                }
-            }
-        }
-        Ok(Replay {
-            name: name.to_owned(),
-            exchanges: exchanges.into_iter(),
-            used: 0,
-            pace,
-        })
-    }
-
-    fn next(&mut self) -> Result<Response> {
-        let Some(exchange) = self.exchanges.next() else {
-            let text = format!(
-                "the recording `{}` has no reply left after {}",
-                self.name, self.used
-            );
-            return Err(Error::Replay(text));
-        };
-        self.used += 1;
-        let headers = exchange["headers"].as_object().into_iter().flatten();
-        let headers = headers.map(|(name, value)| {
-            (
-                name.to_lowercase(),
-                value.as_str().unwrap_or_default().to_owned(),
-            )
-        });
-        let body = body_bytes(&exchange);
-        Ok(Response {
-            status: exchange["status"].as_u64().unwrap_or_default() as u16,
-            headers: headers.collect(),
-            body: match self.pace {
-                Some(pace) => Box::new(Paced { body, at: 0, pace }),
-                None => Box::new(io::Cursor::new(body)),
-            },
-        })
-    }
-}
-
-/// `body_sse` (an event stream), `body` (JSON or text) or `body_b64` of a recorded exchange.
-fn body_bytes(exchange: &Value) -> Vec<u8> {
-    match (
-        &exchange["body_sse"],
-        &exchange["body_b64"],
-        &exchange["body"],
-    ) {
-        (Value::String(stream), _, _) => stream.clone().into_bytes(),
-        (_, Value::String(encoded), _) => BASE64_STANDARD.decode(encoded).unwrap_or_default(),
-        (_, _, Value::String(text)) => text.clone().into_bytes(),
-        (_, _, Value::Null) => Vec::new(),
-        (_, _, json) => json.to_string().into_bytes(),
-    }
-}
-
-/// Gives an event stream out event by event.
-struct Paced {
-    body: Vec<u8>,
-    at: usize,
-    pace: Duration,
-}
-
-impl Read for Paced {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let rest = &self.body[self.at..];
-        let event = rest
-            .windows(2)
-            .position(|w| w == b"\n\n")
-            .map_or(rest.len(), |end| end + 2);
-        std::thread::sleep(self.pace);
-        let n = event.min(buffer.len());
-        buffer[..n].copy_from_slice(&rest[..n]);
-        self.at += n;
-        Ok(n)
-    }
-}
-
-/// Writes every exchange with the API as a line of JSON; never a request header, so never a credential.
-pub struct Recorder {
-    path: PathBuf,
-    file: Mutex<File>,
-}
-
-impl Recorder {
-    /// Creates or empties the file.
-    pub fn create(path: &Path) -> Result<Recorder> {
-        let file = File::create(path).map_err(|err| Error::File {
-            doing: "create the recording",
-            path: path.to_owned(),
-            err,
-        })?;
-        Ok(Recorder {
-            path: path.to_owned(),
-            file: Mutex::new(file),
-        })
-    }
-
-    fn write(&self, exchange: &Value) -> io::Result<()> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.write_all(format!("{exchange}\n").as_bytes())
-            .map_err(|err| {
-                io::Error::new(
-                    err.kind(),
-                    format!(
-                        "failed to write the recording `{}`: {err}",
-                        self.path.display()
-                    ),
-                )
-            })
-    }
-}
-
-/// A body that is recorded as it is read; a body that breaks is recorded as far as it came.
-struct Recording {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: Box<dyn Read + Send>,
-    read: Vec<u8>,
-    recorder: Arc<Recorder>,
-}
-
-impl Read for Recording {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.body.read(buffer)?;
-        self.read.extend_from_slice(&buffer[..n]);
-        Ok(n)
-    }
-}
-
-impl Drop for Recording {
-    fn drop(&mut self) {
-        let kept = self
-            .headers
-            .iter()
-            .filter(|(name, _)| RECORDED_HEADERS.contains(&name.as_str()));
-        let headers: Map<String, Value> = kept
-            .map(|(name, value)| (name.clone(), value.as_str().into()))
-            .collect();
-        let mut exchange = json!({"status": self.status, "headers": headers});
-        match std::str::from_utf8(&self.read) {
-            Ok(text) => exchange["body_sse"] = text.into(),
-            Err(_) => exchange["body_b64"] = BASE64_STANDARD.encode(&self.read).into(),
-        }
-        // The reply itself is good: a recording that can't be written must not break the run.
-        let _ = self.recorder.write(&exchange);
     }
 }

@@ -14,8 +14,8 @@ use std::{
 /// A foreground command whose output is smaller than this is shown whole and needs no file.
 const PENDING: usize = 48 * 1024;
 
-/// No log grows beyond this: a command that prints without end must not fill the disk.
-pub const CAP: u64 = 64 * 1024 * 1024;
+/// The line in the middle of a log past its cap is no longer: a number of bytes and some words.
+const LONGEST_MARK: u64 = 64;
 
 /// Logs that nobody wrote to for this long are removed at start.
 const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -38,6 +38,7 @@ enum State {
 impl Log {
     /// A log at `path` that is created with the first byte, or as soon as it is worth a file when `lazy`.
     pub fn new(path: PathBuf, cap: u64, lazy: bool) -> Log {
+        let cap = cap.saturating_sub(LONGEST_MARK);
         let state = State::Pending(Vec::new());
         let mut log = Log {
             path,
@@ -194,7 +195,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for total in [100, 101, 150, 333, 1000] {
             let path = folder.path().join(format!("state/{total}.log"));
-            let mut log = Log::new(path.clone(), 100, false);
+            let mut log = Log::new(path.clone(), 100 + LONGEST_MARK, false);
             let bytes: Vec<u8> = (0..total).map(|i| b'a' + (i % 26) as u8).collect();
             bytes.chunks(7).for_each(|chunk| log.write(chunk));
             assert_eq!(log.close(), Some(path.clone()));

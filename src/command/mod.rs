@@ -2,6 +2,7 @@
 //! is kept of its output. Memory does not grow with the output, and nothing outlives the program.
 
 pub mod log;
+mod orphans;
 pub mod output;
 pub mod process;
 pub mod supervisor;

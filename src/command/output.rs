@@ -11,6 +11,9 @@ const SIDE: usize = 24_800;
 /// The tail holds at least this many bytes: `SIDE` characters of the longest UTF-8 encoding.
 const TAIL_BYTES: usize = SIDE * 4;
 
+const ESCAPE: u8 = 0x1b;
+const BACKSPACE: u8 = 0x08;
+
 /// The output of one command.
 #[derive(Default)]
 pub struct Output {
@@ -48,10 +51,9 @@ impl Output {
     pub fn write(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let plain = match self.state {
-                State::Text => bytes
-                    .iter()
-                    .position(|b| is_special(*b))
-                    .unwrap_or(bytes.len()),
+                State::Text => {
+                    memchr::memchr3(b'\r', ESCAPE, BACKSPACE, bytes).unwrap_or(bytes.len())
+                }
                 _ => 0,
             };
             self.keep(&bytes[..plain]);
@@ -65,22 +67,24 @@ impl Output {
 
     /// The whole text: head, a line that says how much was left out, tail; trimmed.
     pub fn text(&self) -> String {
-        let head = String::from_utf8_lossy(&self.head);
-        let tail = String::from_utf8_lossy(self.kept_tail());
+        let (head, tail) = (readable(&self.head), readable(self.kept_tail()));
         // Bytes that are not UTF-8 may turn into more characters than were counted.
         let (head, tail) = (text::first(&head, SIDE), text::last(&tail, SIDE));
-        let left_out = self.left_out();
-        let whole = match left_out {
+        let whole = match self.left_out() {
             0 => format!("{head}{tail}"),
             n => format!("{head}\n{}\n{tail}", text::left_out(n)),
         };
         whole.trim().to_owned()
     }
 
-    /// How many characters `text` leaves out.
+    /// How many characters `text` leaves out; of bytes that are no UTF-8, how many bytes.
     pub fn left_out(&self) -> u64 {
-        let kept = self.head_characters + characters(self.kept_tail());
-        self.characters.saturating_sub(kept as u64)
+        let tail = self.kept_tail();
+        let kept = self.head_characters + characters(tail);
+        match self.characters.saturating_sub(kept as u64) {
+            0 => self.written.saturating_sub((self.head.len() + tail.len()) as u64),
+            characters => characters,
+        }
     }
 
     /// What came since the last call, as far as it is still held; a line says how many bytes are not.
@@ -96,7 +100,11 @@ impl Output {
             bytes.extend_from_slice(format!("\n{}\n", text::left_out(missing)).as_bytes());
         }
         bytes.extend_from_slice(&self.tail[from.saturating_sub(tail_start) as usize..]);
-        text::head_and_tail(String::from_utf8_lossy(&bytes).trim(), 2 * SIDE).into_owned()
+        // The rest of a character may be on its way.
+        let unfinished = unfinished_character(&bytes);
+        self.seen -= unfinished as u64;
+        bytes.truncate(bytes.len() - unfinished);
+        text::head_and_tail(readable(&bytes).trim(), 2 * SIDE).into_owned()
     }
 
     /// Gives back the memory that only a running command needs.
@@ -126,12 +134,12 @@ impl Output {
                 return self.write(&[byte]);
             }
             (State::Text, b'\r') => State::Return,
-            (State::Text, 0x08) => {
+            (State::Text, BACKSPACE) => {
                 self.erase_character();
                 State::Text
             }
-            (_, 0x1b) if self.state == State::Control => State::ControlEscape,
-            (_, 0x1b) => State::Escape,
+            (_, ESCAPE) if self.state == State::Control => State::ControlEscape,
+            (_, ESCAPE) => State::Escape,
             (State::Escape, b'[') => State::Csi,
             (State::Escape, b']' | b'P' | b'X' | b'^' | b'_') => State::Control,
             // Intermediate bytes, as in `ESC ( B`.
@@ -152,7 +160,7 @@ impl Output {
         if bytes.is_empty() {
             return;
         }
-        if let Some(end) = bytes.iter().rposition(|b| *b == b'\n') {
+        if let Some(end) = memchr::memrchr(b'\n', bytes) {
             self.line_start = self.written + end as u64 + 1;
         }
         let into_head = self.fill_head(bytes);
@@ -178,7 +186,9 @@ impl Output {
             return 0;
         }
         let mut taken = 0;
-        for byte in bytes {
+        // Bytes that continue no character are bounded too.
+        let room = TAIL_BYTES.saturating_sub(self.head.len());
+        for byte in &bytes[..room.min(bytes.len())] {
             if starts_character(*byte) {
                 if self.head_characters == SIDE {
                     break;
@@ -226,15 +236,32 @@ impl Output {
     }
 }
 
-fn is_special(byte: u8) -> bool {
-    byte < 0x20 && byte != b'\n' && byte != b'\t' || byte == 0x7f
+/// Without control characters, and without bytes that are not UTF-8.
+fn readable(bytes: &[u8]) -> String {
+    let mut text = String::from_utf8_lossy(bytes).into_owned();
+    text.retain(|c| !c.is_control() || matches!(c, '\n' | '\t'));
+    text
 }
 
 fn starts_character(byte: u8) -> bool {
     byte & 0xc0 != 0x80
 }
 
+/// How many bytes at the end begin a character that is not complete.
+fn unfinished_character(bytes: &[u8]) -> usize {
+    let last = bytes.utf8_chunks().last();
+    let invalid = last.map_or(&[][..], |chunk| chunk.invalid());
+    match std::str::from_utf8(invalid) {
+        Err(err) if err.error_len().is_none() => invalid.len(),
+        _ => 0,
+    }
+}
+
 fn characters(bytes: &[u8]) -> usize {
+    // A command that prints a gigabyte mostly prints ASCII, and this is quick to see.
+    if bytes.is_ascii() {
+        return bytes.len();
+    }
     bytes.iter().filter(|b| starts_character(**b)).count()
 }
 
@@ -301,13 +328,25 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_are_no_characters_are_bounded_too() {
+        let mut output = Output::default();
+        for _ in 0..1000 {
+            output.write(&[0x80; 4096]);
+        }
+        assert!(output.head.len() + output.tail.len() <= 3 * TAIL_BYTES);
+        assert!(output.text().chars().count() <= 50_000);
+    }
+
+    #[test]
     fn what_is_new_comes_once() {
         let mut output = Output::default();
         output.write(b"one\n");
         assert_eq!(output.take_new(), "one");
         assert_eq!(output.take_new(), "");
-        output.write(b"two\n3");
+        output.write(b"two\n3\xc3");
         assert_eq!(output.take_new(), "two\n3");
+        output.write(b"\xa9");
+        assert_eq!(output.take_new(), "\u{e9}");
         output.write(&vec![b'x'; 1_000_000]);
         output.write(b"end");
         let new = output.take_new();

@@ -19,6 +19,7 @@ use std::{
 };
 
 use crossbeam_channel::Sender;
+use rustix::process::{Pid, Signal};
 
 use super::{log::Log, output::Output, supervisor, watcher::Watcher};
 
@@ -68,6 +69,8 @@ pub struct Start<'a> {
     pub folder: &'a Path,
     /// Variables that the command must not see.
     pub hidden: &'a [String],
+    /// Its limit of open files; None for no other than this program's.
+    pub open_files: Option<u64>,
     /// Everything of the command is ended after this time.
     pub limit: Duration,
     pub log: Option<Log>,
@@ -90,6 +93,8 @@ pub(super) struct State {
     pub log: Option<Log>,
     /// Where the log is, once it is closed.
     pub log_path: Option<PathBuf>,
+    /// Not reaped yet while it is here.
+    pub supervisor: Option<Child>,
     /// Why it was ended, if it did not end by itself.
     pub ended_by: Option<Exit>,
 }
@@ -115,17 +120,11 @@ impl Process {
                 output: Output::default(),
                 log: start.log,
                 log_path: None,
+                supervisor: Some(supervisor),
                 ended_by: None,
             }),
         });
-        let watcher = Watcher::new(
-            start.id,
-            start.limit,
-            Arc::clone(&shared),
-            output,
-            supervisor,
-            events,
-        );
+        let watcher = Watcher::new(start.id, start.limit, Arc::clone(&shared), output, events);
         thread::Builder::new()
             .name(format!("task-{}", start.id))
             .spawn(|| watcher.watch())?;
@@ -184,9 +183,19 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether somebody has asked for its end.
+    pub fn is_ended(&self) -> bool {
+        self.state().ended_by.is_some()
+    }
+
     /// Closes the lifeline; the first reason stays.
     pub fn end(&self, why: Exit) {
-        self.state().ended_by.get_or_insert(why);
+        let state = &mut *self.state();
+        state.ended_by.get_or_insert(why);
+        if let Some(supervisor) = &state.supervisor {
+            // A command may have stopped it.
+            let _ = rustix::process::kill_process(Pid::from_child(supervisor), Signal::CONT);
+        }
         // It fails when the supervisor has ended already.
         let _ = self.lifeline.shutdown(Shutdown::Write);
     }
@@ -197,7 +206,13 @@ fn supervise(start: &Start, lifeline: UnixStream, output: io::PipeWriter) -> io:
     let mut supervisor = Command::new(own_program()?);
     supervisor
         .arg0("meanwhile")
-        .args([supervisor::ARGUMENT, start.command])
+        .arg(supervisor::ARGUMENT)
+        .arg(
+            start
+                .open_files
+                .map_or(String::new(), |limit| limit.to_string()),
+        )
+        .arg(start.command)
         .current_dir(start.folder)
         .stdin(OwnedFd::from(lifeline))
         .stdout(output.try_clone()?)

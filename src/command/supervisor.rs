@@ -11,7 +11,6 @@ use std::{
     fs,
     io::{self, Read, Write},
     os::unix::{net::UnixStream, process::CommandExt},
-    path::Path,
     process::{Command, ExitCode, Stdio},
     sync::{
         Arc,
@@ -20,14 +19,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::orphans::{children, descendants};
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     io::Errno,
-    process::{Pid, Signal, WaitOptions, WaitStatus},
+    process::{Pid, Resource, Signal, WaitOptions, WaitStatus},
 };
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-/// The hidden first argument; the command's text follows.
+/// The hidden first argument; the limit of open files that the command gets and its text follow.
 pub const ARGUMENT: &str = "supervise-command";
 
 /// How long a process has between TERM and KILL.
@@ -40,13 +40,43 @@ const KILL_ROUND: Duration = Duration::from_millis(5);
 /// memory is picked and not the agent (proc_pid_oom_score_adj(5)).
 const OOM_SCORE: &str = "500";
 
-/// Runs `command` under supervision; returns when nothing of it lives any more.
-pub fn run(command: OsString) -> ExitCode {
+/// Runs a command under supervision, as the arguments after the first say; returns when nothing of it
+/// lives any more.
+pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let open_files = arguments
+        .next()
+        .and_then(|limit| limit.to_str()?.parse().ok());
+    let command = arguments.next().unwrap_or_default();
+    if let Some(limit) = open_files {
+        set_open_files(limit);
+    }
     match Supervisor::start(command) {
         Ok(mut supervisor) => supervisor.watch(),
         Err(err) => report_failure(&err),
     }
     ExitCode::SUCCESS
+}
+
+/// From now on this process is the parent of what a killed supervisor leaves. Where the kernel refuses,
+/// such orphans go to the next parent up.
+pub fn adopt_orphans() {
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+}
+
+/// Raises the limit of open files as far as the system allows, for a program that runs many commands at
+/// once, and returns what it was: the limit for the commands, some of which would suffer from a high one
+/// (select(2) knows no descriptor over 1023).
+pub fn raise_open_files() -> Option<u64> {
+    let limits = rustix::process::getrlimit(Resource::Nofile);
+    set_open_files(limits.maximum.unwrap_or(u64::MAX));
+    limits.current
+}
+
+fn set_open_files(soft: u64) {
+    let mut limits = rustix::process::getrlimit(Resource::Nofile);
+    limits.current = Some(soft);
+    // A refusal leaves the limit as it is, which serves a smaller number of commands.
+    let _ = rustix::process::setrlimit(Resource::Nofile, limits);
 }
 
 /// The other record: the shell could not be started.
@@ -218,59 +248,5 @@ fn nothing() -> io::Result<Stdio> {
     match fs::File::open("/dev/null") {
         Ok(null) => Ok(null.into()),
         Err(_) => Ok(io::pipe()?.0.into()),
-    }
-}
-
-/// The children of this process, which has one thread.
-fn children() -> io::Result<Vec<Pid>> {
-    match fs::read_to_string("/proc/thread-self/children") {
-        Ok(list) => Ok(pids(&list).collect()),
-        // The file needs CONFIG_PROC_CHILDREN (proc_pid_task(5)).
-        Err(_) => children_by_stat(rustix::process::getpid()),
-    }
-}
-
-fn pids(list: &str) -> impl Iterator<Item = Pid> {
-    list.split_ascii_whitespace()
-        .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
-}
-
-/// Everything that lives below this process.
-fn descendants() -> Vec<Pid> {
-    let mut found = children().unwrap_or_default();
-    let mut next = 0;
-    while let Some(pid) = found.get(next).copied() {
-        next += 1;
-        let tasks = fs::read_dir(format!("/proc/{pid}/task"))
-            .into_iter()
-            .flatten();
-        for task in tasks.flatten() {
-            match fs::read_to_string(task.path().join("children")) {
-                Ok(list) => found.extend(pids(&list)),
-                Err(_) => {
-                    found.extend(children_by_stat(pid).unwrap_or_default());
-                    break;
-                }
-            }
-        }
-    }
-    found
-}
-
-/// The children of `parent`, from the fourth field of every process's `stat`.
-fn children_by_stat(parent: Pid) -> io::Result<Vec<Pid>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc")?.flatten() {
-        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        // The second field is the command's name in parentheses and may hold anything.
-        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let parent_pid = after_name.split_ascii_whitespace().nth(1);
-        if parent_pid.and_then(|pid| pid.parse().ok()) == Some(parent.as_raw_pid()) {
-            found.extend(entry.file_name().to_str().into_iter().flat_map(pids));
-        }
-    }
-    match found.is_empty() && !Path::new("/proc/self").exists() {
-        true => Err(io::ErrorKind::NotFound.into()),
-        false => Ok(found),
     }
 }

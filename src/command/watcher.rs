@@ -4,17 +4,20 @@
 
 use std::{
     io::{self, PipeReader, Read},
-    process::Child,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use crossbeam_channel::Sender;
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    process::Pid,
+};
 use wait_timeout::ChildExt;
 
 use super::{
     log::Log,
+    orphans,
     process::{Change, End, Event, Exit, Shared},
     supervisor,
 };
@@ -27,7 +30,7 @@ const BOUND: Duration = supervisor::GRACE.saturating_add(Duration::from_secs(3))
 
 /// Most commands print little; one that fills the buffer gets a larger one, and a larger pipe:
 /// 64 KiB unless asked for, up to 1 MiB for an unprivileged user (pipe(7)).
-const READ: usize = 8 * 1024;
+const READ: usize = 4 * 1024;
 const LARGE_READ: usize = 256 * 1024;
 
 /// A command's thread: polls output and lifeline against the deadline.
@@ -38,7 +41,6 @@ pub struct Watcher {
     output: Option<PipeReader>,
     deadline: Instant,
     limit: Duration,
-    supervisor: Child,
     buffer: Vec<u8>,
 }
 
@@ -66,7 +68,6 @@ impl Watcher {
         limit: Duration,
         shared: Arc<Shared>,
         output: PipeReader,
-        supervisor: Child,
         events: Sender<Event>,
     ) -> Watcher {
         Watcher {
@@ -80,7 +81,6 @@ impl Watcher {
             limit,
             shared,
             output: Some(output),
-            supervisor,
             buffer: vec![0; READ],
         }
     }
@@ -105,7 +105,10 @@ impl Watcher {
             match &mut shell {
                 // Nothing of it lives any more: its supervisor's end needs no waiting for.
                 Some(shell) if shell.left == 0 && self.output.is_none() => break,
-                Some(shell) if shell.left > 0 => self.tell_what_is_left(shell),
+                // What is being ended is not left.
+                Some(shell) if shell.left > 0 && !self.shared.is_ended() => {
+                    self.tell_what_is_left(shell)
+                }
                 _ => {}
             }
         }
@@ -196,27 +199,39 @@ impl Watcher {
         })
     }
 
-    /// Reports the end of the shell, once, when what its children still hold of the output was read for a while.
+    /// Reports the end of the shell, once, after a while: what its children still print at once belongs to
+    /// the result, and most of them end with it.
     fn tell_what_is_left(&self, shell: &mut ShellEnd) {
-        let drained =
-            self.output.is_none() || shell.drain_until.is_some_and(|at| Instant::now() >= at);
-        if drained && shell.drain_until.take().is_some() {
+        if shell.drain_until.is_some_and(|at| Instant::now() >= at) {
+            shell.drain_until = None;
             self.report.shell_ended(shell.exit.clone(), shell.left);
         }
     }
 
     fn finish(mut self, shell: Option<ShellEnd>) {
         self.drain();
+        let supervisor = self.shared.state().supervisor.take();
+        if shell.is_none()
+            && let Some(supervisor) = &supervisor
+        {
+            // Only a supervisor that was killed leaves without a word.
+            orphans::end_session(Pid::from_child(supervisor));
+        }
+        // A long log takes a while to be put in order; the output can be looked at meanwhile.
+        let log = self.shared.state().log.take();
+        let log_path = log.and_then(Log::close);
         let end = {
             let state = &mut *self.shared.state();
             state.output.shrink();
-            state.log_path = state.log.take().and_then(Log::close);
+            state.log_path = log_path;
             let exit = state.ended_by.clone().or(shell.map(|shell| shell.exit));
             exit.unwrap_or(Exit::Failed(LOST.into()))
         };
         self.report.gone(end);
         // The result does not wait for this: the supervisor has nothing left to do.
-        let _ = self.supervisor.wait_timeout(BOUND);
+        if let Some(mut supervisor) = supervisor {
+            let _ = supervisor.wait_timeout(BOUND);
+        }
     }
 
     /// Reads what is left in the pipe. Its end comes at once, unless somebody outside the tree holds it.
@@ -235,7 +250,8 @@ impl Watcher {
     }
 }
 
-const LOST: &str = "its supervisor was killed; what it started may still run";
+const LOST: &str =
+    "its supervisor was killed, and so was what it had started, as far as it can be found";
 
 /// Sends the changes; the last one when it is dropped, if nobody did before: a task whose thread
 /// panics must not stay `running`.

@@ -1,4 +1,6 @@
 //! What a session holds: the system prompt and the transcript.
 
+pub mod compaction;
 pub mod prompt;
+pub mod store;
 pub mod transcript;

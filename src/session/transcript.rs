@@ -1,42 +1,110 @@
-//! The history of a session: append-only, and held as the JSON that is sent.
+//! The history of a session: append-only, held as the JSON that is sent, and written to a file as it grows.
 //!
-//! It is always a history that the API takes once a user message is at its end: roles alternate,
-//! and every `tool_use` is answered in the next message.
+//! It is always a history that the API takes once a user message is at its end: roles alternate, and
+//! every `tool_use` is answered in the next message. Loading a file repeats what was done to the history.
 
-use std::sync::Arc;
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use crate::api::message::{Block, Message, Role};
+use serde_json::{Value, json};
+
+use super::{
+    compaction,
+    store::{SessionFile, Store},
+};
+use crate::api::{
+    message::{Block, Message, Role},
+    reply::Usage,
+};
 
 #[derive(Default)]
 pub struct Transcript {
     messages: Vec<Arc<str>>,
     last: Option<Role>,
+    keeping: Keeping,
+    /// Why the file is no longer written, until somebody has asked.
+    failure: Option<String>,
+    /// What the session has used so far.
+    pub usage: Usage,
+}
+
+/// Where the history is written.
+#[derive(Default)]
+pub enum Keeping {
+    #[default]
+    Nowhere,
+    /// In a new session, which begins with the first message.
+    New {
+        store: Store,
+        folder: PathBuf,
+        model: String,
+    },
+    In(SessionFile),
+}
+
+/// A point in the history to go back to.
+pub struct Mark {
+    count: usize,
+    last: Option<Arc<str>>,
+}
+
+/// A background task whose result nobody got, since the program ended before.
+#[derive(Debug, PartialEq)]
+pub struct LostTask {
+    pub id: String,
+    pub command: String,
 }
 
 impl Transcript {
-    /// Adds what the user side says. After a request that failed, it goes on the message that is already there.
-    pub fn push_user(&mut self, content: Vec<Block>) {
-        if content.is_empty() {
-            return;
+    /// The history that `lines` tell of, and the tasks that were lost. What an interruption left open is closed.
+    pub fn load(lines: &[String]) -> (Transcript, Vec<LostTask>) {
+        let mut transcript = Transcript::default();
+        let mut tasks: Vec<LostTask> = Vec::new();
+        for line in lines {
+            if let Some(message) = Message::from_json(line) {
+                transcript.add(message);
+                continue;
+            }
+            let Ok(record) = serde_json::from_str::<Value>(line) else {
+                continue;
+            };
+            let text = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
+            match record["type"].as_str() {
+                Some("task") => tasks.push(LostTask {
+                    id: text("id"),
+                    command: text("command"),
+                }),
+                Some("delivered") => tasks.retain(|task| task.id != text("id")),
+                Some("usage") => transcript.usage.add(&Usage::from_value(&record)),
+                Some(_) => transcript.repeat(&record),
+                None => {}
+            }
         }
-        let mut message = Message::user(content);
-        if self.last == Some(Role::User)
-            && let Some(unanswered) = self
-                .messages
-                .pop()
-                .and_then(|json| Message::from_json(&json))
-        {
-            let added = std::mem::replace(&mut message, unanswered);
-            message.content.extend(added.content);
-        }
-        self.push(message);
+        transcript.answer_open_calls();
+        (transcript, tasks)
     }
 
-    /// Adds what the model said; nothing when it said nothing.
+    /// From now on every change is written there.
+    pub fn keep(&mut self, keeping: Keeping) {
+        self.keeping = keeping;
+    }
+
+    /// Why the session is no longer kept, once, after the file could not be written.
+    pub fn take_failure(&mut self) -> Option<String> {
+        self.failure.take()
+    }
+
+    /// Adds what the user side says. After a request that failed, it goes on the message that is already there.
+    pub fn push_user(&mut self, content: Vec<Block>) {
+        self.push(Message::user(content));
+    }
+
+    /// Adds what the model said; nothing when it said nothing. After a pause it goes on its own message.
     pub fn push_assistant(&mut self, content: Vec<Block>) {
-        if !content.is_empty() {
-            self.push(Message::assistant(content));
-        }
+        self.push(Message::assistant(content));
     }
 
     /// The messages as they are sent; cloned by reference.
@@ -44,9 +112,160 @@ impl Transcript {
         self.messages.clone()
     }
 
+    /// Their size in bytes.
+    pub fn size(&self) -> usize {
+        self.messages.iter().map(|message| message.len()).sum()
+    }
+
+    pub fn mark(&self) -> Mark {
+        Mark {
+            count: self.messages.len(),
+            last: self.messages.last().cloned(),
+        }
+    }
+
+    /// Takes everything since `mark` out of the history; the file keeps it.
+    pub fn roll_back(&mut self, mark: Mark) {
+        let last = mark.last.as_deref();
+        self.change(json!({"type": "roll_back", "messages": mark.count, "last": last}));
+    }
+
+    /// Shortens the long tool results of all but the last `keep` messages.
+    pub fn shorten(&mut self, keep: usize) {
+        self.change(json!({"type": "shortened", "keep": keep}));
+    }
+
+    /// Puts a summary in the place of all but the last `keep` messages, of which the first is the model's.
+    pub fn compact(&mut self, summary: &str, keep: usize) {
+        self.change(json!({"type": "compacted", "summary": summary, "keep": keep}));
+    }
+
+    pub fn task_started(&mut self, id: &str, command: &str) {
+        self.append(&json!({"type": "task", "id": id, "command": command}).to_string());
+    }
+
+    pub fn task_delivered(&mut self, id: &str) {
+        self.append(&json!({"type": "delivered", "id": id}).to_string());
+    }
+
+    pub fn add_usage(&mut self, usage: &Usage) {
+        self.usage.add(usage);
+        let mut record = usage.to_value();
+        record["type"] = "usage".into();
+        self.append(&record.to_string());
+    }
+
     fn push(&mut self, message: Message) {
+        if !message.content.is_empty() {
+            let json = message.to_json();
+            self.append(&json);
+            self.add(message);
+        }
+    }
+
+    /// Roles alternate: what has the role of the message before belongs to that.
+    fn add(&mut self, mut message: Message) {
+        if self.last == Some(message.role)
+            && let Some(before) = self
+                .messages
+                .pop()
+                .and_then(|json| Message::from_json(&json))
+        {
+            let added = std::mem::replace(&mut message, before);
+            message.content.extend(added.content);
+        }
         self.last = Some(message.role);
         self.messages.push(message.to_json().into());
+    }
+
+    fn change(&mut self, record: Value) {
+        self.append(&record.to_string());
+        self.repeat(&record);
+    }
+
+    fn repeat(&mut self, record: &Value) {
+        let keep = record["keep"].as_u64().unwrap_or_default() as usize;
+        let old = self.messages.len().saturating_sub(keep);
+        match record["type"].as_str() {
+            Some("roll_back") => {
+                let count = record["messages"].as_u64().unwrap_or_default() as usize;
+                self.messages.truncate(count);
+                if let (Some(place), Some(last)) =
+                    (self.messages.last_mut(), record["last"].as_str())
+                {
+                    *place = last.into();
+                }
+            }
+            Some("shortened") => compaction::shorten(&mut self.messages[..old]),
+            Some("compacted") => {
+                let summary = Block::text(record["summary"].as_str().unwrap_or_default());
+                let summary = Message::user(vec![summary]).to_json();
+                self.messages.splice(..old, [summary.into()]);
+            }
+            Some("cleared") => self.messages.clear(),
+            _ => {}
+        }
+        self.last = self
+            .messages
+            .last()
+            .and_then(|json| Some(Message::from_json(json)?.role));
+    }
+
+    /// The program may have ended while a tool ran: its call is answered.
+    fn answer_open_calls(&mut self) {
+        let last = self
+            .messages
+            .last()
+            .and_then(|json| Message::from_json(json));
+        let Some(last) = last.filter(|message| message.role == Role::Assistant) else {
+            return;
+        };
+        let calls = last
+            .content
+            .iter()
+            .filter(|block| block.kind() == "tool_use");
+        let results = calls.filter_map(|call| {
+            let text =
+                "Error: the program ended before this call was answered; it may have been run";
+            Some(Block::tool_result(call.str("id")?, text, true))
+        });
+        let results: Vec<Block> = results.collect();
+        if !results.is_empty() {
+            self.add(Message::user(results));
+        }
+    }
+
+    fn append(&mut self, line: &str) {
+        if let Err(err) = self.keeping.append(line) {
+            self.failure = Some(format!("the session is not kept from here on: {err}"));
+            self.keeping = Keeping::Nowhere;
+        }
+    }
+}
+
+impl Keeping {
+    fn append(&mut self, line: &str) -> io::Result<()> {
+        let describe = |path: &Path, err: io::Error| {
+            io::Error::new(
+                err.kind(),
+                format!("failed to write `{}`: {err}", path.display()),
+            )
+        };
+        if let Keeping::New {
+            store,
+            folder,
+            model,
+        } = self
+        {
+            let file = store
+                .create(folder, model)
+                .map_err(|err| describe(&store.folder, err))?;
+            *self = Keeping::In(file);
+        }
+        match self {
+            Keeping::In(file) => file.append(line).map_err(|err| describe(file.path(), err)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -54,11 +273,29 @@ impl Transcript {
 mod tests {
     use super::*;
 
+    fn texts(transcript: &Transcript) -> Vec<String> {
+        transcript
+            .messages()
+            .iter()
+            .map(|json| json.to_string())
+            .collect()
+    }
+
+    fn lines(lines: &[&str]) -> Vec<String> {
+        lines.iter().map(|line| line.to_string()).collect()
+    }
+
+    const ONE: &str = r#"{"role":"user","content":[{"type":"text","text":"one"}]}"#;
+    const TWO: &str = r#"{"role":"assistant","content":[{"type":"text","text":"two"}]}"#;
+    const THREE: &str = r#"{"role":"user","content":[{"type":"text","text":"three"}]}"#;
+    const CALL: &str = r#"{"role":"assistant","content":[{"type":"tool_use","id":"t1","name":"bash","input":{}}]}"#;
+
     #[test]
     fn roles_alternate_whatever_failed() {
         let mut transcript = Transcript::default();
-        transcript.push_user(vec![Block::text("one")]);
-        transcript.push_user(vec![Block::text("two")]);
+        for text in ["one", "two"] {
+            transcript.push_user(vec![Block::text(text)]);
+        }
         transcript.push_assistant(vec![]);
         transcript.push_user(vec![]);
         transcript.push_user(vec![Block::text("three")]);
@@ -67,6 +304,56 @@ mod tests {
             r#"{"role":"user","content":[{"type":"text","text":"one"},{"type":"text","text":"two"},{"type":"text","text":"three"}]}"#,
             r#"{"role":"assistant","content":[{"type":"text","text":"four"}]}"#,
         ];
-        assert_eq!(transcript.messages(), expected.map(Arc::from));
+        assert_eq!(texts(&transcript), expected);
+    }
+
+    #[test]
+    fn what_is_rolled_back_is_gone_after_loading_too() {
+        let mut transcript = Transcript::default();
+        transcript.push_user(vec![Block::text("one")]);
+        let mark = transcript.mark();
+        transcript.push_user(vec![Block::text("more")]);
+        transcript.push_assistant(vec![Block::text("no")]);
+        transcript.roll_back(mark);
+        assert_eq!(texts(&transcript), [ONE]);
+
+        let back = json!({"type": "roll_back", "messages": 1, "last": ONE}).to_string();
+        let (loaded, _) = Transcript::load(&lines(&[ONE, THREE, TWO, &back, TWO]));
+        assert_eq!(texts(&loaded), [ONE, TWO]);
+    }
+
+    #[test]
+    fn loading_answers_open_calls_and_names_lost_tasks() {
+        let (loaded, lost) = Transcript::load(&lines(&[
+            r#"{"type":"session","version":1}"#,
+            ONE,
+            r#"{"type":"task","id":"a1","command":"sleep 9"}"#,
+            r#"{"type":"task","id":"b2","command":"true"}"#,
+            r#"{"type":"delivered","id":"b2"}"#,
+            "not JSON",
+            r#"{"type":"of a later version"}"#,
+            CALL,
+        ]));
+        assert_eq!(
+            lost,
+            [LostTask {
+                id: "a1".into(),
+                command: "sleep 9".into()
+            }]
+        );
+        let texts = texts(&loaded);
+        assert_eq!(texts[..2], [ONE, CALL]);
+        let answer = r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"Error: "#;
+        assert!(texts[2].starts_with(answer), "{}", texts[2]);
+    }
+
+    #[test]
+    fn a_summary_takes_the_place_of_what_is_old() {
+        let compacted = r#"{"type":"compacted","summary":"sum","keep":1}"#;
+        let (loaded, _) = Transcript::load(&lines(&[ONE, TWO, THREE, TWO, compacted, THREE]));
+        let summary = r#"{"role":"user","content":[{"type":"text","text":"sum"}]}"#;
+        assert_eq!(texts(&loaded), [summary, TWO, THREE]);
+        let (cleared, _) = Transcript::load(&lines(&[ONE, r#"{"type":"cleared"}"#, THREE]));
+        assert_eq!(texts(&cleared), [THREE]);
     }
 }

@@ -23,11 +23,12 @@ pub const RUN: Tool = Tool {
 pub const CHECK: Tool = Tool {
     name: "check_background",
     description: "Look at a background task: for a running one what it printed since the last look, for an \
-        ended one its whole result. With `wait`, wait up to so many seconds for its end first. Without \
-        `task_id`, list all tasks.",
+        ended one its whole result. With `wait`, wait up to so many seconds for its end first. With `full`, \
+        see everything that a running one printed so far. Without `task_id`, list all tasks.",
     schema: r#"{"type":"object","properties":{
         "task_id":{"type":"string","description":"The id that background_run returned"},
-        "wait":{"type":"number","description":"Seconds to wait for the end of the task"}}}"#,
+        "wait":{"type":"number","description":"Seconds to wait for the end of the task"},
+        "full":{"type":"boolean","description":"Show all that it printed, not only what is new"}}}"#,
     run: check,
 };
 
@@ -65,7 +66,7 @@ fn check(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     if let Waited::Interrupted(signal) = context.tasks.wait_for(id, until, &context.signals) {
         context.interrupted = Some(signal);
     }
-    let answer = describe(find(context, id)?);
+    let answer = describe(find(context, id)?, input.flag("full")?);
     if find(context, id)?.status() != Status::Running {
         context.tasks.mark_delivered(id);
     }
@@ -94,9 +95,11 @@ fn list(context: &mut Context, until: Option<Instant>) -> Answer {
 fn kill(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     let id = input.text("task_id")?;
     find(context, id)?;
-    context.tasks.kill(id, &context.signals);
+    if let Waited::Interrupted(signal) = context.tasks.kill(id, &context.signals) {
+        context.interrupted = Some(signal);
+    }
     context.tasks.mark_delivered(id);
-    Ok(Answer::ok(describe(find(context, id)?)))
+    Ok(Answer::ok(describe(find(context, id)?, true)))
 }
 
 fn find<'a>(context: &'a Context, id: &str) -> Result<&'a Task, Answer> {
@@ -105,7 +108,7 @@ fn find<'a>(context: &'a Context, id: &str) -> Result<&'a Task, Answer> {
 }
 
 /// `[status] command`, then how it ended and the whole result, or how long it has run and what is new.
-fn describe(task: &Task) -> String {
+fn describe(task: &Task, full: bool) -> String {
     let mut lines = vec![format!(
         "[{}] {}",
         task.status().name(),
@@ -125,13 +128,17 @@ fn describe(task: &Task) -> String {
             lines.push(task.output());
         }
         _ => {
-            lines.push(format!(
-                "(running) for {}; printed since the last look:",
-                text::duration(task.age())
-            ));
-            lines.push(match task.take_new() {
-                new if new.is_empty() => "(nothing)".into(),
-                new => new,
+            let new = task.take_new();
+            let (printed, since) = match full {
+                true => (task.output(), "so far"),
+                false => (new, "since the last look"),
+            };
+            let age = text::duration(task.age());
+            lines.push(format!("(running) for {age}; printed {since}:"));
+            lines.push(if printed.is_empty() {
+                "(nothing)".into()
+            } else {
+                printed
             });
         }
     }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{headless, terminal::Terminal};
 use crate::{
     agent::Agent,
-    api::{message::Block, transport::Replay},
+    api::{message::Block, recording::Replay},
     error::{Error, Result},
 };
 

@@ -4,4 +4,5 @@ pub mod demo;
 pub mod headless;
 pub mod interrupt;
 pub mod repl;
+pub mod sessions;
 mod terminal;

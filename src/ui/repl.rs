@@ -7,7 +7,7 @@ use signal_hook::consts::SIGINT;
 
 use super::terminal::Terminal;
 use crate::{
-    agent::Agent,
+    agent::{Agent, Event},
     api::message::Block,
     error::{Error, Result},
 };
@@ -31,9 +31,13 @@ pub fn run(agent: &mut Agent, first: Option<&str>) -> Result<()> {
             "" => {}
             "q" | "exit" => return Ok(()),
             line => {
-                let turn = agent.turn(vec![Block::text(line)], &mut |event| terminal.show(event));
+                let mut show = |event: Event| terminal.show(event);
+                let turn = match line {
+                    "/compact" => agent.compact(&mut show),
+                    line => agent.turn(vec![Block::text(line)], &mut show).map(drop),
+                };
                 match turn {
-                    Ok(_) => {}
+                    Ok(()) => terminal.usage(&agent.transcript().usage),
                     Err(err @ Error::Interrupted(signal)) if signal != SIGINT => return Err(err),
                     Err(err) => terminal.error(&err),
                 }

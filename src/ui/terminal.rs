@@ -1,11 +1,12 @@
-//! How things are shown to a person: text as it arrives, a tool call with the beginning of its result.
+//! How things are shown to a person: text as it arrives, a tool's name and the beginning of its result.
 
 use std::io::Write;
 
 use crate::{
     agent::Event,
+    api::reply::Usage,
     error::Error,
-    text::{first, visible},
+    text::{duration, first, visible},
 };
 
 /// How much of a tool's result is shown.
@@ -31,11 +32,40 @@ impl<W: Write> Terminal<W> {
         match event {
             Event::Text(text) => self.write(text),
             Event::Reply => self.end_line(),
+            Event::Discarded => {
+                self.line("(the reply broke off; what is above of it is discarded)")
+            }
+            Event::Retry {
+                err,
+                wait,
+                failures,
+                of,
+            } => {
+                let wait = duration(wait);
+                self.line(&format!(
+                    "meanwhile: {err}; trying again in {wait} ({failures} of {of})"
+                ));
+            }
+            Event::Notice(text) => self.line(&format!("meanwhile: {text}")),
             Event::BackgroundResults(results) => self.line(inner_lines(results).trim_end()),
             Event::ToolResult { name, answer } => {
                 self.line(&format!("> {name}:\n{}", first(&answer.text, SHOWN_RESULT)));
             }
         }
+    }
+
+    /// One line with what the session has used so far.
+    pub fn usage(&mut self, usage: &Usage) {
+        let Usage {
+            input,
+            output,
+            cache_read,
+            cache_write,
+        } = usage;
+        let sent = input + cache_read + cache_write;
+        self.line(&format!(
+            "({sent} tokens in, {cache_read} of them from the cache; {output} out)"
+        ));
     }
 
     pub fn error(&mut self, err: &Error) {

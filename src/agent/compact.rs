@@ -1,0 +1,111 @@
+//! Keeps the history within the context window.
+
+use std::sync::Arc;
+
+use super::{Agent, Event};
+use crate::{
+    api::{
+        message::{Block, Message, Role},
+        reply::Usage,
+    },
+    background::Status,
+    error::{Error, Result},
+    session::{
+        compaction::{INSTRUCTION, INTRODUCTION, kept, role},
+        transcript::Transcript,
+    },
+};
+
+/// From this part of the context window on, in percent, the history is made smaller.
+const FULL: u64 = 80;
+
+/// Shortening old results is enough when it brings the history down to this part, in percent.
+const ROOMY: u64 = 60;
+
+impl Agent {
+    /// Makes the history smaller where the last reply has shown that it fills the window.
+    pub(super) fn make_room(&mut self, watch: &mut dyn FnMut(Event)) -> Result<()> {
+        let tokens = self.last_usage.context();
+        if tokens < self.percent(FULL) {
+            return Ok(());
+        }
+        let before = self.transcript.size().max(1) as u64;
+        if let Some(keep) = kept(&self.transcript.messages()) {
+            self.transcript.shorten(keep);
+        }
+        // The tokens of what is left are estimated by its share of the bytes.
+        let estimate = tokens * self.transcript.size() as u64 / before;
+        self.last_usage = Usage::default();
+        if estimate <= self.percent(ROOMY) {
+            watch(Event::Notice(
+                "old tool results were shortened to make room",
+            ));
+            return Ok(());
+        }
+        self.compact(watch)
+    }
+
+    /// Puts a summary by the model in the place of the older part of the history. Fails when the model writes none.
+    pub fn compact(&mut self, watch: &mut dyn FnMut(Event)) -> Result<()> {
+        let Some(keep) = kept(&self.transcript.messages()) else {
+            watch(Event::Notice("there is nothing to summarize"));
+            return Ok(());
+        };
+        watch(Event::Notice(
+            "the older part of the conversation is being summarized",
+        ));
+        let messages = self.transcript.messages();
+        let reply = self.request(
+            &with_instruction(&messages[..messages.len() - keep]),
+            &mut |event| {
+                if let Event::Retry { .. } = event {
+                    watch(event);
+                }
+            },
+        )?;
+        let text = reply.text();
+        if text.trim().is_empty() {
+            return Err(Error::Protocol(
+                "it holds no summary of the conversation".into(),
+            ));
+        }
+        let running = self
+            .context
+            .tasks
+            .list()
+            .filter(|task| task.status() == Status::Running);
+        let tasks: Vec<String> = running
+            .map(|task| format!("{}: {}", task.id, task.command))
+            .collect();
+        let tasks = if tasks.is_empty() {
+            "none".into()
+        } else {
+            tasks.join("\n")
+        };
+        let text = format!(
+            "{INTRODUCTION}\n\n{}\n\nRunning background tasks: {tasks}",
+            text.trim()
+        );
+        self.transcript.compact(&text, keep);
+        self.last_usage = Usage::default();
+        Ok(())
+    }
+
+    fn percent(&self, percent: u64) -> u64 {
+        self.settings.context_window * percent / 100
+    }
+}
+
+/// The history up to where it is summarized, and the task to do so.
+fn with_instruction(messages: &[Arc<str>]) -> Vec<Arc<str>> {
+    let mut transcript = Transcript::default();
+    let mut messages = messages.to_vec();
+    if let Some(last) = messages.pop_if(|last| role(last) == Role::User)
+        && let Some(last) = Message::from_json(&last)
+    {
+        transcript.push_user(last.content);
+    }
+    transcript.push_user(vec![Block::text(INSTRUCTION)]);
+    messages.extend(transcript.messages());
+    messages
+}

@@ -1,0 +1,222 @@
+//! The turn: requests and tool calls until the model is done.
+//!
+//! The one place that builds user messages: tool results first, then the results of background tasks.
+//! Whatever interrupts a turn, every tool call in the history is answered.
+
+mod compact;
+mod request;
+
+use crossbeam_channel::Receiver;
+
+use crate::{
+    api::{
+        client::Client,
+        message::Block,
+        reply::{Reply, StopReason, ToolCall, Usage},
+    },
+    background::{Entry, Waited},
+    error::{Error, Result},
+    session::transcript::{LostTask, Transcript},
+    tools::{self, Answer, Context},
+};
+
+/// How often a reply that was cut off by its length is continued.
+const MOST_CONTINUATIONS: u32 = 3;
+const CONTINUE: &str =
+    "(Your reply was cut off by its length limit. Continue exactly where it stopped.)";
+
+/// How often a turn that the API has paused is gone on with; each pause is the end of some server tools' work.
+const MOST_PAUSES: u32 = 50;
+
+/// What happens in a turn, for those who watch it.
+pub enum Event<'a> {
+    /// More of the model's text, as it arrives.
+    Text(&'a str),
+    /// The text since the last reply is void: the reply broke off.
+    Discarded,
+    /// The reply is whole; the texts before were its.
+    Reply,
+    /// A request has failed and is tried again after a wait.
+    Retry {
+        err: &'a Error,
+        wait: std::time::Duration,
+        failures: u32,
+        of: u32,
+    },
+    /// The results of background tasks, as the model is about to read them.
+    BackgroundResults(&'a str),
+    /// A tool has been run.
+    ToolResult { name: &'a str, answer: &'a Answer },
+    /// Something that the user should know.
+    Notice(&'a str),
+}
+
+pub struct Settings {
+    /// How often in a row a failed request is tried again.
+    pub max_retries: u32,
+    /// The context window of the model, in tokens.
+    pub context_window: u64,
+}
+
+pub struct Agent {
+    client: Client,
+    transcript: Transcript,
+    context: Context,
+    settings: Settings,
+    /// What goes before the next thing that the user says.
+    pending: Vec<Block>,
+    /// What the last reply has used.
+    last_usage: Usage,
+    /// The text of the reply under way.
+    partial: String,
+}
+
+impl Agent {
+    /// Goes on with `transcript`; `lost` are the background tasks that ended with the program that wrote it.
+    pub fn new(
+        client: Client,
+        context: Context,
+        settings: Settings,
+        transcript: Transcript,
+        lost: &[LostTask],
+    ) -> Agent {
+        let pending = lost.iter().map(|task| {
+            format!(
+                "(Background task {} ended with the program, and its result is lost: {})",
+                task.id, task.command
+            )
+        });
+        Agent {
+            client,
+            transcript,
+            context,
+            settings,
+            pending: pending.map(|text| Block::text(&text)).collect(),
+            last_usage: Usage::default(),
+            partial: String::new(),
+        }
+    }
+
+    /// Takes what the user said (or nothing, when there are results to tell) through requests and tool calls
+    /// to the model's last word, and returns that. After an error the history can be sent again.
+    pub fn turn(&mut self, content: Vec<Block>, watch: &mut dyn FnMut(Event)) -> Result<String> {
+        let start = self.transcript.mark();
+        let mut told = std::mem::take(&mut self.pending);
+        let mut content: Vec<Block> = told.iter().cloned().chain(content).collect();
+        let (mut text, mut continuations, mut pauses) = (String::new(), 0, 0);
+        loop {
+            if let Some(results) = self.context.tasks.drain() {
+                watch(Event::BackgroundResults(&results));
+                let results = Block::text(&results);
+                told.push(results.clone());
+                content.push(results);
+            }
+            self.transcript.push_user(content);
+            self.keep_journal(watch);
+            let reply = self.request_in_turn(watch)?;
+            watch(Event::Reply);
+            if reply.stop == StopReason::Refusal {
+                self.transcript.roll_back(start);
+                self.pending = told;
+                return Err(Error::Refusal(
+                    "; the turn was taken out of the conversation".into(),
+                ));
+            }
+            let said_nothing = reply.content.is_empty();
+            text.push_str(&reply.text());
+            self.transcript.push_assistant(reply.content);
+            content = match reply.stop {
+                _ if !reply.calls.is_empty() => {
+                    text.clear();
+                    self.run_tools(&reply.calls, watch)
+                }
+                StopReason::PauseTurn if pauses < MOST_PAUSES && !said_nothing => {
+                    pauses += 1;
+                    Vec::new()
+                }
+                StopReason::MaxTokens if continuations < MOST_CONTINUATIONS && !said_nothing => {
+                    continuations += 1;
+                    vec![Block::text(CONTINUE)]
+                }
+                StopReason::ContextWindowExceeded if continuations < MOST_CONTINUATIONS => {
+                    continuations += 1;
+                    self.compact(watch)?;
+                    vec![Block::text(CONTINUE)]
+                }
+                _ => return Ok(text.trim().to_owned()),
+            };
+            if let Some(signal) = self.context.interrupted.take() {
+                self.transcript.push_user(content);
+                return Err(Error::Interrupted(signal));
+            }
+        }
+    }
+
+    /// One request of a turn. A history that is too large for it is made smaller first.
+    fn request_in_turn(&mut self, watch: &mut dyn FnMut(Event)) -> Result<Reply> {
+        self.make_room(watch)?;
+        let messages = self.transcript.messages();
+        match self.request(&messages, watch) {
+            Ok(reply) => Ok(*reply),
+            // 413: the request itself is larger than the API takes.
+            Err(Error::Api { status: 413, .. }) => {
+                self.compact(watch)?;
+                let messages = self.transcript.messages();
+                self.request(&messages, watch).map(|reply| *reply)
+            }
+            Err(err @ Error::Interrupted(_)) => {
+                self.keep_partial();
+                Err(err)
+            }
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Waits for the background tasks that are running. False when no result is left to tell.
+    pub fn wait_for_tasks(&mut self) -> Result<bool> {
+        match self.context.tasks.wait_for_all(&self.context.signals) {
+            Waited::Interrupted(signal) => Err(Error::Interrupted(signal)),
+            Waited::Ended | Waited::TimedOut => Ok(self.context.tasks.has_results()),
+        }
+    }
+
+    /// The signals that end a turn or the program.
+    pub fn signals(&self) -> &Receiver<i32> {
+        &self.context.signals
+    }
+
+    pub fn transcript(&self) -> &Transcript {
+        &self.transcript
+    }
+
+    /// Runs the calls in order and returns their results. After an interruption the rest is not run, but answered.
+    fn run_tools(&mut self, calls: &[ToolCall], watch: &mut dyn FnMut(Event)) -> Vec<Block> {
+        let mut results = Vec::new();
+        for call in calls {
+            let answer = match self.context.interrupted {
+                None => tools::run(&mut self.context, call),
+                Some(_) => Answer::error("not run: the user interrupted the turn"),
+            };
+            watch(Event::ToolResult {
+                name: &call.name,
+                answer: &answer,
+            });
+            results.push(Block::tool_result(&call.id, &answer.text, answer.is_error));
+            self.keep_journal(watch);
+        }
+        results
+    }
+
+    /// Writes down what became of background tasks, for whoever continues the session.
+    fn keep_journal(&mut self, watch: &mut dyn FnMut(Event)) {
+        for entry in self.context.tasks.take_journal() {
+            match entry {
+                Entry::Started { id, command } => self.transcript.task_started(&id, &command),
+                Entry::Delivered { id } => self.transcript.task_delivered(&id),
+            }
+        }
+        if let Some(failure) = self.transcript.take_failure() {
+            watch(Event::Notice(&failure));
+        }
+    }
+}

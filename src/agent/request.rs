@@ -1,0 +1,97 @@
+//! One request: tried again where that may help, interrupted at once, its reply whole or nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use crossbeam_channel::{after, select};
+
+use super::{Agent, Event};
+use crate::{
+    api::{client::Progress, message::Block, reply::Reply, retry},
+    error::{Error, Result},
+};
+
+impl Agent {
+    /// Sends a history and returns the reply. What was shown of one that broke is marked as discarded.
+    pub(super) fn request(
+        &mut self,
+        messages: &[Arc<str>],
+        watch: &mut dyn FnMut(Event),
+    ) -> Result<Box<Reply>> {
+        let mut failures = 0;
+        loop {
+            self.partial.clear();
+            let err = match self.attempt(messages, watch) {
+                Ok(reply) => {
+                    self.transcript.add_usage(&reply.usage);
+                    self.last_usage = reply.usage;
+                    return Ok(reply);
+                }
+                Err(err) => err,
+            };
+            if let Error::Interrupted(_) = err {
+                return Err(err);
+            }
+            if !self.partial.is_empty() {
+                watch(Event::Discarded);
+            }
+            let Some(asked) = err.retry().filter(|_| failures < self.settings.max_retries) else {
+                return Err(err);
+            };
+            failures += 1;
+            let wait = retry::wait(failures, asked);
+            let of = self.settings.max_retries;
+            watch(Event::Retry {
+                err: &err,
+                wait,
+                failures,
+                of,
+            });
+            self.pause(wait)?;
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        messages: &[Arc<str>],
+        watch: &mut dyn FnMut(Event),
+    ) -> Result<Box<Reply>> {
+        let progress = self.client.send(messages.to_vec())?;
+        loop {
+            select! {
+                recv(progress) -> progress => match progress {
+                    Ok(Progress::Text(text)) => {
+                        watch(Event::Text(&text));
+                        self.partial.push_str(&text);
+                    }
+                    Ok(Progress::Ended(reply)) => return reply,
+                    Err(_) => return Err(Error::Protocol("its thread failed".into())),
+                },
+                recv(self.context.signals) -> signal => if let Ok(signal) = signal {
+                    self.client.abort();
+                    return Err(Error::Interrupted(signal));
+                },
+            }
+        }
+    }
+
+    /// Waits before another attempt; a signal ends the wait at once.
+    fn pause(&self, wait: Duration) -> Result<()> {
+        select! {
+            recv(after(wait)) -> _ => Ok(()),
+            recv(self.context.signals) -> signal => signal.map_or(Ok(()), |signal| Err(Error::Interrupted(signal))),
+        }
+    }
+
+    /// The text of a reply that the user has interrupted stays in the history, and the model is told. A tool
+    /// call that was not whole does not.
+    pub(super) fn keep_partial(&mut self) {
+        let partial = std::mem::take(&mut self.partial);
+        if !partial.trim().is_empty() {
+            self.transcript
+                .push_assistant(vec![Block::text(partial.trim_end())]);
+            self.transcript.push_user(vec![Block::text(INTERRUPTED)]);
+        }
+    }
+}
+
+const INTERRUPTED: &str = "(The user interrupted the reply above.)";

@@ -1,0 +1,127 @@
+//! Making a history smaller: what to shorten, where to cut, and what to ask the model for. Pure.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::{
+    api::message::{Block, Message, Role},
+    text,
+};
+
+/// An old tool result longer than this many characters is shortened to it.
+const SHORT_RESULT: usize = 2000;
+
+/// What is kept word for word is at most this part of the history.
+const KEPT_SHARE: usize = 5;
+
+/// The model's task when a history is to be summarized.
+pub const INSTRUCTION: &str = "The conversation is getting too long and is about to be replaced by a summary that you \
+write now. Call no tools. Write down what is needed to go on without the conversation: the goal and the user's wishes, in \
+the user's own words where they matter; the decisions and why; the files that were read or changed, with their paths and \
+what matters in them; commands that work; what is done, what is open, and what comes next.";
+
+/// What stands before the summary in the new history.
+pub const INTRODUCTION: &str =
+    "(The conversation before this point was summarized by the model, to make room.)";
+
+/// Shortens the long tool results in `messages`.
+pub fn shorten(messages: &mut [Arc<str>]) {
+    for json in messages {
+        // A short message has no long result, and most are short.
+        if json.len() <= SHORT_RESULT {
+            continue;
+        }
+        let Some(mut message) = Message::from_json(json) else {
+            continue;
+        };
+        for block in &mut message.content {
+            shorten_result(block);
+        }
+        *json = message.to_json().into();
+    }
+}
+
+fn shorten_result(block: &mut Block) {
+    if block.kind() != "tool_result" {
+        return;
+    }
+    if let Some(content) = block.str("content")
+        && content.chars().count() > SHORT_RESULT
+    {
+        let short = text::head_and_tail(content, SHORT_RESULT).into_owned();
+        block.set("content", Value::String(short));
+    }
+}
+
+/// How many messages at the end are kept: a fifth of the history at most, and the first of them is the
+/// model's, so that no call is separated from its result. None when nothing would be gained.
+pub fn kept(messages: &[Arc<str>]) -> Option<usize> {
+    let total: usize = messages.iter().map(|message| message.len()).sum();
+    let mut size = 0;
+    let mut kept = 0;
+    for (index, message) in messages.iter().rev().enumerate() {
+        size += message.len();
+        if size > total / KEPT_SHARE {
+            break;
+        }
+        if role(message) == Role::Assistant {
+            kept = index + 1;
+        }
+    }
+    (messages.len() > kept + 1).then_some(kept)
+}
+
+pub fn role(json: &str) -> Role {
+    // As `Message::to_json` writes it.
+    match json.starts_with(r#"{"role":"assistant""#) {
+        true => Role::Assistant,
+        false => Role::User,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(role: Role, text: &str) -> Arc<str> {
+        let content = vec![Block::text(text)];
+        Message { role, content }.to_json().into()
+    }
+
+    #[test]
+    fn the_last_fifth_stays_and_starts_with_the_model() {
+        let history: Vec<Arc<str>> = (0..40)
+            .map(|i| {
+                message(
+                    if i % 2 == 0 {
+                        Role::User
+                    } else {
+                        Role::Assistant
+                    },
+                    "text",
+                )
+            })
+            .collect();
+        let kept = kept(&history).unwrap();
+        assert!((6..=8).contains(&kept), "{kept}");
+        assert_eq!(role(&history[40 - kept]), Role::Assistant);
+        assert_eq!(super::kept(&history[..1]), None);
+        assert_eq!(super::kept(&[]), None);
+    }
+
+    #[test]
+    fn only_long_results_are_shortened() {
+        let long = "x".repeat(5000);
+        let result = Message::user(vec![
+            Block::tool_result("t", &long, false),
+            Block::text(&long),
+        ]);
+        let mut messages = [message(Role::User, "short"), Arc::from(result.to_json())];
+        shorten(&mut messages);
+        assert_eq!(messages[0], message(Role::User, "short"));
+        let result = Message::from_json(&messages[1]).unwrap();
+        assert!(result.content[0].str("content").unwrap().len() < 2100);
+        assert_eq!(result.content[1], Block::text(&long));
+    }
+}

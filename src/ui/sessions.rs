@@ -1,0 +1,28 @@
+//! `meanwhile sessions`: a line a session.
+
+use crate::{
+    session::store::Summary,
+    text::{duration, one_line, visible},
+};
+
+/// When, id, turns, where and first words, the latest first.
+pub fn table(sessions: &[Summary]) -> String {
+    if sessions.is_empty() {
+        return "No sessions.\n".into();
+    }
+    let lines = sessions.iter().map(|session| {
+        let age = format!("{} ago", duration(session.age));
+        let id = &session.id[..session.id.len().min(8)];
+        let turns = match session.turns {
+            1 => "1 turn".to_owned(),
+            n => format!("{n} turns"),
+        };
+        let folder = one_line(&session.folder, 200);
+        let line = format!(
+            "{age:>16}  {id}  {turns:>9}  {folder}  {}",
+            session.first_words
+        );
+        format!("{}\n", visible(&line))
+    });
+    lines.collect()
+}
