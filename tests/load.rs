@@ -93,6 +93,23 @@ fn allow_as_many_open_files_as_usual() {
 }
 
 #[test]
+fn a_command_has_the_usual_limit_of_open_files() {
+    allow_as_many_open_files_as_usual();
+    let hard = getrlimit(Resource::Nofile).maximum.expect("there is one");
+    let finished = Test::new()
+        .reply(Reply::tool(
+            "bash",
+            json!({"command": "ulimit -S -n; ulimit -H -n"}),
+        ))
+        .reply(Reply::text("done"))
+        .print("go")
+        .run()
+        .code(0);
+    let (limits, _) = finished.request(1).tool_result(0);
+    assert_eq!(limits, format!("1024\n{hard}"));
+}
+
+#[test]
 fn a_thousand_results_come_once_each_in_order_of_completion() {
     const IN_A_MESSAGE: usize = 100;
     allow_as_many_open_files_as_usual();
