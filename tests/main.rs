@@ -8,10 +8,10 @@ mod binary;
 mod commands;
 // The rules of the house that can be grepped.
 mod house;
-// The README's commands, and what it shows.
-mod readme;
 // Many tasks and much output.
 mod load;
 // Nothing outlives the program.
 mod processes;
+// The README's commands, and what it shows.
+mod readme;
 mod support;

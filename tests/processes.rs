@@ -99,7 +99,7 @@ fn nothing_survives_the_program_whatever_ends_it() {
 /// `MEANWHILE_ROUNDS` sets how often; 10 unless set.
 #[test]
 fn nothing_survives_a_signal_at_a_random_moment() {
-    const AT_ONCE: usize = 5;
+    const AT_ONCE: usize = 10;
     let rounds = std::env::var("MEANWHILE_ROUNDS");
     let rounds = rounds.map_or(10, |text| text.parse().expect("a number of rounds"));
     let signals = [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP];
@@ -353,15 +353,29 @@ fn a_supervisor_that_is_killed_does_not_hang_the_program() {
 
 #[test]
 fn a_command_that_kills_its_supervisor_does_not_survive_the_program() {
-    let mark = Mark::new();
-    let command = format!("kill -9 $PPID; {}", mark.sleep());
-    marked(&mark)
-        .reply(Reply::tool("bash", json!({"command": command})))
-        .reply(Reply::text("done"))
-        .print("go")
-        .run()
-        .code(0);
-    assert_none_left(&mark, "the end of the program");
+    let commands = [
+        "kill -9 $PPID; SLEEP",
+        "setsid SLEEP & kill -9 $PPID; SLEEP",
+        // Its shell has ended before.
+        "supervisor=$PPID; (sleep 0.3; kill -9 $supervisor; SLEEP) & echo up",
+    ];
+    let rounds = commands.map(|command| {
+        thread::spawn(move || {
+            let mark = Mark::new();
+            let command = command.replace("SLEEP", &mark.sleep());
+            marked(&mark)
+                .reply(Reply::tool("bash", json!({"command": command})))
+                .reply(Reply::text("done"))
+                .reply(Reply::text("done"))
+                .print("go")
+                .run()
+                .code(0);
+            assert_none_left(&mark, &command);
+        })
+    });
+    // All of them are to be told, not only the first.
+    let failed = rounds.map(|round| round.join().is_err());
+    assert_eq!(failed, [false; 3], "which of {commands:#?} failed");
 }
 
 #[test]
