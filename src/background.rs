@@ -281,7 +281,7 @@ impl Tasks {
         if self.abandoned {
             return;
         }
-        let until = Some(Instant::now() + KILL_WAIT);
+        let until = Some(Instant::now() + END_WAIT);
         let waited = self.wait_while(until, signals, |tasks| {
             tasks.tasks.iter().any(Task::is_held)
         });

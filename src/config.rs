@@ -28,6 +28,8 @@ const BASE_URL: &str = "ANTHROPIC_BASE_URL";
 const MODEL_ID: &str = "MODEL_ID";
 const CERTIFICATES: &str = "SSL_CERT_FILE";
 
+/// The model of a recording, which no request asks for.
+const RECORDED: &str = "recorded";
 const PUBLIC_API: &str = "https://api.anthropic.com";
 /// Of all current models (<https://docs.anthropic.com/en/docs/about-claude/models>), at the least.
 const CONTEXT_WINDOW: u64 = 200_000;
@@ -80,27 +82,30 @@ impl Config {
     pub fn load(args: &Args) -> Result<Config> {
         let folder = working_directory()?;
         let variables = Variables::read(&folder)?;
-        let source = match &args.replay {
-            Some(path) => Source::Recording(recording(path)?),
-            None => Source::Api(endpoint(args, &variables)?),
-        };
         let model = match &args.model {
+            Some(model) if model.is_empty() => return Err(no_model()),
             Some(model) => Some(model.clone()),
             None => variables.get(MODEL_ID)?,
         };
-        Ok(Config::new(
-            args,
-            folder,
-            source,
-            model.ok_or_else(no_model)?,
-        ))
+        let (source, model) = match &args.replay {
+            Some(path) => {
+                let model = model.unwrap_or(RECORDED.into());
+                (Source::Recording(recording(path)?), model)
+            }
+            None => (
+                Source::Api(endpoint(args, &variables)?),
+                model.ok_or_else(no_model)?,
+            ),
+        };
+        Ok(Config::new(args, folder, source, model))
     }
 
-    /// The configuration of a run that answers from `replay`, in `folder`.
+    /// The configuration of a run, which keeps nothing, that answers from `replay`, in `folder`.
     pub fn replayed(args: &Args, folder: PathBuf, replay: Replay) -> Config {
         let config = Config::new(args, folder, Source::Recording(replay), "recorded".into());
         Config {
             session: Session::None,
+            state_folder: None,
             ..config
         }
     }
@@ -194,7 +199,7 @@ impl Variables {
     fn target(&self) -> Result<Target> {
         let base = self.get(BASE_URL)?.unwrap_or(PUBLIC_API.into());
         let roots = match env::var_os(CERTIFICATES).filter(|path| !path.is_empty()) {
-            Some(path) => Some(read(Path::new(&path))?),
+            Some(path) => Some(certificates(Path::new(&path))?),
             None => None,
         };
         let url = messages_url(&base)?;
@@ -327,6 +332,10 @@ fn read(path: &Path) -> Result<Vec<u8>> {
             path.display()
         ))),
     }
+}
+
+fn certificates(path: &Path) -> Result<Vec<u8>> {
+    read(path).map_err(|err| Error::Config(format!("`{CERTIFICATES}`: {err}")))
 }
 
 /// `$XDG_STATE_HOME/meanwhile`, `~/.local/state/meanwhile`, or a folder of the user's own among the

@@ -100,8 +100,8 @@ fn imports_only_go_down() {
 fn crates_stay_in_their_rooms() {
     let rules = [
         ("ureq::", "api/"),
-        ("wait_timeout", "command/"),
-        ("landlock", "command/"),
+        ("wait_timeout::", "command/"),
+        ("landlock::", "command/"),
     ];
     for (file, text) in sources() {
         for (name, room) in rules {

@@ -109,10 +109,11 @@ fn request_on_thread(transport: &Transport, body: Body, progress: Sender<Progres
         .and_then(|mut response| Ok((receive(&mut response, &progress)?, response)));
     match reply {
         Ok((reply, mut response)) => {
+            response.body.complete();
             let _ = progress.send(Progress::Ended(Ok(Box::new(reply))));
             // What follows the last event is little; read, it leaves a connection that can be used again.
             let _ = io::copy(
-                &mut response.body.as_mut().take(LONGEST_REST),
+                &mut (&mut response.body).take(LONGEST_REST),
                 &mut io::sink(),
             );
         }
@@ -209,7 +210,7 @@ impl Batch {
 
 fn whole_message(response: &mut Response, progress: &Sender<Progress>) -> Result<Reply> {
     let mut text = String::new();
-    (response.body.as_mut())
+    (&mut response.body)
         .take(LONGEST_MESSAGE)
         .read_to_string(&mut text)
         .map_err(|err| Error::CutOff(err.to_string()))?;
@@ -229,9 +230,7 @@ fn refusal(response: &mut Response) -> Error {
     let retry_after = response.header("retry-after").and_then(retry::retry_after);
     let in_header = response.header("request-id").map(str::to_owned);
     let mut bytes = Vec::new();
-    let _ = response
-        .body
-        .as_mut()
+    let _ = (&mut response.body)
         .take(LONGEST_ERROR)
         .read_to_end(&mut bytes);
     let body = String::from_utf8_lossy(&bytes);

@@ -14,7 +14,7 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value, json};
 
-use super::transport::Response;
+use super::transport::{Body, Response};
 use crate::error::{Error, Result};
 
 /// The headers that say how to read the body, or what to do after an error.
@@ -80,10 +80,10 @@ impl Replay {
         Ok(Response {
             status: exchange["status"].as_u64().unwrap_or_default() as u16,
             headers: headers.collect(),
-            body: match self.pace {
+            body: Body::new(match self.pace {
                 Some(pace) => Box::new(Paced { body, at: 0, pace }),
                 None => Box::new(io::Cursor::new(body)),
-            },
+            }),
         })
     }
 }
@@ -143,19 +143,18 @@ impl Recorder {
         })
     }
 
-    /// `response`, with a body that is recorded as it is read.
-    pub fn record(self: &Arc<Recorder>, response: Response) -> Response {
-        let recording = Recording {
-            status: response.status,
-            headers: response.headers.clone(),
-            body: response.body,
-            read: Vec::new(),
+    /// Begins the recording of an exchange.
+    pub fn begin(self: &Arc<Recorder>, status: u16, headers: &[(String, String)]) -> Recording {
+        let kept = headers
+            .iter()
+            .filter(|(name, _)| RECORDED_HEADERS.contains(&name.as_str()));
+        Recording {
+            status,
+            headers: kept
+                .map(|(name, value)| (name.clone(), value.as_str().into()))
+                .collect(),
+            body: Vec::new(),
             recorder: Arc::clone(self),
-        };
-        Response {
-            status: response.status,
-            headers: response.headers,
-            body: Box::new(recording),
         }
     }
 
@@ -165,36 +164,27 @@ impl Recorder {
     }
 }
 
-/// A body that is recorded as it is read; a body that breaks is recorded as far as it came.
-struct Recording {
+/// An exchange that is being recorded: written when it is dropped, as far as it came.
+pub struct Recording {
     status: u16,
-    headers: Vec<(String, String)>,
-    body: Box<dyn Read + Send>,
-    read: Vec<u8>,
+    headers: Map<String, Value>,
+    body: Vec<u8>,
     recorder: Arc<Recorder>,
 }
 
-impl Read for Recording {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.body.read(buffer)?;
-        self.read.extend_from_slice(&buffer[..n]);
-        Ok(n)
+impl Recording {
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.body.extend_from_slice(bytes);
     }
 }
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        let kept = self
-            .headers
-            .iter()
-            .filter(|(name, _)| RECORDED_HEADERS.contains(&name.as_str()));
-        let headers: Map<String, Value> = kept
-            .map(|(name, value)| (name.clone(), value.as_str().into()))
-            .collect();
+        let headers = std::mem::take(&mut self.headers);
         let mut exchange = json!({"status": self.status, "headers": headers});
-        match std::str::from_utf8(&self.read) {
+        match std::str::from_utf8(&self.body) {
             Ok(text) => exchange["body_sse"] = text.into(),
-            Err(_) => exchange["body_b64"] = BASE64_STANDARD.encode(&self.read).into(),
+            Err(_) => exchange["body_b64"] = BASE64_STANDARD.encode(&self.body).into(),
         }
         // The reply itself is good: a recording that can't be written must not break the run.
         let _ = self.recorder.write(&exchange);

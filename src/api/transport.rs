@@ -16,7 +16,7 @@ use ureq::{
     tls::{PemItem, RootCerts, TlsConfig},
 };
 
-use super::recording::{Recorder, Replay};
+use super::recording::{Recorder, Recording, Replay};
 use crate::error::{Error, Result};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -69,7 +69,37 @@ pub struct Response {
     pub status: u16,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
-    pub body: Box<dyn Read + Send>,
+    pub body: Body,
+}
+
+/// The bytes of an answer, recorded as they are read where that was asked for.
+pub struct Body {
+    reader: Box<dyn Read + Send>,
+    recording: Option<Recording>,
+}
+
+impl Body {
+    pub fn new(reader: Box<dyn Read + Send>) -> Body {
+        Body {
+            reader,
+            recording: None,
+        }
+    }
+
+    /// The reply is whole: the recording of it is written now, and what follows is not in it.
+    pub fn complete(&mut self) {
+        self.recording = None;
+    }
+}
+
+impl Read for Body {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.reader.read(buffer)?;
+        if let Some(recording) = &mut self.recording {
+            recording.add(&buffer[..n]);
+        }
+        Ok(n)
+    }
 }
 
 pub struct Transport {
@@ -114,14 +144,16 @@ impl Transport {
 
     /// Sends `body` (`length` bytes) and returns when the head of the answer has come.
     pub fn post(&self, body: impl Read + Clone + 'static, length: u64) -> Result<Response> {
-        let response = match &self.way {
+        let mut response = match &self.way {
             Way::Network(network) => network.post(body, length)?,
             Way::Replay(replay) => lock(replay).next()?,
         };
-        Ok(match &self.recorder {
-            Some(recorder) => recorder.record(response),
-            None => response,
-        })
+        let Some(recorder) = &self.recorder else {
+            return Ok(response);
+        };
+        let recording = recorder.begin(response.status, &response.headers);
+        response.body.recording = Some(recording);
+        Ok(response)
     }
 
     /// Ends a request that another thread is waiting for: it fails at once.
@@ -171,7 +203,7 @@ impl Network {
         Ok(Response {
             status: head.status.as_u16(),
             headers: headers.collect(),
-            body: Box::new(body.into_reader()),
+            body: Body::new(Box::new(body.into_reader())),
         })
     }
 }

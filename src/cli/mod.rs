@@ -178,7 +178,11 @@ impl Args {
             "model" => self.model = Some(parser.value()?.string()?),
             "max-output-tokens" => self.max_output_tokens = Some(count(parser, opt)?),
             "context-window" => self.context_window = Some(count(parser, opt)?),
-            "max-retries" => self.max_retries = Some(parser.value()?.parse()?),
+            "max-retries" => {
+                let value = parser.value()?.string()?;
+                let bad = |_| format!("--max-retries takes a whole number, not `{value}`");
+                self.max_retries = Some(value.parse().map_err(bad)?);
+            }
             "idle-timeout" => self.idle_timeout = Some(seconds(parser, opt)?),
             "background-timeout" => self.background_timeout = Some(seconds(parser, opt)?),
             "max-background" => self.max_background = Some(count::<u32>(parser, opt)? as usize),

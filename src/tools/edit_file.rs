@@ -57,11 +57,20 @@ fn edit(
         Some(text) => (BYTE_ORDER_MARK, text),
         None => ("", content),
     };
-    let crlf = |text: &str| text.replace("\r\n", "\n").replace('\n', "\r\n");
     // The model sees line feeds only: in a file with CRLF both texts mean that.
-    let (old, new) = match text.contains("\r\n") && !text.contains(old) {
-        true => (crlf(old), crlf(new)),
-        false => (old.to_owned(), new.to_owned()),
+    let crlf = |text: &str| text.replace("\r\n", "\n").replace('\n', "\r\n");
+    let ends = text.matches('\n').count();
+    let all_crlf = ends > 0 && text.matches("\r\n").count() == ends;
+    let found = text.contains(old);
+    let old = if found || !text.contains("\r\n") {
+        old.to_owned()
+    } else {
+        crlf(old)
+    };
+    let new = if all_crlf || old.contains('\r') {
+        crlf(new)
+    } else {
+        new.to_owned()
     };
     let Some(at) = text.find(&old) else {
         let hint = nearest(text, &old);
@@ -142,6 +151,20 @@ mod tests {
             "1\n2\n3",
             false,
             ("1\r\n2\r\n3\r\nc", "Edited f at line 1"),
+        );
+        check(
+            "a\r\nb\r\n",
+            "a",
+            "1\n2",
+            false,
+            ("1\r\n2\r\nb\r\n", "Edited f at line 1"),
+        );
+        check(
+            "a\r\nb\nc",
+            "c",
+            "1\n2",
+            false,
+            ("a\r\nb\n1\n2", "Edited f at line 3"),
         );
         check("a\r\nb", "a", "c", false, ("c\r\nb", "Edited f at line 1"));
         check(

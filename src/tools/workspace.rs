@@ -23,6 +23,9 @@ use super::Answer;
 /// As many links as the kernel follows in one path (path_resolution(7)).
 const MOST_LINKS: usize = 40;
 
+/// PATH_MAX, with its final NUL (limits.h).
+const LONGEST_PATH: usize = 4095;
+
 /// A file larger than this is no source code; reading it whole would cost as much memory.
 const LARGEST: u64 = 64 * 1024 * 1024;
 
@@ -129,6 +132,13 @@ impl Workspace {
 
     /// `path` without links and dots, relative to the workspace. What does not exist has no links.
     fn resolve(&self, path: &str) -> Result<PathBuf, Answer> {
+        if path.len() > LONGEST_PATH {
+            let text = format!(
+                "the path is {} bytes long, {LONGEST_PATH} are possible",
+                path.len()
+            );
+            return Err(Answer::error(text));
+        }
         let mut resolved = PathBuf::from("/");
         let mut ahead = parts(&self.root.join(path));
         let mut links = 0;

@@ -108,6 +108,7 @@ impl Reporter {
     pub fn finish(&self, outcome: &Result<String>) -> Result<()> {
         if self.format == Format::Text {
             return match outcome {
+                Ok(answer) if answer.is_empty() => Ok(()),
                 Ok(answer) => write(&format!("{answer}\n")),
                 Err(_) => Ok(()),
             };
