@@ -1,17 +1,33 @@
 //! The program through its front door: the real binary, a scripted API, real shells and signals.
 
+// The turn: requests, tools, results and errors.
+mod agent_loop;
 // In a chroot with nothing but the static binary and a busybox.
 mod bare;
 // What the static binary is made of.
 mod binary;
 // What the model learns of a command.
 mod commands;
+// Variables, flags and `.env`.
+mod config;
+// What the file tools answer, and what becomes of the file.
+mod files;
+// One task for a script.
+mod headless;
 // The rules of the house that can be grepped.
 mod house;
+// Interrupts, signals and the end of input.
+mod leaving;
 // Many tasks and much output.
 mod load;
+// What lies in the workspace, and what does not.
+mod paths;
 // Nothing outlives the program.
 mod processes;
 // The README's commands, and what it shows.
 mod readme;
+// Recordings, and the demonstration that is one.
+mod recording;
 mod support;
+// What the tools that run commands answer, and what is wrong with a call.
+mod tools;
