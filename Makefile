@@ -1,8 +1,14 @@
 # What a newcomer needs: `make demo`, `make test`. Everything else: `make help`.
 
-ARCH ?= $(shell uname -m)
+HOST := $(shell uname -m)
+ARCH ?= $(HOST)
 TARGET := $(ARCH)-unknown-linux-musl
 STATIC := target/$(TARGET)/release/meanwhile
+# For another machine than this one: its C compiler for ring, and the linker that comes with Rust.
+ifneq ($(ARCH),$(HOST))
+export CC_$(subst -,_,$(TARGET)) := $(ARCH)-linux-gnu-gcc
+export CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)_LINKER := rust-lld
+endif
 # Printed by `meanwhile --version`.
 export MEANWHILE_COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null)
 PREFIX ?= /usr/local
@@ -14,6 +20,7 @@ help:
 	@echo 'make test     run the tests'
 	@echo 'make check    format and lints'
 	@echo 'make static   one static binary: $(STATIC)'
+	@echo '              (make static ARCH=aarch64 for an arm64 machine; needs aarch64-linux-gnu-gcc)'
 	@echo 'make install  put it into $(PREFIX)/bin'
 
 demo:

@@ -111,7 +111,8 @@ impl Supervisor {
         let lifeline = UnixStream::from(rustix::stdio::stdin().try_clone_to_owned()?);
         // A new session: nothing in the tree has a terminal that it could stop or be stopped by.
         let _ = rustix::process::setsid();
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        // Only an emulator refuses this (qemu-user does): orphans are then found by their group, or not at all.
+        let adopts = rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_ok();
         let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
         let asked_to_end = Arc::new(AtomicBool::new(false));
         let (changes, handler) = UnixStream::pair()?;
@@ -121,7 +122,7 @@ impl Supervisor {
             signal_hook::low_level::pipe::register(signal, handler.try_clone()?)?;
         }
         signal_hook::low_level::pipe::register(SIGCHLD, handler)?;
-        let can_list = children().is_ok();
+        let can_list = adopts && children().is_ok();
         let shell = start_shell(command, can_list)?;
         // The command alone holds the output from here on, so that its end can be seen.
         rustix::stdio::dup2_stdout(&lifeline)?;
