@@ -28,6 +28,12 @@ mod processes;
 mod readme;
 // Recordings, and the demonstration that is one.
 mod recording;
+// Responses of the real API.
+mod recorded;
+// What is tried again, and what an interruption leaves.
+mod retry;
+// Why a reply stopped, and what follows.
+mod stop_reasons;
 mod support;
 // What the tools that run commands answer, and what is wrong with a call.
 mod tools;

@@ -96,6 +96,10 @@ impl Block {
         self.kind() == "text" && self.str("text").is_none_or(|text| text.trim().is_empty())
     }
 
+    pub fn is_unsigned_thinking(&self) -> bool {
+        self.kind() == "thinking" && self.str("signature").is_none_or(str::is_empty)
+    }
+
     pub fn is_thinking(&self) -> bool {
         matches!(self.kind(), "thinking" | "redacted_thinking")
     }

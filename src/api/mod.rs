@@ -7,3 +7,6 @@ pub mod reply;
 pub mod retry;
 pub mod sse;
 pub mod transport;
+
+#[cfg(test)]
+mod recorded;

@@ -70,7 +70,9 @@ impl Replay {
         };
         self.used += 1;
         let headers = exchange["headers"].as_object().into_iter().flatten();
+        // Some recorders keep a list of values for each name.
         let headers = headers.map(|(name, value)| {
+            let value = value.get(0).unwrap_or(value);
             (
                 name.to_lowercase(),
                 value.as_str().unwrap_or_default().to_owned(),
