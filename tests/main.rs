@@ -34,6 +34,12 @@ mod recorded;
 mod retry;
 // Why a reply stopped, and what follows.
 mod stop_reasons;
+// What is kept of a session, and how it goes on.
+mod sessions;
+// A history that fills the context window.
+mod compaction;
+// Every request keeps the rules, whatever happens.
 mod support;
+mod valid_requests;
 // What the tools that run commands answer, and what is wrong with a call.
 mod tools;

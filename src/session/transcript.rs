@@ -62,7 +62,7 @@ pub struct LostTask {
 }
 
 impl Transcript {
-    /// The history that `lines` tell of, and the tasks that were lost. What an interruption left open is closed.
+    /// The history that `lines` tell of, and the tasks that were lost.
     pub fn load(lines: &[String]) -> (Transcript, Vec<LostTask>) {
         let mut transcript = Transcript::default();
         let mut tasks: Vec<LostTask> = Vec::new();
@@ -86,7 +86,6 @@ impl Transcript {
                 None => {}
             }
         }
-        transcript.answer_open_calls();
         (transcript, tasks)
     }
 
@@ -112,6 +111,27 @@ impl Transcript {
     /// Adds what the model said; nothing when it said nothing. After a pause it goes on its own message.
     pub fn push_assistant(&mut self, content: Vec<Block>) {
         self.push(Message::assistant(content));
+    }
+
+    /// The program may have ended while a tool ran: its call is answered.
+    pub fn answer_open_calls(&mut self) {
+        let last = self
+            .messages
+            .last()
+            .and_then(|json| Message::from_json(json));
+        let Some(last) = last.filter(|message| message.role == Role::Assistant) else {
+            return;
+        };
+        let calls = last
+            .content
+            .iter()
+            .filter(|block| block.kind() == "tool_use");
+        let results = calls.filter_map(|call| {
+            let text =
+                "Error: the program ended before this call was answered; it may have been run";
+            Some(Block::tool_result(call.str("id")?, text, true))
+        });
+        self.push_user(results.collect());
     }
 
     /// The messages as they are sent; cloned by reference.
@@ -218,30 +238,6 @@ impl Transcript {
             .and_then(|json| Some(Message::from_json(json)?.role));
     }
 
-    /// The program may have ended while a tool ran: its call is answered.
-    fn answer_open_calls(&mut self) {
-        let last = self
-            .messages
-            .last()
-            .and_then(|json| Message::from_json(json));
-        let Some(last) = last.filter(|message| message.role == Role::Assistant) else {
-            return;
-        };
-        let calls = last
-            .content
-            .iter()
-            .filter(|block| block.kind() == "tool_use");
-        let results = calls.filter_map(|call| {
-            let text =
-                "Error: the program ended before this call was answered; it may have been run";
-            Some(Block::tool_result(call.str("id")?, text, true))
-        });
-        let results: Vec<Block> = results.collect();
-        if !results.is_empty() {
-            self.add(Message::user(results));
-        }
-    }
-
     fn append(&mut self, line: &str) {
         if let Err(err) = self.keeping.append(&self.id, line) {
             self.failure = Some(format!("the session is not kept from here on: {err}"));
@@ -331,7 +327,7 @@ mod tests {
 
     #[test]
     fn loading_answers_open_calls_and_names_lost_tasks() {
-        let (loaded, lost) = Transcript::load(&lines(&[
+        let (mut loaded, lost) = Transcript::load(&lines(&[
             r#"{"type":"session","version":1}"#,
             ONE,
             r#"{"type":"task","id":"a1","command":"sleep 9"}"#,
@@ -348,6 +344,7 @@ mod tests {
                 command: "sleep 9".into()
             }]
         );
+        loaded.answer_open_calls();
         let texts = texts(&loaded);
         assert_eq!(texts[..2], [ONE, CALL]);
         let answer = r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"Error: "#;

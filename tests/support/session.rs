@@ -137,6 +137,13 @@ impl Session {
         self.stdout.between(from, to)
     }
 
+    /// Whether `text` comes in stdout within this time; if so, it was expected.
+    pub fn sees(&mut self, text: &str, within: Duration) -> bool {
+        let found = self.stdout.find(text, self.seen.0, within);
+        self.seen.0 = found.unwrap_or(self.seen.0);
+        found.is_some()
+    }
+
     /// The same for stderr.
     #[track_caller]
     pub fn expect_stderr(&mut self, text: &str) -> String {

@@ -1,0 +1,313 @@
+//! Sessions: kept as they grow, continued after any end, by one process at a time.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::{Test, dir::Dir, reply::Reply, wait_until};
+
+fn files(dir: &Dir) -> Vec<PathBuf> {
+    let folder = dir.state().join("meanwhile/sessions");
+    fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().path())
+        .collect()
+}
+
+fn lines(dir: &Dir) -> Vec<Value> {
+    let text = fs::read_to_string(&files(dir)[0]).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// The texts that the user and the model have said, in order.
+fn said(messages: &[Value]) -> Vec<String> {
+    let blocks = messages
+        .iter()
+        .flat_map(|message| message["content"].as_array().unwrap());
+    blocks
+        .filter_map(|block| block["text"].as_str())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn a_session_is_continued_where_it_ended() {
+    let first = Test::new()
+        .print("one")
+        .reply(Reply::text("two"))
+        .run()
+        .code(0);
+    let header = &lines(&first.dir)[0];
+    assert_eq!(
+        (header["type"].as_str(), header["version"].as_u64()),
+        (Some("session"), Some(1))
+    );
+    assert_eq!(header["model"], "test-model");
+    let id = header["id"].as_str().unwrap().to_owned();
+    let second = first
+        .again()
+        .arg("-c")
+        .print("three")
+        .reply(Reply::text("four"))
+        .run()
+        .code(0);
+    assert_eq!(said(second.request(0).messages()), ["one", "two", "three"]);
+    let third = second
+        .again()
+        .args(["--resume", &id[..6]])
+        .print("five")
+        .reply(Reply::text("six"))
+        .run()
+        .code(0);
+    assert_eq!(
+        said(third.request(0).messages()),
+        ["one", "two", "three", "four", "five"]
+    );
+    assert_eq!(files(&third.dir).len(), 1);
+    let listed = third.again().arg("sessions").run().code(0);
+    assert!(
+        listed.stdout.contains(&id[..8]) && listed.stdout.contains("3 turns"),
+        "{}",
+        listed.stdout
+    );
+    assert!(listed.stdout.contains("one"), "{}", listed.stdout);
+}
+
+#[test]
+fn what_is_not_to_be_kept_is_not() {
+    let finished = Test::new()
+        .arg("--no-session")
+        .print("one")
+        .reply(Reply::text("two"))
+        .run()
+        .code(0);
+    assert_eq!(files(&finished.dir), [PathBuf::new(); 0]);
+    let finished = finished.again().arg("-c").print("three").run().code(1);
+    finished.stderr_contains("there is no session of");
+    Test::new()
+        .args(["--resume", "zzz"])
+        .print("x")
+        .run()
+        .code(1)
+        .stderr_contains("`zzz`");
+    Test::new()
+        .arg("sessions")
+        .run()
+        .code(0)
+        .stdout("No sessions.\n");
+}
+
+#[test]
+fn a_message_is_on_disk_before_it_is_sent_and_only_for_the_user() {
+    let test = Test::new();
+    let state = test.home().join("state/meanwhile/sessions");
+    let folder = state.clone();
+    let finished = test
+        .print("the task")
+        .reply(Reply::with(move |_| {
+            let file = fs::read_dir(&state)
+                .unwrap()
+                .next()
+                .unwrap()
+                .unwrap()
+                .path();
+            assert!(fs::read_to_string(file).unwrap().contains("the task"));
+            Reply::text("done")
+        }))
+        .run()
+        .code(0);
+    let mode = |path: &PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(
+        (mode(&files(&finished.dir)[0]), mode(&folder)),
+        (0o600, 0o700)
+    );
+}
+
+#[test]
+fn a_torn_last_line_and_open_calls_are_mended() {
+    let first = Test::new()
+        .print("one")
+        .reply(Reply::text("two"))
+        .run()
+        .code(0);
+    let path = files(&first.dir).remove(0);
+    let call = r#"{"role":"assistant","content":[{"type":"tool_use","id":"t1","name":"bash","input":{}}]}"#;
+    let mut text = fs::read_to_string(&path).unwrap();
+    text.push_str("{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"more\"}]}\n");
+    text.push_str(&format!("{call}\n{{\"role\":\"user\",\"conte"));
+    fs::write(&path, text).unwrap();
+    let second = first
+        .again()
+        .arg("-c")
+        .print("go on")
+        .reply(Reply::text("done"))
+        .run()
+        .code(0);
+    let (answer, is_error) = second.request(0).tool_result(0);
+    assert!(is_error && answer.contains("the program ended"), "{answer}");
+    let third = second
+        .again()
+        .arg("-c")
+        .print("again")
+        .reply(Reply::text("fine"))
+        .run()
+        .code(0);
+    assert_eq!(third.request(0).messages().len(), 7);
+}
+
+#[test]
+fn tasks_that_were_lost_are_told_once() {
+    let mut session = Test::new()
+        .reply(Reply::tool(
+            "background_run",
+            json!({"command": "sleep 100"}),
+        ))
+        .reply(Reply::text("it runs now"))
+        .spawn();
+    session.send_line("one");
+    session.expect("it runs now");
+    session.signal(Signal::KILL);
+    let first = session.wait();
+    let second = first
+        .again()
+        .arg("-c")
+        .print("two")
+        .reply(Reply::text("ok"))
+        .run()
+        .code(0);
+    let told = second.request(0).body.to_string();
+    assert!(told.contains("its result is lost: sleep 100"), "{told}");
+    let third = second
+        .again()
+        .arg("-c")
+        .print("three")
+        .reply(Reply::text("ok"))
+        .run()
+        .code(0);
+    assert_eq!(
+        third.request(0).body.to_string().matches("is lost").count(),
+        1
+    );
+}
+
+#[test]
+fn a_session_is_open_in_one_process_only() {
+    let mut session = Test::new().reply(Reply::text("hello")).spawn();
+    session.send_line("one");
+    session.expect("hello");
+    let pid = session.pid().as_raw_nonzero().to_string();
+    let (state, workspace) = (session.dir().state(), session.dir().workspace());
+    let second = std::process::Command::new(env!("CARGO_BIN_EXE_meanwhile"))
+        .args(["-c", "-p", "two"])
+        .current_dir(workspace)
+        .env("XDG_STATE_HOME", state)
+        .envs([
+            ("ANTHROPIC_API_KEY", "k"),
+            ("MODEL_ID", "m"),
+            ("ANTHROPIC_BASE_URL", "http://127.0.0.1:9"),
+        ])
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains(&format!("is open in process {pid}")),
+        "{stderr}"
+    );
+    session.close_stdin();
+    session.wait().code(0);
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_written_is_said_once_and_ends_nothing() {
+    let test = Test::new();
+    fs::write(test.home().join("state"), "no folder").unwrap();
+    let finished = test
+        .print("one")
+        .reply(Reply::tool("bash", json!({"command": "true"})))
+        .reply(Reply::text("two"))
+        .run()
+        .code(0)
+        .stdout("two\n");
+    assert_eq!(
+        finished.stderr.matches("the session is not kept").count(),
+        1,
+        "{}",
+        finished.stderr
+    );
+}
+
+/// Pseudo random numbers, the same in every run (Knuth's constants for a 64-bit generator).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+#[test]
+fn after_kill_at_any_moment_nothing_acknowledged_is_missing() {
+    let rounds = std::env::var("MEANWHILE_ROUNDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(10);
+    let mut random = Random(7);
+    for round in 0..rounds {
+        let mut test = Test::new().print("the task").allow_unused();
+        for step in 0..30 {
+            test = test.reply(Reply::tool(
+                "bash",
+                json!({"command": format!("echo step-{step}")}),
+            ));
+        }
+        let mut session = test.spawn();
+        session.close_stdin();
+        // Into the middle of some request, tool or write.
+        let wanted = 1 + random.below(12) as usize;
+        wait_until("some requests", || {
+            session.server().requests().len() >= wanted
+        });
+        let until = Instant::now() + Duration::from_micros(random.below(4000));
+        while Instant::now() < until {}
+        session.signal(Signal::KILL);
+        let killed = session.wait();
+        let acknowledged = killed.requests.last().unwrap().messages().to_vec();
+        let next = killed
+            .again()
+            .arg("-c")
+            .print("go on")
+            .reply(Reply::text("done"))
+            .run()
+            .code(0);
+        let sent = next.request(0).messages();
+        for (n, message) in acknowledged.iter().enumerate() {
+            let (mut was, mut is) = (message.clone(), sent[n].clone());
+            for side in [&mut was, &mut is] {
+                for block in side["content"].as_array_mut().unwrap() {
+                    block.as_object_mut().unwrap().remove("cache_control");
+                }
+            }
+            let is = is["content"].as_array().unwrap();
+            let was = was["content"].as_array().unwrap();
+            assert!(
+                is.starts_with(was),
+                "round {round}, message {n}: {was:?} became {is:?}"
+            );
+        }
+    }
+}
