@@ -39,6 +39,8 @@ mod sessions;
 // A history that fills the context window.
 mod compaction;
 // Every request keeps the rules, whatever happens.
+// Every way in which a run ends.
+mod ending;
 mod support;
 mod valid_requests;
 // What the tools that run commands answer, and what is wrong with a call.
