@@ -27,7 +27,7 @@ const NAMESERVER: &str = "127.66.3.1";
 const HOST: &str = "api.test";
 
 /// A folder to `chroot` into, with the binary at `/meanwhile` and a shell in `/bin`.
-fn bare_root() -> Option<tempfile::TempDir> {
+pub fn bare_root() -> Option<tempfile::TempDir> {
     let binary = static_binary()?;
     let busybox = ["/bin/busybox", "/usr/bin/busybox"]
         .into_iter()
@@ -47,7 +47,7 @@ fn bare_root() -> Option<tempfile::TempDir> {
 }
 
 /// Runs the binary in `root` with only these variables.
-fn run_in(
+pub fn run_in(
     root: &Path,
     variables: &[(&str, &str)],
     arguments: &[&str],

@@ -39,6 +39,8 @@ mod sessions;
 // A history that fills the context window.
 mod compaction;
 // Every request keeps the rules, whatever happens.
+// What a container may lack, and the duties of PID 1.
+mod container;
 // Every way in which a run ends.
 mod ending;
 mod support;
