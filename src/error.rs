@@ -133,6 +133,7 @@ impl fmt::Display for Error {
 /// What a person can do about an answer with this status.
 fn advice(status: u16) -> &'static str {
     match status {
+        400 => "; if it is about the length of the conversation, `/compact` makes it shorter",
         401 => "; check `ANTHROPIC_API_KEY` or `ANTHROPIC_AUTH_TOKEN`",
         403 => "; this credential may not do that: check what it is for",
         404 => "; check `MODEL_ID` and `ANTHROPIC_BASE_URL`",

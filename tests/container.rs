@@ -253,7 +253,7 @@ fn the_doctor_tells_what_is_missing_and_sends_no_credential() {
     let Some(_) = static_binary() else { return };
     let server = Server::start();
     let test = Test::new()
-        .env("ANTHROPIC_BASE_URL", &server.url())
+        .env("ANTHROPIC_BASE_URL", server.url())
         .arg("doctor");
     let finished = test.run().code(0);
     for line in [

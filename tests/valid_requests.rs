@@ -5,20 +5,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Test, gate::Gate, reply::Reply, session::Session, stream::Block};
-
-/// Pseudo random numbers, the same in every run (Knuth's constants for a 64-bit generator).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
-}
+use crate::support::{
+    Test, gate::Gate, random::Random, reply::Reply, session::Session, stream::Block,
+};
 
 /// One of the things that a server may answer; true when it is one that waits for an interruption.
 fn answer(random: &mut Random, gate: &Gate) -> (Reply, bool) {
@@ -80,7 +69,7 @@ fn every_request_is_valid() {
         .and_then(|n| n.parse().ok())
         .unwrap_or(6);
     for seed in 0..cases {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let gate = Gate::new();
         let mut test = Test::new().arg("--max-retries=0").allow_unused();
         let mut script = Vec::new();

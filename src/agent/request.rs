@@ -34,6 +34,7 @@ impl Agent {
                 return Err(err);
             }
             if !self.partial.is_empty() {
+                self.partial.clear();
                 watch(Event::Discarded);
             }
             let Some(asked) = err.retry().filter(|_| failures < self.settings.max_retries) else {

@@ -58,6 +58,7 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
 
 fn check(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     let wait = input.seconds("wait")?;
+    let full = input.flag("full")?;
     let Some(id) = input.optional_text("task_id")? else {
         return Ok(list(context, wait.map(|wait| Instant::now() + wait)));
     };
@@ -66,7 +67,7 @@ fn check(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     if let Waited::Interrupted(signal) = context.tasks.wait_for(id, until, &context.signals) {
         context.interrupted = Some(signal);
     }
-    let answer = describe(find(context, id)?, input.flag("full")?);
+    let answer = describe(find(context, id)?, full);
     if find(context, id)?.status() != Status::Running {
         context.tasks.mark_delivered(id);
     }

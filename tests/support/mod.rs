@@ -12,6 +12,7 @@ pub mod finished;
 pub mod gate;
 pub mod protocol;
 pub mod pty;
+pub mod random;
 pub mod reply;
 pub mod request;
 pub mod response;
