@@ -97,6 +97,7 @@ fn doctor(args: &Args) -> Result<()> {
 /// Puts the parts together.
 fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
     let (transcript, lost) = transcript(&config)?;
+    let tasks = tasks(&config)?;
     let workspace = Workspace::open(&config.folder).map_err(|err| Error::File {
         doing: "open the working directory",
         path: config.folder.clone(),
@@ -120,26 +121,6 @@ fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
         system: system_prompt(&config.folder, &workspace),
         tools: tools::definitions(),
     };
-    let log_folder = config.state_folder.map(|folder| folder.join("tasks"));
-    if let Some(folder) = &log_folder {
-        log::remove_old(folder);
-    }
-    if !Path::new("/proc/self").exists() {
-        let _ = writeln!(
-            io::stderr(),
-            "meanwhile: no /proc: of a command only its process group can be ended"
-        );
-    }
-    let tasks = Tasks::new(background::Settings {
-        folder: config.folder,
-        hidden: config.hidden_variables,
-        limit: config.background_timeout,
-        max_running: config.max_background,
-        open_files: supervisor::raise_open_files(),
-        log_folder,
-        log_cap: config.log_limit,
-        children: children()?,
-    });
     let signals = interrupts.signals.clone();
     let context = Context {
         workspace,
@@ -161,6 +142,33 @@ fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
         transcript,
         &lost,
     ))
+}
+
+/// The background tasks, with everything that commands have in common.
+fn tasks(config: &Config) -> Result<Tasks> {
+    let log_folder = config
+        .state_folder
+        .as_ref()
+        .map(|folder| folder.join("tasks"));
+    if let Some(folder) = &log_folder {
+        log::remove_old(folder);
+    }
+    if !Path::new("/proc/self").exists() {
+        let _ = writeln!(
+            io::stderr(),
+            "meanwhile: no /proc: of a command only its process group can be ended"
+        );
+    }
+    Ok(Tasks::new(background::Settings {
+        folder: config.folder.clone(),
+        hidden: config.hidden_variables.clone(),
+        limit: config.background_timeout,
+        max_running: config.max_background,
+        open_files: supervisor::raise_open_files(),
+        log_folder,
+        log_cap: config.log_limit,
+        children: children()?,
+    }))
 }
 
 /// As PID 1 of a container this process inherits every orphan, and reaps them.

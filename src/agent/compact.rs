@@ -8,7 +8,7 @@ use crate::{
         message::{Block, Message, Role},
         reply::Usage,
     },
-    background::Status,
+    background::task::Status,
     error::{Error, Result},
     session::{
         compaction::{INSTRUCTION, INTRODUCTION, kept, role},

@@ -16,7 +16,7 @@ use crate::{
         message::Block,
         reply::{Reply, StopReason, ToolCall, Usage},
     },
-    background::{Entry, Task, Tasks, Waited},
+    background::{Entry, Tasks, Waited, task::Task},
     error::{Error, Result},
     session::transcript::{LostTask, Transcript},
     tools::{self, Answer, Context},

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod message;
+pub mod probe;
 pub mod recording;
 pub mod reply;
 pub mod retry;

@@ -4,7 +4,10 @@ use std::time::Instant;
 
 use super::{Answer, Context, Input, Tool, guard};
 use crate::{
-    background::{Status, Task, Waited, exit_text, left_text},
+    background::{
+        Waited,
+        task::{Status, Task, exit_text, left_text},
+    },
     text,
 };
 

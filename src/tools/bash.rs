@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Answer, Context, Input, Tool, guard};
-use crate::background::{Waited, left_text};
+use crate::background::{Waited, task::left_text};
 
 pub const TOOL: Tool = Tool {
     name: "bash",

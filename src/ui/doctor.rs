@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    api::transport::{Probe, probe},
+    api::probe::{Probe, probe},
     cli::Args,
     config::{self, Survey},
     error::Result,

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     agent::{Agent, Event},
-    background::Status,
+    background::task::Status,
     cli::{Args, Loudness, OnEnd},
     error::{Error, Result},
 };

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     agent::{Agent, Event},
     api::{message::Block, reply::Usage},
-    background::Task,
+    background::task::Task,
     cli::Format,
     command::process::Exit,
     error::{Error, Result},

@@ -1,0 +1,197 @@
+//! Arguments, environment and `.env` to one `Config`: every value is decided here, once.
+//!
+//! One rule protects the key: a credential of the real environment never goes to a server that a
+//! `.env` names, since that file comes with whatever repository one happens to be in.
+
+mod variables;
+
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    api::{
+        probe::Target,
+        recording::Replay,
+        transport::{Credential, Endpoint},
+    },
+    cli::{Args, Session},
+    error::{Error, Result},
+};
+use variables::{API_KEY, AUTH_TOKEN, MODEL_ID, Variables, no_model, read};
+
+/// The model of a recording, which no request asks for.
+const RECORDED: &str = "recorded";
+/// Of all current models (<https://docs.anthropic.com/en/docs/about-claude/models>), at the least.
+const CONTEXT_WINDOW: u64 = 200_000;
+const MAX_OUTPUT_TOKENS: u32 = 8000;
+/// Longer than the API is ever silent: it sends pings.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// With the waits in between, about a minute and a half.
+const MAX_RETRIES: u32 = 8;
+const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(300);
+/// Each task costs two processes and a thread.
+const MAX_BACKGROUND: usize = 64;
+/// A command that prints without end must not fill the disk.
+const LOG_LIMIT: u64 = 64 * 1024 * 1024;
+
+/// What the program needs to know.
+pub struct Config {
+    pub folder: PathBuf,
+    pub model: String,
+    pub max_output_tokens: u32,
+    /// In tokens.
+    pub context_window: u64,
+    pub session: Session,
+    pub source: Source,
+    /// How often in a row a failed request is tried again.
+    pub max_retries: u32,
+    pub max_turns: Option<u64>,
+    /// Input and output of the whole run together.
+    pub max_total_tokens: Option<u64>,
+    pub record: Option<PathBuf>,
+    pub background_timeout: Duration,
+    pub max_background: usize,
+    /// The size in bytes that no command's log exceeds.
+    pub log_limit: u64,
+    /// Where the program keeps what outlives a run; None when there is no place for it.
+    pub state_folder: Option<PathBuf>,
+    /// Variables that no command may see.
+    pub hidden_variables: Vec<String>,
+}
+
+/// Where answers come from.
+pub enum Source {
+    Api(Endpoint),
+    Recording(Replay),
+}
+
+impl Config {
+    /// Fails with one sentence that names what is missing or malformed, and how to set it.
+    pub fn load(args: &Args) -> Result<Config> {
+        let folder = working_directory()?;
+        let variables = Variables::read(&folder)?;
+        let model = match &args.model {
+            Some(model) if model.is_empty() => return Err(no_model()),
+            Some(model) => Some(model.clone()),
+            None => variables.get(MODEL_ID)?,
+        };
+        let (source, model) = match &args.replay {
+            Some(path) => {
+                let model = model.unwrap_or(RECORDED.into());
+                (Source::Recording(recording(path)?), model)
+            }
+            None => (
+                Source::Api(endpoint(args, &variables)?),
+                model.ok_or_else(no_model)?,
+            ),
+        };
+        Ok(Config::new(args, folder, source, model))
+    }
+
+    /// The configuration of a run, which keeps nothing, that answers from `replay`, in `folder`.
+    pub fn replayed(args: &Args, folder: PathBuf, replay: Replay) -> Config {
+        let config = Config::new(args, folder, Source::Recording(replay), "recorded".into());
+        Config {
+            session: Session::None,
+            state_folder: None,
+            ..config
+        }
+    }
+
+    fn new(args: &Args, folder: PathBuf, source: Source, model: String) -> Config {
+        Config {
+            folder,
+            model,
+            max_output_tokens: args.max_output_tokens.unwrap_or(MAX_OUTPUT_TOKENS),
+            context_window: args.context_window.unwrap_or(CONTEXT_WINDOW),
+            session: args.session.clone(),
+            source,
+            max_retries: args.max_retries.unwrap_or(MAX_RETRIES),
+            max_turns: args.max_turns,
+            max_total_tokens: args.max_total_tokens,
+            record: args.record.clone(),
+            background_timeout: args.background_timeout.unwrap_or(BACKGROUND_TIMEOUT),
+            max_background: args.max_background.unwrap_or(MAX_BACKGROUND),
+            log_limit: args.log_limit.unwrap_or(LOG_LIMIT),
+            state_folder: state_folder(),
+            hidden_variables: vec![API_KEY.into(), AUTH_TOKEN.into()],
+        }
+    }
+}
+
+/// What `doctor` looks at; each part with what is wrong with it.
+pub struct Survey {
+    pub target: std::result::Result<Target, String>,
+    /// The names of what is set.
+    pub model: std::result::Result<String, String>,
+    pub credential: std::result::Result<String, String>,
+}
+
+/// Looks at the configuration without stopping at the first thing that is missing.
+pub fn survey(args: &Args) -> Result<Survey> {
+    let variables = Variables::read(&working_directory()?)?;
+    let model = match &args.model {
+        Some(_) => Ok("--model".into()),
+        None => variables
+            .get(MODEL_ID)
+            .and_then(|model| model.ok_or_else(no_model))
+            .map(|_| MODEL_ID.into()),
+    };
+    let credential = variables.credential().map(|credential| match credential {
+        Credential::ApiKey(_) => API_KEY.into(),
+        Credential::AuthToken(_) => AUTH_TOKEN.into(),
+    });
+    let text = |err: Error| err.to_string();
+    Ok(Survey {
+        target: variables.target().map_err(text),
+        model: model.map_err(text),
+        credential: credential.map_err(text),
+    })
+}
+
+fn working_directory() -> Result<PathBuf> {
+    env::current_dir().map_err(|err| Error::System {
+        doing: "find the working directory",
+        err,
+    })
+}
+
+fn endpoint(args: &Args, variables: &Variables) -> Result<Endpoint> {
+    let credential = variables.credential()?;
+    let Target { url, roots, proxy } = variables.target()?;
+    Ok(Endpoint {
+        url,
+        credential,
+        roots,
+        proxy,
+        idle_timeout: args.idle_timeout.unwrap_or(IDLE_TIMEOUT),
+    })
+}
+
+fn recording(path: &Path) -> Result<Replay> {
+    let text = read(path)?;
+    Replay::parse(
+        &path.display().to_string(),
+        &String::from_utf8_lossy(&text),
+        None,
+    )
+}
+
+/// `$XDG_STATE_HOME/meanwhile`, `~/.local/state/meanwhile`, or a folder of the user's own among the
+/// temporary files (XDG base directory specification).
+pub fn state_folder() -> Option<PathBuf> {
+    let absolute = |path: OsString| Some(PathBuf::from(path)).filter(|path| path.is_absolute());
+    let state = env::var_os("XDG_STATE_HOME").and_then(absolute);
+    let home = env::var_os("HOME")
+        .and_then(absolute)
+        .map(|home| home.join(".local/state"));
+    if let Some(folder) = state.or(home) {
+        return Some(folder.join("meanwhile"));
+    }
+    let user = rustix::process::getuid();
+    Some(env::temp_dir().join(format!("meanwhile-{user}")))
+}
