@@ -162,6 +162,7 @@ fn a_path_that_stays_inside_is_followed() {
 fn what_is_no_regular_file_is_refused_and_blocks_nothing() {
     check_refused("folder", "Error: folder is a directory");
     check_refused(".", "Error: . is a directory");
+    check_refused("new/", "Error: new/ is a directory");
     check_refused("", "Error: ");
     check_refused("fifo", "Error: fifo is no regular file");
     check_refused(

@@ -110,7 +110,8 @@ impl Workspace {
     /// Where `path` is in the workspace; with `create` its parent folders are made.
     fn place(&self, path: &str, create: bool) -> Result<Place, Answer> {
         let relative = self.resolve(path)?;
-        let Some(name) = relative.file_name() else {
+        let name = relative.file_name().filter(|_| !path.ends_with('/'));
+        let Some(name) = name else {
             return Err(is_folder(path));
         };
         let mut folder =

@@ -118,11 +118,27 @@ impl<W: Write> Terminal<W> {
     }
 }
 
-/// The block of results without its tags and the line that only the model needs.
+/// The block of results without its tags and the line that only the model needs; of each result what is
+/// shown of a tool's result too.
 fn inner_lines(results: &str) -> String {
-    let lines = results
+    let mut shown = String::new();
+    let mut room = SHOWN_RESULT;
+    for line in results
         .lines()
         .skip(2)
-        .filter(|line| !line.starts_with('<'));
-    lines.map(|line| format!("{line}\n")).collect()
+        .filter(|line| !line.starts_with('<'))
+    {
+        let is_output = line.starts_with('|');
+        if !is_output {
+            room = SHOWN_RESULT;
+        }
+        if !is_output || room > 0 {
+            shown.push_str(first(line, if is_output { room } else { line.len() }));
+            shown.push('\n');
+        }
+        if is_output {
+            room = room.saturating_sub(line.chars().count());
+        }
+    }
+    shown
 }
