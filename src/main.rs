@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         return supervisor::run(arguments);
     }
     supervisor::adopt_orphans();
+    supervisor::hide_memory();
     match Args::parse(arguments).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         // A reader who has left wants to hear nothing.
@@ -98,11 +99,7 @@ fn doctor(args: &Args) -> Result<()> {
 fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
     let (transcript, lost) = transcript(&config)?;
     let tasks = tasks(&config)?;
-    let workspace = Workspace::open(&config.folder).map_err(|err| Error::File {
-        doing: "open the working directory",
-        path: config.folder.clone(),
-        err,
-    })?;
+    let workspace = workspace(&config)?;
     let mut transport = match config.source {
         Source::Api(endpoint) => Transport::network(endpoint)?,
         Source::Recording(replay) => Transport::replay(replay),
@@ -126,6 +123,7 @@ fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
         workspace,
         tasks,
         signals,
+        secrets: config.secrets,
         interrupted: None,
     };
     let settings = agent::Settings {
@@ -142,6 +140,25 @@ fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
         transcript,
         &lost,
     ))
+}
+
+/// What the file tools may touch; the same policy as for commands.
+fn workspace(config: &Config) -> Result<Workspace> {
+    let failed = |path: &Path, err| Error::File {
+        doing: "open the folder",
+        path: path.to_owned(),
+        err,
+    };
+    let mut workspace =
+        Workspace::open(&config.folder).map_err(|err| failed(&config.folder, err))?;
+    for folder in &config.add_dirs {
+        workspace.add(folder).map_err(|err| failed(folder, err))?;
+    }
+    workspace.add_logs(config.log_folder());
+    if config.sandbox.writable.as_ref().is_some_and(Vec::is_empty) {
+        workspace.make_read_only();
+    }
+    Ok(workspace)
 }
 
 /// The background tasks, with everything that commands have in common.
@@ -168,6 +185,7 @@ fn tasks(config: &Config) -> Result<Tasks> {
         log_folder,
         log_cap: config.log_limit,
         children: children()?,
+        sandbox: config.sandbox.clone(),
     }))
 }
 

@@ -19,6 +19,7 @@ use crate::command::{
     log::Log,
     orphans,
     process::{Change, Event, Process, Start},
+    sandbox::Sandbox,
 };
 use task::{Held, Status, TAG, Task};
 
@@ -46,6 +47,7 @@ pub struct Settings {
     /// The size in bytes that no log exceeds.
     pub log_cap: u64,
     pub children: Arc<Children>,
+    pub sandbox: Sandbox,
 }
 
 /// The tasks of a session. Dropping it ends them all.
@@ -140,6 +142,7 @@ impl Tasks {
             limit,
             log,
             children: &self.settings.children,
+            sandbox: &self.settings.sandbox,
         };
         let process = Process::start(start, self.sender.clone()).map_err(|err| {
             let folder = &self.settings.folder;

@@ -39,7 +39,7 @@ pub const COMMANDS: [Command; 5] = [
     command("man", None, "print the manual page"),
 ];
 
-pub const OPTIONS: [Opt; 24] = [
+pub const OPTIONS: [Opt; 30] = [
     switch(
         Some('p'),
         "print",
@@ -146,6 +146,36 @@ pub const OPTIONS: [Opt; 24] = [
         "log-limit",
         "MIB",
         "how large the log of one command may get [64]",
+    ),
+    value(
+        None,
+        "add-dir",
+        "FOLDER",
+        "open another folder to the file tools and the sandbox",
+    ),
+    value(
+        None,
+        "sandbox",
+        "MODE",
+        "commands may write: workspace, read-only or off [off]",
+    ),
+    switch(None, "no-network", "commands may not use TCP"),
+    value(
+        None,
+        "keep-env",
+        "NAME",
+        "commands see this variable, even a credential",
+    ),
+    value(
+        None,
+        "drop-env",
+        "NAME",
+        "commands do not see this variable",
+    ),
+    switch(
+        None,
+        "scrub-env",
+        "commands see no variable whose name looks like a secret's",
     ),
     value(
         None,

@@ -6,5 +6,6 @@ pub mod log;
 pub mod orphans;
 pub mod output;
 pub mod process;
+pub mod sandbox;
 pub mod supervisor;
 mod watcher;

@@ -3,7 +3,7 @@
 //! Field names are those of Claude Code's `stream-json`, where it has one, since scripts know them.
 
 use std::{
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     time::Instant,
 };
 
@@ -16,6 +16,7 @@ use crate::{
     cli::Format,
     command::process::Exit,
     error::{Error, Result},
+    text::visible,
 };
 
 /// Writes the records of one run to stdout, as the format asks.
@@ -109,6 +110,10 @@ impl Reporter {
         if self.format == Format::Text {
             return match outcome {
                 Ok(answer) if answer.is_empty() => Ok(()),
+                // A script gets it as it is; a terminal would obey what is in it.
+                Ok(answer) if io::stdout().is_terminal() => {
+                    write(&format!("{}\n", visible(answer)))
+                }
                 Ok(answer) => write(&format!("{answer}\n")),
                 Err(_) => Ok(()),
             };
