@@ -17,6 +17,7 @@ mod ui;
 
 use std::{
     env,
+    ffi::OsString,
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -51,13 +52,22 @@ fn main() -> ExitCode {
     }
     supervisor::adopt_orphans();
     supervisor::hide_memory();
-    match Args::parse(arguments).and_then(run) {
+    let arguments: Vec<OsString> = arguments.collect();
+    let outcome = match Args::parse(arguments.iter().cloned()) {
+        Ok(args) => run(args),
+        Err(err) => ui::headless::refuse(err, cli::wanted_format(&arguments)),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         // A reader who has left wants to hear nothing.
         Err(Error::Closed) => ExitCode::from(Error::Closed.exit_code()),
         Err(err) => {
             // Nobody may be listening.
-            let _ = writeln!(io::stderr(), "meanwhile: {err}");
+            let _ = writeln!(
+                io::stderr(),
+                "meanwhile: {}",
+                text::sentence(&err.to_string())
+            );
             ExitCode::from(err.exit_code())
         }
     }

@@ -88,6 +88,11 @@ fn obeyed_by_terminals(c: char) -> bool {
     }
 }
 
+/// An error in one line that a terminal does not obey, whatever a server has put into it.
+pub fn sentence(text: &str) -> String {
+    visible(&text.replace(['\n', '\r', '\t'], " ")).into_owned()
+}
+
 /// A duration as people write it: `0.4 s`, `42 s`, `3 min 5 s`, `2 h 10 min`.
 pub fn duration(time: Duration) -> String {
     match time.as_secs() {

@@ -17,7 +17,6 @@ use uuid::Uuid;
 use crate::command::{
     children::Children,
     log::Log,
-    orphans,
     process::{Change, Event, Process, Start},
     sandbox::Sandbox,
 };
@@ -255,7 +254,7 @@ impl Tasks {
         });
         self.abandoned = !matches!(waited, Waited::Ended);
         if !self.abandoned {
-            orphans::end_all();
+            self.settings.children.end_orphans();
         }
     }
 

@@ -113,6 +113,24 @@ pub struct Args {
     pub replay: Option<PathBuf>,
 }
 
+/// The format that the final record is wanted in, when the arguments as a whole make no sense.
+pub fn wanted_format(arguments: &[OsString]) -> Format {
+    let mut words = arguments.iter().filter_map(|word| word.to_str());
+    while let Some(word) = words.next() {
+        let value = match word.split_once('=') {
+            Some(("--output-format", value)) => Some(value),
+            _ if word == "--output-format" => words.next(),
+            _ => None,
+        };
+        match value {
+            Some("json") => return Format::Json,
+            Some("stream-json") => return Format::StreamJson,
+            _ => {}
+        }
+    }
+    Format::Text
+}
+
 type Parsed<T> = std::result::Result<T, lexopt::Error>;
 
 impl Args {

@@ -3,7 +3,7 @@
 
 pub mod children;
 pub mod log;
-pub mod orphans;
+mod orphans;
 pub mod output;
 pub mod process;
 pub mod sandbox;

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     agent::{Agent, Event},
     background::task::Status,
-    cli::{Args, Loudness, OnEnd},
+    cli::{Args, Format, Loudness, OnEnd},
     error::{Error, Result},
 };
 
@@ -40,6 +40,13 @@ pub fn print(args: &Args, make_agent: impl FnOnce(&Interrupts) -> Result<Agent>)
         (Err(err), Ok(_)) => Err(err),
         (_, outcome) => outcome.map(drop),
     }
+}
+
+/// A run that ends before it begins has its record too.
+pub fn refuse(err: Error, format: Format) -> Result<()> {
+    let outcome = Err(err);
+    let _ = Reporter::new(format).finish(&outcome);
+    outcome.map(|_: String| ())
 }
 
 /// The pseudo signals stand for what else may end a run.

@@ -6,7 +6,7 @@ use crate::{
     agent::Event,
     api::reply::{Reply, Usage},
     error::Error,
-    text::{duration, first, visible},
+    text::{duration, first, sentence, visible},
 };
 
 /// How much of a tool's result is shown.
@@ -85,7 +85,7 @@ impl<W: Write> Terminal<W> {
     }
 
     pub fn error(&mut self, err: &Error) {
-        self.line(&format!("meanwhile: {err}"));
+        self.line(&format!("meanwhile: {}", sentence(&err.to_string())));
     }
 
     /// Writes a text on a line of its own.
