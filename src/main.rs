@@ -74,7 +74,6 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<()> {
-    let prompt = args.prompt.as_deref();
     match &args.mode {
         Mode::Help => print(&cli::help::help()),
         Mode::Version => print(&cli::version()),
@@ -90,7 +89,7 @@ fn run(args: Args) -> Result<()> {
         Mode::Print => {
             ui::headless::print(&args, |interrupts| agent(Config::load(&args)?, interrupts))
         }
-        Mode::Chat => ui::repl::run(prompt, |interrupts| agent(Config::load(&args)?, interrupts)),
+        Mode::Chat => ui::repl::run(&args, |interrupts| agent(Config::load(&args)?, interrupts)),
     }
 }
 

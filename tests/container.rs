@@ -352,3 +352,32 @@ fn the_same_job_under_replay_gives_the_same_bytes() {
         ("the answer\n", "the answer\n")
     );
 }
+
+#[test]
+fn colors_are_for_terminals_and_for_those_who_want_them() {
+    let run = |test: Test| {
+        let job = Reply::tool("bash", json!({"command": "true"}));
+        test.print("go")
+            .reply(job)
+            .reply(Reply::text("done"))
+            .run()
+            .code(0)
+            .stderr
+    };
+    assert!(!run(Test::new()).contains('\u{1b}'));
+    assert!(run(Test::new().args(["--color", "always"])).contains("\u{1b}[1m> bash:\u{1b}[0m"));
+    let session = |test: Test| {
+        let mut session = test
+            .env("TERM", "xterm")
+            .reply(Reply::tool("no_such", json!({})))
+            .reply(Reply::text("done"))
+            .spawn_pty();
+        session.send_line("go");
+        session.expect("done");
+        session.send_line("exit");
+        session.wait().stdout
+    };
+    assert!(session(Test::new()).contains("\u{1b}[31m> no_such:"));
+    assert!(!session(Test::new().env("NO_COLOR", "1")).contains("\u{1b}[31m"));
+    assert!(!session(Test::new().args(["--color", "never"])).contains("\u{1b}[31m"));
+}

@@ -9,7 +9,7 @@ use lexopt::{Arg, Parser, ValueExt};
 
 use crate::error::{Error, Result};
 
-use options::{COMMANDS, FORMATS, ON_END, OPTIONS, Opt, SHELLS};
+use options::{COLOR, COMMANDS, FORMATS, ON_END, OPTIONS, Opt, SHELLS};
 
 /// Name, version, and the commit where the Makefile has told it.
 pub fn version() -> String {
@@ -59,6 +59,14 @@ pub enum SandboxMode {
     Off,
 }
 
+/// When colors are used.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ColorWhen {
+    Auto,
+    Always,
+    Never,
+}
+
 /// How much is said on stderr.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Loudness {
@@ -88,6 +96,7 @@ pub struct Args {
     pub format: Format,
     pub on_end: OnEnd,
     pub loudness: Loudness,
+    pub color: ColorWhen,
     pub max_turns: Option<u64>,
     pub max_time: Option<Duration>,
     pub max_total_tokens: Option<u64>,
@@ -143,6 +152,7 @@ impl Args {
             format: Format::Text,
             on_end: OnEnd::Wait,
             loudness: Loudness::Normal,
+            color: ColorWhen::Auto,
             max_turns: None,
             max_time: None,
             max_total_tokens: None,
@@ -238,6 +248,10 @@ impl Args {
             "scrub-env" => self.scrub_env = true,
             "record" => self.record = Some(parser.value()?.into()),
             "replay" => self.replay = Some(parser.value()?.into()),
+            "color" => {
+                self.color = [ColorWhen::Auto, ColorWhen::Always, ColorWhen::Never]
+                    [word(parser, opt, &COLOR)?];
+            }
             "quiet" => self.loudness = Loudness::Quiet,
             "verbose" => self.loudness = Loudness::Verbose,
             "help" => self.mode = Mode::Help,

@@ -22,6 +22,7 @@ pub struct Command {
 pub const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
 pub const FORMATS: [&str; 3] = ["text", "json", "stream-json"];
 pub const ON_END: [&str; 3] = ["wait", "kill", "fail"];
+pub const COLOR: [&str; 3] = ["auto", "always", "never"];
 
 pub const COMMANDS: [Command; 5] = [
     command("demo", None, "see it work: no key and no network needed"),
@@ -39,7 +40,7 @@ pub const COMMANDS: [Command; 5] = [
     command("man", None, "print the manual page"),
 ];
 
-pub const OPTIONS: [Opt; 30] = [
+pub const OPTIONS: [Opt; 31] = [
     switch(
         Some('p'),
         "print",
@@ -189,6 +190,15 @@ pub const OPTIONS: [Opt; 30] = [
         "FILE",
         "answer from FILE instead of the network",
     ),
+    Opt {
+        words: &COLOR,
+        ..value(
+            None,
+            "color",
+            "WHEN",
+            "auto, always or never; NO_COLOR is minded [auto]",
+        )
+    },
     switch(Some('q'), "quiet", "with -p: nothing on stderr but errors"),
     switch(
         Some('v'),

@@ -70,7 +70,7 @@ fn do_task(
     interrupts: &Interrupts,
     reporter: &mut Reporter,
 ) -> Result<String> {
-    let mut stderr = Terminal::new(io::stderr());
+    let mut stderr = Terminal::new(io::stderr(), args.color);
     reporter.begin(agent)?;
     let (content, gave_up) = read_task(
         args.prompt.as_deref(),
