@@ -191,7 +191,7 @@ fn as_pid_1_it_reaps_a_thousand_orphans() {
     let home = tempfile::tempdir().unwrap();
     // What PID 1 inherits when the shell that was there before it has started orphans.
     let before = "(i=0; while [ $i -lt 1000 ]; do (sleep 2 &) ; i=$((i+1)); done); ";
-    let count = "grep -l sleep /proc/[0-9]*/comm | wc -l; sleep 2.5; n=0; \
+    let count = "grep -l sleep /proc/[0-9]*/comm 2>/dev/null | wc -l; sleep 2.5; n=0; \
                  while z=$(grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l); \
                  [ $z -gt 0 ] && [ $n -lt 100 ]; do n=$((n+1)); sleep 0.1; done; echo $z zombies";
     server.push(Reply::tool("bash", json!({"command": count})));
