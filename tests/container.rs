@@ -242,7 +242,9 @@ fn children(pid: i32) -> (usize, usize) {
     let statuses = entries.filter_map(|entry| fs::read_to_string(entry.path().join("status")).ok());
     let parent = format!("PPid:\t{pid}\n");
     let children: Vec<String> = statuses.filter(|status| status.contains(&parent)).collect();
-    let zombies = children.iter().filter(|status| status.contains("State:\tZ"));
+    let zombies = children
+        .iter()
+        .filter(|status| status.contains("State:\tZ"));
     (children.len(), zombies.count())
 }
 
@@ -253,6 +255,9 @@ fn as_pid_1_without_proc_it_reaps_too() {
         return;
     }
     symlink("busybox", root.path().join("bin/mkfifo")).unwrap();
+    // Where busybox lets jobs in the background read from.
+    fs::create_dir(root.path().join("dev")).unwrap();
+    fs::write(root.path().join("dev/null"), "").unwrap();
     let mark = Mark::new();
     let gate = Gate::new();
     let server = Server::start();
@@ -486,7 +491,11 @@ fn a_working_directory_that_is_gone_is_named() {
     let output = Command::new("sh")
         .args(["-c", "rmdir \"$PWD\" && exec \"$0\" -p go"])
         .arg(direct.get_program())
-        .envs(direct.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .envs(
+            direct
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
         .current_dir(&folder)
         .stdin(Stdio::null())
         .output()

@@ -639,7 +639,11 @@ fn a_second_signal_ends_a_run_whose_output_nobody_takes() {
     let pid = Pid::from_child(&child);
     kill_process(pid, Signal::TERM).unwrap();
     // It may end here already; if not, it has nothing more to wait for.
-    if child.wait_timeout(Duration::from_millis(300)).unwrap().is_none() {
+    if child
+        .wait_timeout(Duration::from_millis(300))
+        .unwrap()
+        .is_none()
+    {
         kill_process(pid, Signal::TERM).unwrap();
     }
     let status = child.wait_timeout(GRACE).unwrap();
@@ -648,7 +652,8 @@ fn a_second_signal_ends_a_run_whose_output_nobody_takes() {
     drop(reader);
     let status = status.expect("two signals end the program");
     assert!(
-        status.code() == Some(143) || std::os::unix::process::ExitStatusExt::signal(&status) == Some(15),
+        status.code() == Some(143)
+            || std::os::unix::process::ExitStatusExt::signal(&status) == Some(15),
         "{status:?}"
     );
 }
@@ -695,7 +700,10 @@ fn a_reader_who_leaves_ends_the_run_quietly_with_everything_it_started() {
         .reply(Reply::text("waiting").gate(&gate));
     gate.open();
     let (code, line, stderr) = read_one_line(&test, "stream-json");
-    assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["subtype"], "init");
+    assert_eq!(
+        serde_json::from_str::<Value>(&line).unwrap()["subtype"],
+        "init"
+    );
     // Cut short, so not done; but there is nobody to tell.
     assert_eq!(code, Some(1), "{stderr}");
     assert!(!stderr.contains("meanwhile:"), "{stderr}");
@@ -708,7 +716,10 @@ fn a_reader_who_leaves_ends_the_run_quietly_with_everything_it_started() {
 fn a_stdout_that_takes_nothing_is_an_error() {
     for format in FORMATS {
         let test = task(Reply::text("answer"));
-        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let full = fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
         let output = test
             .command()
             .args(["--output-format", format])
@@ -879,10 +890,22 @@ fn check_task(command: &str, status: &str, exit_code: Value, signal: Value, log:
 
 #[test]
 fn the_record_has_a_line_for_each_task() {
-    check_task("echo out; exit 3", "completed", json!(3), json!(null), "out\n");
+    check_task(
+        "echo out; exit 3",
+        "completed",
+        json!(3),
+        json!(null),
+        "out\n",
+    );
     check_task("echo out", "completed", json!(0), json!(null), "out\n");
     check_task("kill -9 $$", "completed", json!(null), json!(9), "");
-    check_task("echo a; sleep 600", "timeout", json!(null), json!(null), "a\n");
+    check_task(
+        "echo a; sleep 600",
+        "timeout",
+        json!(null),
+        json!(null),
+        "a\n",
+    );
 }
 
 #[test]

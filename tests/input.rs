@@ -52,7 +52,10 @@ fn check_shell(test: Test, redirection: &str, expected: &[&str]) {
     let output = command.stdin(Stdio::null()).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(
-        (output.status.code(), String::from_utf8_lossy(&output.stdout)),
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout)
+        ),
         (Some(0), "done\n".into()),
         "{redirection}: {stderr}"
     );
@@ -96,7 +99,11 @@ fn no_task_at_all_is_a_usage_error_however_stdin_says_so() {
             .args(["-c", &format!("exec \"$0\" -p {redirection}")])
             .arg(direct.get_program())
             .env_clear()
-            .envs(direct.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .envs(
+                direct
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
             .current_dir(test.workspace())
             .output()
             .unwrap();
@@ -124,7 +131,10 @@ fn a_file_is_the_task_or_more_of_it() {
         &["from the file\n", "piped"],
     );
     check(
-        run(with_file().print("explain").arg("--file=prompt.txt"), "piped"),
+        run(
+            with_file().print("explain").arg("--file=prompt.txt"),
+            "piped",
+        ),
         &["explain", "from the file\n", "piped"],
     );
     let empty = job().file("prompt.txt", " \n").print("explain");
@@ -226,7 +236,10 @@ fn a_silent_pipe_is_left_alone_and_a_slow_one_read_to_its_end() {
     let finished = silent.wait().code(0).stdout("done\n");
     assert_eq!(prompt(&finished), ["explain"]);
     assert_eq!(finished.stderr, line, "it is said once");
-    assert!(slow.server().requests().is_empty(), "the slow one is waited for");
+    assert!(
+        slow.server().requests().is_empty(),
+        "the slow one is waited for"
+    );
     slow.send("b");
     slow.send("c");
     slow.close_stdin();
@@ -330,7 +343,11 @@ fn verbose_says_of_each_request_what_it_used_and_how_often_it_was_tried() {
         for number in ["11", "13", "17", "19"] {
             assert!(lines[0].contains(number), "{number} in {}", lines[0]);
         }
-        assert!(finished.stderr.contains("trying again"), "{}", finished.stderr);
+        assert!(
+            finished.stderr.contains("trying again"),
+            "{}",
+            finished.stderr
+        );
     }
     let finished = talkative().run().code(0);
     finished.stderr_lacks("reply after");

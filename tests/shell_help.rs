@@ -27,7 +27,9 @@ fn options() -> Vec<String> {
     let section = help.split("Options:\n").nth(1).expect("a list of options");
     let lines = section.lines().take_while(|line| line.starts_with("  "));
     let names = lines.filter_map(|line| {
-        let name = line.split_whitespace().find(|word| word.starts_with("--"))?;
+        let name = line
+            .split_whitespace()
+            .find(|word| word.starts_with("--"))?;
         Some(name.trim_end_matches(',').to_owned())
     });
     names.collect()
@@ -110,7 +112,11 @@ fn every_option_of_the_specification_is_there() {
 #[test]
 fn color_can_be_chosen_and_switched_off() {
     use crate::support::reply::Reply;
-    for args in [&["--color=never"][..], &["--color", "auto"], &["--color=always"]] {
+    for args in [
+        &["--color=never"][..],
+        &["--color", "auto"],
+        &["--color=always"],
+    ] {
         Test::new()
             .print("go")
             .args(args)
@@ -239,10 +245,7 @@ fn bash_completes_options_values_and_commands() {
         &["--max-turns", "--max-time", "--max-total-tokens"],
     );
     check_offer(&["meanwhile", "doc"], &["doctor"]);
-    check_offer(
-        &["meanwhile", "completions", ""],
-        &["bash", "zsh", "fish"],
-    );
+    check_offer(&["meanwhile", "completions", ""], &["bash", "zsh", "fish"]);
     check_offer(&["meanwhile", "-f", "fi"], &["file.txt"]);
     check_offer(&["meanwhile", "--replay", "fi"], &["file.txt"]);
     let Some(mut offers) = bash_offers(&["meanwhile", "--"]) else {

@@ -404,7 +404,9 @@ fn normal(stdout: &str) -> Vec<String> {
     lines.sort_by_key(|line| line["subtype"] == "task_finished");
     let named = |line: &Value| {
         let text = line.to_string();
-        let text = ids.iter().fold(text, |text, (id, name)| text.replace(id, name));
+        let text = ids
+            .iter()
+            .fold(text, |text, (id, name)| text.replace(id, name));
         without_seconds(&text)
     };
     lines.iter().map(named).collect()
@@ -454,10 +456,7 @@ fn replay(finished: Finished, format: &str) -> Finished {
 
 #[test]
 fn the_same_job_gives_the_same_bytes_under_replay_twice() {
-    let mut finished = whole_job()
-        .args(["--record", "record.jsonl"])
-        .run()
-        .code(0);
+    let mut finished = whole_job().args(["--record", "record.jsonl"]).run().code(0);
     for format in ["text", "json", "stream-json"] {
         let first = replay(finished, format);
         let first_stdout = first.stdout.clone();
