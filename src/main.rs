@@ -17,6 +17,7 @@ mod ui;
 
 use std::{
     env,
+    ffi::OsString,
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -50,20 +51,29 @@ fn main() -> ExitCode {
         return supervisor::run(arguments);
     }
     supervisor::adopt_orphans();
-    match Args::parse(arguments).and_then(run) {
+    supervisor::hide_memory();
+    let arguments: Vec<OsString> = arguments.collect();
+    let outcome = match Args::parse(arguments.iter().cloned()) {
+        Ok(args) => run(args),
+        Err(err) => ui::headless::refuse(err, cli::wanted_format(&arguments)),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         // A reader who has left wants to hear nothing.
         Err(Error::Closed) => ExitCode::from(Error::Closed.exit_code()),
         Err(err) => {
             // Nobody may be listening.
-            let _ = writeln!(io::stderr(), "meanwhile: {err}");
+            let _ = writeln!(
+                io::stderr(),
+                "meanwhile: {}",
+                text::sentence(&err.to_string())
+            );
             ExitCode::from(err.exit_code())
         }
     }
 }
 
 fn run(args: Args) -> Result<()> {
-    let prompt = args.prompt.as_deref();
     match &args.mode {
         Mode::Help => print(&cli::help::help()),
         Mode::Version => print(&cli::version()),
@@ -79,7 +89,7 @@ fn run(args: Args) -> Result<()> {
         Mode::Print => {
             ui::headless::print(&args, |interrupts| agent(Config::load(&args)?, interrupts))
         }
-        Mode::Chat => ui::repl::run(prompt, |interrupts| agent(Config::load(&args)?, interrupts)),
+        Mode::Chat => ui::repl::run(&args, |interrupts| agent(Config::load(&args)?, interrupts)),
     }
 }
 
@@ -98,11 +108,7 @@ fn doctor(args: &Args) -> Result<()> {
 fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
     let (transcript, lost) = transcript(&config)?;
     let tasks = tasks(&config)?;
-    let workspace = Workspace::open(&config.folder).map_err(|err| Error::File {
-        doing: "open the working directory",
-        path: config.folder.clone(),
-        err,
-    })?;
+    let workspace = workspace(&config)?;
     let mut transport = match config.source {
         Source::Api(endpoint) => Transport::network(endpoint)?,
         Source::Recording(replay) => Transport::replay(replay),
@@ -126,6 +132,7 @@ fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
         workspace,
         tasks,
         signals,
+        secrets: config.secrets,
         interrupted: None,
     };
     let settings = agent::Settings {
@@ -142,6 +149,25 @@ fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
         transcript,
         &lost,
     ))
+}
+
+/// What the file tools may touch; the same policy as for commands.
+fn workspace(config: &Config) -> Result<Workspace> {
+    let failed = |path: &Path, err| Error::File {
+        doing: "open the folder",
+        path: path.to_owned(),
+        err,
+    };
+    let mut workspace =
+        Workspace::open(&config.folder).map_err(|err| failed(&config.folder, err))?;
+    for folder in &config.add_dirs {
+        workspace.add(folder).map_err(|err| failed(folder, err))?;
+    }
+    workspace.add_logs(config.log_folder());
+    if config.sandbox.writable.as_ref().is_some_and(Vec::is_empty) {
+        workspace.make_read_only();
+    }
+    Ok(workspace)
 }
 
 /// The background tasks, with everything that commands have in common.
@@ -168,6 +194,7 @@ fn tasks(config: &Config) -> Result<Tasks> {
         log_folder,
         log_cap: config.log_limit,
         children: children()?,
+        sandbox: config.sandbox.clone(),
     }))
 }
 

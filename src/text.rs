@@ -45,6 +45,21 @@ pub fn left_out(characters: u64) -> String {
     format!("... ({characters} characters left out) ...")
 }
 
+/// Some local servers take any word for a key: one that short is no secret, and may stand in any text.
+const SHORTEST_SECRET: usize = 12;
+
+/// `text` with every one of the `secrets` in it replaced.
+pub fn masked(text: String, secrets: &[String]) -> String {
+    let shown = |text: String, secret: &String| match text.contains(secret.as_str()) {
+        true => text.replace(secret.as_str(), "[credential]"),
+        false => text,
+    };
+    let long = secrets
+        .iter()
+        .filter(|secret| secret.len() >= SHORTEST_SECRET);
+    long.fold(text, shown)
+}
+
 /// Text that can't move the cursor, set the title or hide other text: control characters and
 /// bidirectional overrides are shown as `\u{..}`, all but line feeds and tabs.
 pub fn visible(text: &str) -> Cow<'_, str> {
@@ -71,6 +86,11 @@ fn obeyed_by_terminals(c: char) -> bool {
         }
         c => c.is_control(),
     }
+}
+
+/// An error in one line that a terminal does not obey, whatever a server has put into it.
+pub fn sentence(text: &str) -> String {
+    visible(&text.replace(['\n', '\r', '\t'], " ")).into_owned()
 }
 
 /// A duration as people write it: `0.4 s`, `42 s`, `3 min 5 s`, `2 h 10 min`.

@@ -12,7 +12,10 @@ const LAYERS: [(&str, &[&str]); 10] = [
     ("background", &["text", "command"]),
     ("session", &["text", "error", "api"]),
     ("tools", &["text", "api", "background"]),
-    ("config", &["text", "error", "api", "cli", "dotenv"]),
+    (
+        "config",
+        &["text", "error", "api", "cli", "command", "dotenv"],
+    ),
     (
         "agent",
         &["text", "error", "api", "background", "session", "tools"],

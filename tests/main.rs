@@ -34,6 +34,8 @@ mod recorded;
 mod retry;
 // Why a reply stopped, and what follows.
 mod stop_reasons;
+// Attacks on what is not to be touched, read or sent.
+mod security;
 // What is kept of a session, and how it goes on.
 mod sessions;
 // A history that fills the context window.

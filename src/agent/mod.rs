@@ -19,6 +19,7 @@ use crate::{
     background::{Entry, Tasks, Waited, task::Task},
     error::{Error, Result},
     session::transcript::{LostTask, Transcript},
+    text::masked,
     tools::{self, Answer, Context},
 };
 
@@ -139,6 +140,7 @@ impl Agent {
         let (mut text, mut continuations, mut pauses) = (String::new(), 0, 0);
         loop {
             if let Some(results) = self.context.tasks.drain() {
+                let results = masked(results, &self.context.secrets);
                 watch(Event::BackgroundResults(&results));
                 let results = Block::text(&results);
                 told.push(results.clone());

@@ -62,9 +62,15 @@ pub enum Step {
     Done,
 }
 
+/// No model writes so much in one reply; a server that sends more would fill the memory.
+const LONGEST_REPLY: usize = 64 * 1024 * 1024;
+const MOST_BLOCKS: usize = 10_000;
+
 /// A reply under construction.
 #[derive(Default)]
 pub struct Fold {
+    /// The bytes of all events so far.
+    size: usize,
     blocks: BTreeMap<u64, Open>,
     stop: Option<String>,
     usage: Usage,
@@ -83,6 +89,11 @@ impl Fold {
         // Gateways end their streams the way another API does.
         if data.trim() == "[DONE]" {
             return Ok(Step::Nothing);
+        }
+        self.size += data.len();
+        if self.size > LONGEST_REPLY || self.blocks.len() > MOST_BLOCKS {
+            let text = "it is longer than 64 MiB, or has more than 10,000 blocks";
+            return Err(Error::Protocol(text.into()));
         }
         let mut event: Value = serde_json::from_str(data).map_err(|err| {
             Error::Protocol(format!("an event is not JSON ({err}): {}", excerpt(data)))

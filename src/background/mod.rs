@@ -17,8 +17,8 @@ use uuid::Uuid;
 use crate::command::{
     children::Children,
     log::Log,
-    orphans,
     process::{Change, Event, Process, Start},
+    sandbox::Sandbox,
 };
 use task::{Held, Status, TAG, Task};
 
@@ -46,6 +46,7 @@ pub struct Settings {
     /// The size in bytes that no log exceeds.
     pub log_cap: u64,
     pub children: Arc<Children>,
+    pub sandbox: Sandbox,
 }
 
 /// The tasks of a session. Dropping it ends them all.
@@ -140,6 +141,7 @@ impl Tasks {
             limit,
             log,
             children: &self.settings.children,
+            sandbox: &self.settings.sandbox,
         };
         let process = Process::start(start, self.sender.clone()).map_err(|err| {
             let folder = &self.settings.folder;
@@ -252,7 +254,7 @@ impl Tasks {
         });
         self.abandoned = !matches!(waited, Waited::Ended);
         if !self.abandoned {
-            orphans::end_all();
+            self.settings.children.end_orphans();
         }
     }
 

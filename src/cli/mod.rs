@@ -9,7 +9,7 @@ use lexopt::{Arg, Parser, ValueExt};
 
 use crate::error::{Error, Result};
 
-use options::{COMMANDS, FORMATS, ON_END, OPTIONS, Opt, SHELLS};
+use options::{COLOR, COMMANDS, FORMATS, ON_END, OPTIONS, Opt, SHELLS};
 
 /// Name, version, and the commit where the Makefile has told it.
 pub fn version() -> String {
@@ -51,6 +51,22 @@ pub enum OnEnd {
     Fail,
 }
 
+/// What commands may write.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum SandboxMode {
+    Workspace,
+    ReadOnly,
+    Off,
+}
+
+/// When colors are used.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ColorWhen {
+    Auto,
+    Always,
+    Never,
+}
+
 /// How much is said on stderr.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Loudness {
@@ -80,6 +96,7 @@ pub struct Args {
     pub format: Format,
     pub on_end: OnEnd,
     pub loudness: Loudness,
+    pub color: ColorWhen,
     pub max_turns: Option<u64>,
     pub max_time: Option<Duration>,
     pub max_total_tokens: Option<u64>,
@@ -93,8 +110,34 @@ pub struct Args {
     pub max_background: Option<usize>,
     /// In bytes.
     pub log_limit: Option<u64>,
+    pub add_dirs: Vec<PathBuf>,
+    pub sandbox: SandboxMode,
+    /// Go on with what the kernel can enforce.
+    pub best_effort: bool,
+    pub no_network: bool,
+    pub keep_env: Vec<String>,
+    pub drop_env: Vec<String>,
+    pub scrub_env: bool,
     pub record: Option<PathBuf>,
     pub replay: Option<PathBuf>,
+}
+
+/// The format that the final record is wanted in, when the arguments as a whole make no sense.
+pub fn wanted_format(arguments: &[OsString]) -> Format {
+    let mut words = arguments.iter().filter_map(|word| word.to_str());
+    while let Some(word) = words.next() {
+        let value = match word.split_once('=') {
+            Some(("--output-format", value)) => Some(value),
+            _ if word == "--output-format" => words.next(),
+            _ => None,
+        };
+        match value {
+            Some("json") => return Format::Json,
+            Some("stream-json") => return Format::StreamJson,
+            _ => {}
+        }
+    }
+    Format::Text
 }
 
 type Parsed<T> = std::result::Result<T, lexopt::Error>;
@@ -109,6 +152,7 @@ impl Args {
             format: Format::Text,
             on_end: OnEnd::Wait,
             loudness: Loudness::Normal,
+            color: ColorWhen::Auto,
             max_turns: None,
             max_time: None,
             max_total_tokens: None,
@@ -121,6 +165,13 @@ impl Args {
             background_timeout: None,
             max_background: None,
             log_limit: None,
+            add_dirs: Vec::new(),
+            sandbox: SandboxMode::Off,
+            best_effort: false,
+            no_network: false,
+            keep_env: Vec::new(),
+            drop_env: Vec::new(),
+            scrub_env: false,
             record: None,
             replay: None,
         };
@@ -189,14 +240,43 @@ impl Args {
             "log-limit" => {
                 self.log_limit = Some(u64::from(count::<u32>(parser, opt)?) * 1024 * 1024)
             }
+            "add-dir" => self.add_dirs.push(parser.value()?.into()),
+            "sandbox" => self.take_sandbox(&parser.value()?.string()?)?,
+            "no-network" => self.no_network = true,
+            "keep-env" => self.keep_env.push(parser.value()?.string()?),
+            "drop-env" => self.drop_env.push(parser.value()?.string()?),
+            "scrub-env" => self.scrub_env = true,
             "record" => self.record = Some(parser.value()?.into()),
             "replay" => self.replay = Some(parser.value()?.into()),
+            "color" => {
+                self.color = [ColorWhen::Auto, ColorWhen::Always, ColorWhen::Never]
+                    [word(parser, opt, &COLOR)?];
+            }
             "quiet" => self.loudness = Loudness::Quiet,
             "verbose" => self.loudness = Loudness::Verbose,
             "help" => self.mode = Mode::Help,
             "version" => self.mode = Mode::Version,
             other => unreachable!("the table names `--{other}`, and nothing takes it"),
         }
+        Ok(())
+    }
+
+    /// A mode, and after a comma whether to go on without what the kernel lacks.
+    fn take_sandbox(&mut self, value: &str) -> Parsed<()> {
+        let (mode, best_effort) = match value.split_once(',') {
+            Some((mode, "best-effort")) => (mode, true),
+            _ => (value, false),
+        };
+        self.best_effort = best_effort;
+        self.sandbox = match mode {
+            "workspace" => SandboxMode::Workspace,
+            "read-only" => SandboxMode::ReadOnly,
+            "off" => SandboxMode::Off,
+            _ => {
+                let text = "--sandbox takes one of workspace, read-only, off, each with or without `,best-effort`";
+                return Err(format!("{text}, not `{value}`").into());
+            }
+        };
         Ok(())
     }
 
@@ -292,7 +372,8 @@ mod tests {
     #[test]
     fn every_option_of_the_table_is_taken() {
         for opt in OPTIONS {
-            let value = opt.words.first().copied().unwrap_or("1");
+            let first = if opt.long == "sandbox" { "off" } else { "1" };
+            let value = opt.words.first().copied().unwrap_or(first);
             let line = match opt.value {
                 Some(_) => format!("--{} {value}", opt.long),
                 None => format!("--{}", opt.long),

@@ -22,6 +22,7 @@ pub struct Command {
 pub const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
 pub const FORMATS: [&str; 3] = ["text", "json", "stream-json"];
 pub const ON_END: [&str; 3] = ["wait", "kill", "fail"];
+pub const COLOR: [&str; 3] = ["auto", "always", "never"];
 
 pub const COMMANDS: [Command; 5] = [
     command("demo", None, "see it work: no key and no network needed"),
@@ -39,7 +40,7 @@ pub const COMMANDS: [Command; 5] = [
     command("man", None, "print the manual page"),
 ];
 
-pub const OPTIONS: [Opt; 24] = [
+pub const OPTIONS: [Opt; 31] = [
     switch(
         Some('p'),
         "print",
@@ -149,6 +150,36 @@ pub const OPTIONS: [Opt; 24] = [
     ),
     value(
         None,
+        "add-dir",
+        "FOLDER",
+        "open another folder to the file tools and the sandbox",
+    ),
+    value(
+        None,
+        "sandbox",
+        "MODE",
+        "commands may write: workspace, read-only or off [off]",
+    ),
+    switch(None, "no-network", "commands may not use TCP"),
+    value(
+        None,
+        "keep-env",
+        "NAME",
+        "commands see this variable, even a credential",
+    ),
+    value(
+        None,
+        "drop-env",
+        "NAME",
+        "commands do not see this variable",
+    ),
+    switch(
+        None,
+        "scrub-env",
+        "commands see no variable whose name looks like a secret's",
+    ),
+    value(
+        None,
         "record",
         "FILE",
         "write every exchange with the API to FILE",
@@ -159,6 +190,15 @@ pub const OPTIONS: [Opt; 24] = [
         "FILE",
         "answer from FILE instead of the network",
     ),
+    Opt {
+        words: &COLOR,
+        ..value(
+            None,
+            "color",
+            "WHEN",
+            "auto, always or never; NO_COLOR is minded [auto]",
+        )
+    },
     switch(Some('q'), "quiet", "with -p: nothing on stderr but errors"),
     switch(
         Some('v'),

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, WaitOptions};
+use rustix::process::{Pid, Signal, WaitOptions};
 use signal_hook::{consts::SIGCHLD, iterator::Signals};
 use wait_timeout::ChildExt;
 
@@ -42,6 +42,29 @@ impl Children {
             orphans::end_session(pid);
         }
         self.lock().remove(&pid.as_raw_pid());
+    }
+
+    /// Ends every child that is no supervisor: when all commands are gone, those are orphans of a supervisor
+    /// that was killed, in sessions of their own. PID 1 has children that are none of its business.
+    pub fn end_orphans(&self) {
+        if std::process::id() == 1 {
+            return;
+        }
+        for _ in 0..orphans::MOST_ROUNDS {
+            let supervisors = self.lock();
+            let children = orphans::children_of(rustix::process::getpid()).unwrap_or_default();
+            let orphans: Vec<Pid> = children
+                .into_iter()
+                .filter(|child| !supervisors.contains(&child.as_raw_pid()))
+                .collect();
+            if orphans.is_empty() {
+                return;
+            }
+            for orphan in orphans {
+                let _ = rustix::process::kill_process(orphan, Signal::KILL);
+                let _ = rustix::process::waitpid(Some(orphan), WaitOptions::empty());
+            }
+        }
     }
 
     /// Reaps what this process inherits, on a thread of its own. Fails when the system refuses that.

@@ -3,8 +3,9 @@
 
 pub mod children;
 pub mod log;
-pub mod orphans;
+mod orphans;
 pub mod output;
 pub mod process;
+pub mod sandbox;
 pub mod supervisor;
 mod watcher;

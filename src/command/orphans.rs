@@ -5,7 +5,7 @@ use std::{fs, io, path::Path};
 use rustix::process::{Pid, Signal, WaitOptions};
 
 /// Looks again so often: children of what was ended come into sight one level at a time.
-const MOST_ROUNDS: usize = 100;
+pub const MOST_ROUNDS: usize = 100;
 
 /// The children of this process; of one of several threads only what it started itself.
 pub fn children() -> io::Result<Vec<Pid>> {
@@ -50,21 +50,6 @@ pub fn end_session(leader: Pid) {
             return;
         }
         for child in left {
-            let _ = rustix::process::kill_process(child, Signal::KILL);
-            let _ = rustix::process::waitpid(Some(child), WaitOptions::empty());
-        }
-    }
-}
-
-/// Ends every child of this process: when all commands are gone, those are orphans of a supervisor that was
-/// killed, in sessions of their own. PID 1 has children that are none of its business.
-pub fn end_all() {
-    for _ in 0..MOST_ROUNDS {
-        let some_left = rustix::process::wait(WaitOptions::NOHANG).is_ok();
-        if !some_left || std::process::id() == 1 {
-            return;
-        }
-        for child in children_of(rustix::process::getpid()).unwrap_or_default() {
             let _ = rustix::process::kill_process(child, Signal::KILL);
             let _ = rustix::process::waitpid(Some(child), WaitOptions::empty());
         }

@@ -21,7 +21,9 @@ use std::{
 use crossbeam_channel::Sender;
 use rustix::process::{Pid, Signal};
 
-use super::{children::Children, log::Log, output::Output, supervisor, watcher::Watcher};
+use super::{
+    children::Children, log::Log, output::Output, sandbox::Sandbox, supervisor, watcher::Watcher,
+};
 
 /// The kernel takes no longer argument (MAX_ARG_STRLEN, execve(2)).
 const LONGEST_COMMAND: usize = 128 * 1024 - 1;
@@ -75,6 +77,7 @@ pub struct Start<'a> {
     pub limit: Duration,
     pub log: Option<Log>,
     pub children: &'a Arc<Children>,
+    pub sandbox: &'a Sandbox,
 }
 
 /// A command that was started.
@@ -213,6 +216,7 @@ fn supervise(start: &Start, lifeline: UnixStream, output: io::PipeWriter) -> io:
                 .open_files
                 .map_or(String::new(), |limit| limit.to_string()),
         )
+        .args(start.sandbox.to_arguments())
         .arg(start.command)
         .current_dir(start.folder)
         .stdin(OwnedFd::from(lifeline))

@@ -19,15 +19,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::orphans::{children, descendants};
+use super::{
+    orphans::{children, descendants},
+    sandbox::Sandbox,
+};
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     io::Errno,
-    process::{Pid, Resource, Signal, WaitOptions, WaitStatus},
+    process::{DumpableBehavior, Pid, Resource, Signal, WaitOptions, WaitStatus},
 };
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-/// The hidden first argument; the limit of open files that the command gets and its text follow.
+/// The hidden first argument; the limit of open files that the command gets, its sandbox and its text follow.
 pub const ARGUMENT: &str = "supervise-command";
 
 /// How long a process has between TERM and KILL.
@@ -46,13 +49,14 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let open_files = arguments
         .next()
         .and_then(|limit| limit.to_str()?.parse().ok());
+    let sandbox = Sandbox::from_arguments(&mut arguments);
     let command = arguments.next().unwrap_or_default();
     if let Some(limit) = open_files {
         set_open_files(limit);
     }
-    match Supervisor::start(command) {
+    match Supervisor::start(command, sandbox.unwrap_or_default()) {
         Ok(mut supervisor) => supervisor.watch(),
-        Err(err) => report_failure(&err),
+        Err(reason) => report_failure(&reason),
     }
     ExitCode::SUCCESS
 }
@@ -61,6 +65,12 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
 /// such orphans go to the next parent up.
 pub fn adopt_orphans() {
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+}
+
+/// From now on no other process of the user may read this one's memory or environment, where the
+/// credential is (PR_SET_DUMPABLE, prctl(2)); root still may.
+pub fn hide_memory() {
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 /// Raises the limit of open files as far as the system allows, for a program that runs many commands at
@@ -80,9 +90,9 @@ fn set_open_files(soft: u64) {
 }
 
 /// The other record: the shell could not be started.
-fn report_failure(err: &io::Error) {
+fn report_failure(reason: &str) {
     if let Ok(lifeline) = rustix::stdio::stdin().try_clone_to_owned() {
-        let _ = writeln!(UnixStream::from(lifeline), "failed {err}");
+        let _ = writeln!(UnixStream::from(lifeline), "failed {reason}");
     }
 }
 
@@ -104,8 +114,20 @@ struct Ending {
 }
 
 impl Supervisor {
-    /// Prepares this process and starts the shell.
-    fn start(command: OsString) -> io::Result<Supervisor> {
+    /// Starts the shell; a reason when that can't be.
+    fn start(command: OsString, sandbox: Sandbox) -> Result<Supervisor, String> {
+        let mut supervisor =
+            Supervisor::prepare().map_err(|err| format!("could not prepare for it: {err}"))?;
+        sandbox.enforce()?;
+        let shell = start_shell(command, supervisor.can_list);
+        supervisor.shell = Some(shell.map_err(|err| format!("could not start `/bin/sh`: {err}"))?);
+        // The command alone holds the output from here on, so that its end can be seen.
+        let _ = rustix::stdio::dup2_stdout(&supervisor.lifeline);
+        let _ = rustix::stdio::dup2_stderr(&supervisor.lifeline);
+        Ok(supervisor)
+    }
+
+    fn prepare() -> io::Result<Supervisor> {
         // Started through `/proc/self/exe`, it would be called `exe` in every list of processes.
         let _ = rustix::thread::set_name(c"meanwhile");
         let lifeline = UnixStream::from(rustix::stdio::stdin().try_clone_to_owned()?);
@@ -123,15 +145,11 @@ impl Supervisor {
         }
         signal_hook::low_level::pipe::register(SIGCHLD, handler)?;
         let can_list = adopts && children().is_ok();
-        let shell = start_shell(command, can_list)?;
-        // The command alone holds the output from here on, so that its end can be seen.
-        rustix::stdio::dup2_stdout(&lifeline)?;
-        rustix::stdio::dup2_stderr(&lifeline)?;
         Ok(Supervisor {
             lifeline,
             changes,
             asked_to_end,
-            shell: Some(shell),
+            shell: None,
             can_list,
             ending: None,
         })

@@ -173,7 +173,7 @@ impl Watcher {
 
     /// Reads what the supervisor wrote: `code 0 2`, `signal 9 0` or `failed REASON`.
     fn read_record(&mut self) -> Record {
-        let mut record = [0; 512];
+        let mut record = [0; 1024];
         let n = (&self.shared.lifeline).read(&mut record).unwrap_or(0);
         let text = String::from_utf8_lossy(&record[..n]);
         let text = text.trim();
@@ -185,13 +185,10 @@ impl Watcher {
             ["signal", signal, left] => {
                 (signal.parse().map(Exit::Signal), left.parse().unwrap_or(0))
             }
-            _ => (
-                Ok(Exit::Failed(format!(
-                    "could not start `/bin/sh`: {}",
-                    text.trim_start_matches("failed ")
-                ))),
-                0,
-            ),
+            _ => {
+                let reason = text.trim_start_matches("failed ");
+                (Ok(Exit::Failed(reason.to_owned())), 0)
+            }
         };
         Record::Ended(ShellEnd {
             exit: exit.unwrap_or_else(|_| Exit::Failed(format!("its supervisor said `{text}`"))),

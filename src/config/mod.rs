@@ -18,7 +18,8 @@ use crate::{
         recording::Replay,
         transport::{Credential, Endpoint},
     },
-    cli::{Args, Session},
+    cli::{Args, SandboxMode, Session},
+    command::sandbox::Sandbox,
     error::{Error, Result},
 };
 use variables::{API_KEY, AUTH_TOKEN, MODEL_ID, Variables, no_model, read};
@@ -59,6 +60,11 @@ pub struct Config {
     pub log_limit: u64,
     /// Where the program keeps what outlives a run; None when there is no place for it.
     pub state_folder: Option<PathBuf>,
+    /// Folders that are open beside the working directory.
+    pub add_dirs: Vec<PathBuf>,
+    pub sandbox: Sandbox,
+    /// What must not turn up in what is sent or kept: the credential.
+    pub secrets: Vec<String>,
     /// Variables that no command may see.
     pub hidden_variables: Vec<String>,
 }
@@ -102,7 +108,24 @@ impl Config {
         }
     }
 
+    /// Where the logs of tasks go.
+    pub fn log_folder(&self) -> Option<PathBuf> {
+        self.state_folder
+            .as_ref()
+            .map(|folder| folder.join("tasks"))
+    }
+
     fn new(args: &Args, folder: PathBuf, source: Source, model: String) -> Config {
+        let add_dirs: Vec<PathBuf> = args
+            .add_dirs
+            .iter()
+            .map(|added| folder.join(added))
+            .collect();
+        let sandbox = sandbox(args, &folder, &add_dirs);
+        let secrets = match &source {
+            Source::Api(endpoint) => vec![endpoint.credential.text().to_owned()],
+            Source::Recording(_) => Vec::new(),
+        };
         Config {
             folder,
             model,
@@ -118,7 +141,10 @@ impl Config {
             max_background: args.max_background.unwrap_or(MAX_BACKGROUND),
             log_limit: args.log_limit.unwrap_or(LOG_LIMIT),
             state_folder: state_folder(),
-            hidden_variables: vec![API_KEY.into(), AUTH_TOKEN.into()],
+            secrets,
+            sandbox,
+            add_dirs,
+            hidden_variables: hidden_variables(args),
         }
     }
 }
@@ -179,6 +205,52 @@ fn recording(path: &Path) -> Result<Replay> {
         &String::from_utf8_lossy(&text),
         None,
     )
+}
+
+/// What commands are kept from.
+fn sandbox(args: &Args, folder: &Path, add_dirs: &[PathBuf]) -> Sandbox {
+    let writable = match args.sandbox {
+        SandboxMode::Off => None,
+        SandboxMode::ReadOnly => Some(Vec::new()),
+        SandboxMode::Workspace => {
+            let mut folders = vec![folder.to_owned(), env::temp_dir()];
+            folders.extend_from_slice(add_dirs);
+            Some(folders)
+        }
+    };
+    Sandbox {
+        writable,
+        no_network: args.no_network,
+        best_effort: args.best_effort,
+    }
+}
+
+/// The credentials, what `--drop-env` names and with `--scrub-env` what looks like a secret, less what
+/// `--keep-env` names.
+fn hidden_variables(args: &Args) -> Vec<String> {
+    let mut hidden = vec![API_KEY.to_owned(), AUTH_TOKEN.to_owned()];
+    hidden.extend_from_slice(&args.drop_env);
+    if args.scrub_env {
+        let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        hidden.extend(names.filter(|name| looks_secret(name)));
+    }
+    hidden.retain(|name| !args.keep_env.contains(name));
+    hidden
+}
+
+fn looks_secret(name: &str) -> bool {
+    const ENDS: [&str; 8] = [
+        "TOKEN",
+        "KEY",
+        "SECRET",
+        "PASSWORD",
+        "PASSWD",
+        "CREDENTIALS",
+        "PASSPHRASE",
+        "PRIVATE",
+    ];
+    let name = name.to_ascii_uppercase();
+    ENDS.iter().any(|end| name.ends_with(end))
 }
 
 /// `$XDG_STATE_HOME/meanwhile`, `~/.local/state/meanwhile`, or a folder of the user's own among the

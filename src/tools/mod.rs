@@ -16,7 +16,7 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 use serde_json::{Map, Value, json};
 
-use crate::{api::reply::ToolCall, background::Tasks};
+use crate::{api::reply::ToolCall, background::Tasks, text::masked};
 use workspace::Workspace;
 
 /// No result is longer, in characters.
@@ -28,6 +28,8 @@ pub struct Context {
     pub tasks: Tasks,
     /// Signals that ask a tool which waits to stop waiting.
     pub signals: Receiver<i32>,
+    /// Texts that must not leave in a result: the credential.
+    pub secrets: Vec<String>,
     /// The signal that a tool was stopped by.
     pub interrupted: Option<i32>,
 }
@@ -72,6 +74,14 @@ pub fn names() -> Vec<&'static str> {
 
 /// Runs one call.
 pub fn run(context: &mut Context, call: &ToolCall) -> Answer {
+    let answer = run_tool(context, call);
+    Answer {
+        text: masked(answer.text, &context.secrets),
+        ..answer
+    }
+}
+
+fn run_tool(context: &mut Context, call: &ToolCall) -> Answer {
     let Some(tool) = TOOLS.iter().find(|tool| tool.name == call.name) else {
         return Answer::error(format!(
             "Unknown tool `{}`; the tools are {}",

@@ -30,8 +30,17 @@ const LONGEST_PATH: usize = 4095;
 const LARGEST: u64 = 64 * 1024 * 1024;
 
 pub struct Workspace {
+    /// The working directory first.
+    roots: Vec<Root>,
+    /// A folder whose files may be read, where it exists: the logs of the session's own tasks.
+    logs: Option<PathBuf>,
+    writable: bool,
+}
+
+/// A folder that is open to the file tools.
+struct Root {
     /// Without links.
-    root: PathBuf,
+    path: PathBuf,
     handle: OwnedFd,
 }
 
@@ -42,11 +51,29 @@ struct Place {
 }
 
 impl Workspace {
-    /// Fails when `folder` can't be opened.
+    /// The working directory. Fails when it can't be opened.
     pub fn open(folder: &Path) -> io::Result<Workspace> {
-        let root = fs::canonicalize(folder)?;
-        let handle = open_folder(CWD, root.as_os_str())?;
-        Ok(Workspace { root, handle })
+        Ok(Workspace {
+            roots: vec![Root::open(folder)?],
+            logs: None,
+            writable: true,
+        })
+    }
+
+    /// Opens another folder. Fails when that is none.
+    pub fn add(&mut self, folder: &Path) -> io::Result<()> {
+        self.roots.push(Root::open(folder)?);
+        Ok(())
+    }
+
+    /// Lets files of this folder be read, once it exists.
+    pub fn add_logs(&mut self, folder: Option<PathBuf>) {
+        self.logs = folder;
+    }
+
+    /// From now on nothing is written.
+    pub fn make_read_only(&mut self) {
+        self.writable = false;
     }
 
     /// The whole content of a regular file, at most 64 MiB.
@@ -75,6 +102,10 @@ impl Workspace {
     /// Replaces or creates a regular file, with its parent folders: all of it, or nothing on an error.
     /// Mode and owner of an old file stay.
     pub fn write(&self, path: &str, content: &[u8]) -> Result<(), Answer> {
+        if !self.writable {
+            let text = format!("failed to write {path}: the sandbox is read-only");
+            return Err(Answer::error(text));
+        }
         let place = self.place(path, true)?;
         let old = match rustix::fs::statat(&place.folder, &place.name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Some(stat),
@@ -109,13 +140,28 @@ impl Workspace {
 
     /// Where `path` is in the workspace; with `create` its parent folders are made.
     fn place(&self, path: &str, create: bool) -> Result<Place, Answer> {
-        let relative = self.resolve(path)?;
+        let resolved = self.resolve(path)?;
+        let escapes = || Answer::error(format!("Path escapes workspace: {path}"));
+        let logs = match &self.logs {
+            Some(logs) if !create => Root::open(logs).ok(),
+            _ => None,
+        };
+        let holds = |root: &&Root| resolved.starts_with(&root.path);
+        let root = self
+            .roots
+            .iter()
+            .chain(&logs)
+            .find(holds)
+            .ok_or_else(escapes)?;
+        let relative = resolved.strip_prefix(&root.path).map_err(|_| escapes())?;
         let name = relative.file_name().filter(|_| !path.ends_with('/'));
         let Some(name) = name else {
             return Err(is_folder(path));
         };
-        let mut folder =
-            open_folder(&self.handle, OsStr::new(".")).map_err(|err| failure("open", path, err))?;
+        let open = |folder: &OwnedFd, name| {
+            open_folder(folder, name).map_err(|err| failure("open", path, err))
+        };
+        let mut folder = open(&root.handle, OsStr::new("."))?;
         for part in relative.parent().into_iter().flat_map(Path::iter) {
             if create {
                 match rustix::fs::mkdirat(&folder, part, Mode::from_raw_mode(0o777)) {
@@ -123,7 +169,7 @@ impl Workspace {
                     Err(err) => return Err(failure("create the folder of", path, err)),
                 }
             }
-            folder = open_folder(&folder, part).map_err(|err| failure("open", path, err))?;
+            folder = open(&folder, part)?;
         }
         Ok(Place {
             folder,
@@ -131,7 +177,7 @@ impl Workspace {
         })
     }
 
-    /// `path` without links and dots, relative to the workspace. What does not exist has no links.
+    /// `path` without links and dots. What does not exist has no links.
     fn resolve(&self, path: &str) -> Result<PathBuf, Answer> {
         if path.len() > LONGEST_PATH {
             let text = format!(
@@ -141,7 +187,7 @@ impl Workspace {
             return Err(Answer::error(text));
         }
         let mut resolved = PathBuf::from("/");
-        let mut ahead = parts(&self.root.join(path));
+        let mut ahead = parts(&self.roots[0].path.join(path));
         let mut links = 0;
         while let Some(part) = ahead.pop_front() {
             if part == ".." {
@@ -164,10 +210,15 @@ impl Workspace {
                 ahead.push_front(part);
             }
         }
-        match resolved.strip_prefix(&self.root) {
-            Ok(relative) => Ok(relative.to_owned()),
-            Err(_) => Err(Answer::error(format!("Path escapes workspace: {path}"))),
-        }
+        Ok(resolved)
+    }
+}
+
+impl Root {
+    fn open(folder: &Path) -> io::Result<Root> {
+        let path = fs::canonicalize(folder)?;
+        let handle = open_folder(CWD, path.as_os_str())?;
+        Ok(Root { path, handle })
     }
 }
 

@@ -13,6 +13,7 @@ use super::{headless, interrupt::Interrupts, terminal::Terminal};
 use crate::{
     agent::Agent,
     api::{message::Block, recording::Replay},
+    cli::ColorWhen,
     error::{Error, Result},
 };
 
@@ -62,7 +63,7 @@ fn play(
     }
     let replay = Replay::parse("demo", RECORDING, Some(PACE))?;
     let mut agent = make_agent(folder.to_owned(), replay, &Interrupts::listen(None)?)?;
-    let mut terminal = Terminal::new(io::stdout());
+    let mut terminal = Terminal::new(io::stdout(), ColorWhen::Auto);
     terminal.line("(a recorded session: the model's words are replayed, the rest is real)");
     terminal.prompt(&format!("meanwhile > {PROMPT}\n"));
     headless::run(&mut agent, vec![Block::text(PROMPT)], &mut |event| {

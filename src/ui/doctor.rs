@@ -11,6 +11,7 @@ use std::{
 use crate::{
     api::probe::{Probe, probe},
     cli::Args,
+    command::sandbox::support,
     config::{self, Survey},
     error::Result,
     text::duration,
@@ -100,14 +101,13 @@ fn folder(path: Option<&Path>, without: &str) -> Finding {
     }
 }
 
-/// <https://docs.kernel.org/userspace-api/landlock.html>
 fn sandbox() -> Finding {
-    match fs::read_to_string("/sys/kernel/security/lsm") {
-        Ok(modules) if modules.contains("landlock") => {
-            Finding::Good("the kernel has Landlock".into())
+    match support() {
+        (true, true) => Finding::Good("the kernel can enforce --sandbox and --no-network".into()),
+        (true, false) => {
+            Finding::Poor("the kernel can enforce --sandbox, but not --no-network".into())
         }
-        Ok(_) => Finding::Poor("the kernel runs without Landlock".into()),
-        Err(_) => Finding::Poor("/sys/kernel/security/lsm can't be read: not known".into()),
+        _ => Finding::Poor("the kernel can enforce neither --sandbox nor --no-network".into()),
     }
 }
 

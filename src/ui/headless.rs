@@ -16,7 +16,7 @@ use super::{
 use crate::{
     agent::{Agent, Event},
     background::task::Status,
-    cli::{Args, Loudness, OnEnd},
+    cli::{Args, Format, Loudness, OnEnd},
     error::{Error, Result},
 };
 
@@ -42,6 +42,13 @@ pub fn print(args: &Args, make_agent: impl FnOnce(&Interrupts) -> Result<Agent>)
     }
 }
 
+/// A run that ends before it begins has its record too.
+pub fn refuse(err: Error, format: Format) -> Result<()> {
+    let outcome = Err(err);
+    let _ = Reporter::new(format).finish(&outcome);
+    outcome.map(|_: String| ())
+}
+
 /// The pseudo signals stand for what else may end a run.
 fn explain(err: Error, args: &Args) -> Error {
     match err {
@@ -63,7 +70,7 @@ fn do_task(
     interrupts: &Interrupts,
     reporter: &mut Reporter,
 ) -> Result<String> {
-    let mut stderr = Terminal::new(io::stderr());
+    let mut stderr = Terminal::new(io::stderr(), args.color);
     reporter.begin(agent)?;
     let (content, gave_up) = read_task(
         args.prompt.as_deref(),

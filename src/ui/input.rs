@@ -1,14 +1,14 @@
 //! What a task of `-p` consists of: the prompt, a file, and what is piped into standard input.
 
 use std::{
-    fs,
+    fs::File,
     io::{self, IsTerminal, Read},
     path::Path,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, after, never, select};
+use crossbeam_channel::{Receiver, Sender, after, never, select};
 
 use crate::{
     api::message::Block,
@@ -25,7 +25,7 @@ pub fn read_task(
     signals: &Receiver<i32>,
 ) -> Result<(Vec<Block>, bool)> {
     let from_file = match file {
-        Some(path) => Some(read_file(path)?),
+        Some(path) => Some(read_file(path, signals)?),
         None => None,
     };
     let has_prompt = prompt.is_some() || from_file.is_some();
@@ -48,47 +48,70 @@ pub fn read_task(
     }
 }
 
-fn read_file(path: &Path) -> Result<String> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(err) => Err(Error::Config(format!(
-            "failed to read file `{}`: {err}",
-            path.display()
-        ))),
-    }
+/// A file may be a FIFO, or a substitution that takes its time.
+fn read_file(path: &Path, signals: &Receiver<i32>) -> Result<String> {
+    let opened = path.to_owned();
+    let bytes = read_all(move || File::open(opened), never(), signals)?;
+    let bytes = bytes.unwrap_or_else(|| Ok(Vec::new()));
+    let text = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    text.map_err(|err| Error::Config(format!("failed to read file `{}`: {err}", path.display())))
 }
 
 /// What stdin holds, to its end; None when nothing comes and there is another prompt.
 fn read_stdin(has_prompt: bool, signals: &Receiver<i32>) -> Result<Option<String>> {
+    let silence = if has_prompt { after(SILENCE) } else { never() };
+    let bytes = read_all(|| Ok(io::stdin()), silence, signals)?;
+    // One that is closed, or can't be read, holds nothing.
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()))
+}
+
+/// Everything that a source holds, read by a thread of its own; None when `silence` comes before the first
+/// byte. Fails when a signal comes.
+fn read_all<R: Read>(
+    open: impl FnOnce() -> io::Result<R> + Send + 'static,
+    mut silence: Receiver<Instant>,
+    signals: &Receiver<i32>,
+) -> Result<Option<io::Result<Vec<u8>>>> {
     let (sender, pieces) = crossbeam_channel::bounded(4);
     let read = move || {
-        let mut buffer = vec![0; 64 * 1024];
-        while let Ok(n @ 1..) = io::stdin().read(&mut buffer) {
-            if sender.send(buffer[..n].to_vec()).is_err() {
-                return;
-            }
+        let ended = open().and_then(|source| send_all(source, &sender));
+        if let Err(err) = ended {
+            let _ = sender.send(Err(err));
         }
     };
-    let thread = thread::Builder::new().name("stdin".into()).spawn(read);
+    let thread = thread::Builder::new().name("input".into()).spawn(read);
     thread.map_err(|err| Error::System {
         doing: "start a thread",
         err,
     })?;
-    let mut silence = if has_prompt { after(SILENCE) } else { never() };
     let mut bytes = Vec::new();
     loop {
         select! {
             recv(pieces) -> piece => match piece {
-                Ok(piece) => {
+                Ok(Ok(piece)) => {
                     bytes.extend(piece);
                     silence = never();
                 }
-                Err(_) => return Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+                Ok(Err(err)) => return Ok(Some(Err(err))),
+                Err(_) => return Ok(Some(Ok(bytes))),
             },
             recv(silence) -> _ => return Ok(None),
             recv(signals) -> signal => if let Ok(signal) = signal {
                 return Err(Error::Interrupted(signal));
             },
+        }
+    }
+}
+
+fn send_all(mut source: impl Read, pieces: &Sender<io::Result<Vec<u8>>>) -> io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(n) if pieces.send(Ok(buffer[..n].to_vec())).is_err() => return Ok(()),
+            Ok(_) => {}
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(err) => return Err(err),
         }
     }
 }

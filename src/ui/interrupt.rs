@@ -13,6 +13,9 @@ use signal_hook::{
 
 use crate::error::{Error, Result};
 
+/// How long the main thread may take to look at its signals.
+const PATIENCE: Duration = Duration::from_millis(200);
+
 pub struct Interrupts {
     sender: Sender<i32>,
     pub signals: Receiver<i32>,
@@ -33,6 +36,14 @@ impl Interrupts {
         let listen = move || {
             for signal in handled.forever() {
                 let _ = forward.try_send(signal);
+                if forward.len() > 1 {
+                    // The main thread has not taken the signal before: it hangs, in a write that nobody
+                    // reads for instance. What it has started ends with it.
+                    thread::sleep(PATIENCE);
+                    if forward.len() > 1 {
+                        std::process::exit(128 + signal);
+                    }
+                }
             }
         };
         thread::Builder::new()

@@ -3,10 +3,11 @@
 //! Field names are those of Claude Code's `stream-json`, where it has one, since scripts know them.
 
 use std::{
-    io::{self, Write},
+    io::{self, IsTerminal, StdoutLock, Write},
     time::Instant,
 };
 
+use rustix::event::{PollFd, PollFlags};
 use serde_json::{Value, json};
 
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
     cli::Format,
     command::process::Exit,
     error::{Error, Result},
+    text::visible,
 };
 
 /// Writes the records of one run to stdout, as the format asks.
@@ -109,6 +111,10 @@ impl Reporter {
         if self.format == Format::Text {
             return match outcome {
                 Ok(answer) if answer.is_empty() => Ok(()),
+                // A script gets it as it is; a terminal would obey what is in it.
+                Ok(answer) if io::stdout().is_terminal() => {
+                    write(&format!("{}\n", visible(answer)))
+                }
                 Ok(answer) => write(&format!("{answer}\n")),
                 Err(_) => Ok(()),
             };
@@ -182,15 +188,35 @@ fn task_record(task: &Task) -> Value {
 
 fn write(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
+    match write_all(&mut stdout, text.as_bytes()) {
         Ok(()) => Ok(()),
         Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Err(Error::Closed),
         Err(err) => Err(Error::System {
             doing: "write to standard output",
             err,
         }),
+    }
+}
+
+/// Writes and flushes all of it, also into a pipe that somebody has made not blocking.
+fn write_all(stdout: &mut StdoutLock, mut bytes: &[u8]) -> io::Result<()> {
+    loop {
+        let done = match bytes {
+            [] => stdout.flush().map(|()| true),
+            some => stdout.write(some).map(|n| {
+                bytes = &bytes[n..];
+                false
+            }),
+        };
+        match done {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                let mut ready = [PollFd::new(stdout, PollFlags::OUT)];
+                let _ = rustix::event::poll(&mut ready, None);
+            }
+            Err(err) => return Err(err),
+        }
     }
 }

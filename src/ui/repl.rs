@@ -9,27 +9,25 @@ use super::{interrupt::Interrupts, terminal::Terminal};
 use crate::{
     agent::{Agent, Event},
     api::message::Block,
+    cli::Args,
     error::{Error, Result},
 };
 
 const PROMPT: &str = "meanwhile > ";
 
-/// Takes tasks until the user leaves: `q`, `exit`, end of input. `first` is the task from the command line.
-pub fn run(
-    first: Option<&str>,
-    make_agent: impl FnOnce(&Interrupts) -> Result<Agent>,
-) -> Result<()> {
+/// Takes tasks until the user leaves: `q`, `exit`, end of input. The first may stand on the command line.
+pub fn run(args: &Args, make_agent: impl FnOnce(&Interrupts) -> Result<Agent>) -> Result<()> {
     let mut agent = make_agent(&Interrupts::listen(None)?)?;
-    let left = converse(&mut agent, first);
+    let left = converse(&mut agent, args);
     // A second signal while tasks are being ended ends the program at once.
     agent.end_tasks(&mut |_| ());
     left
 }
 
-fn converse(agent: &mut Agent, first: Option<&str>) -> Result<()> {
-    let mut terminal = Terminal::new(io::stdout());
+fn converse(agent: &mut Agent, args: &Args) -> Result<()> {
+    let mut terminal = Terminal::new(io::stdout(), args.color);
     let lines = read_lines()?;
-    let mut task = first.map(str::to_owned);
+    let mut task = args.prompt.clone();
     loop {
         let line = match task.take() {
             Some(line) => line,

@@ -1,13 +1,21 @@
 //! How things are shown to a person: text as it arrives, a tool's name and the beginning of its result.
 
-use std::{io::Write, time::Duration};
+use std::{
+    io::{IsTerminal, Write},
+    time::Duration,
+};
 
 use crate::{
     agent::Event,
     api::reply::{Reply, Usage},
+    cli::ColorWhen,
     error::Error,
-    text::{duration, first, visible},
+    text::{duration, first, sentence, visible},
 };
+
+/// Select Graphic Rendition (ECMA-48, 8.3.117).
+const BOLD: &str = "1";
+const RED: &str = "31";
 
 /// How much of a tool's result is shown.
 const SHOWN_RESULT: usize = 200;
@@ -15,14 +23,24 @@ const SHOWN_RESULT: usize = 200;
 /// Writes for a person. A reader who has left is no error: what is written then is lost.
 pub struct Terminal<W: Write> {
     out: W,
+    color: bool,
     /// The cursor is not at the start of a line.
     in_line: bool,
 }
 
 impl<W: Write> Terminal<W> {
-    pub fn new(out: W) -> Terminal<W> {
+    pub fn new(out: W, when: ColorWhen) -> Terminal<W>
+    where
+        W: IsTerminal,
+    {
+        let color = match when {
+            ColorWhen::Always => true,
+            ColorWhen::Never => false,
+            ColorWhen::Auto => out.is_terminal() && colors_are_welcome(),
+        };
         Terminal {
             out,
+            color,
             in_line: false,
         }
     }
@@ -43,6 +61,7 @@ impl<W: Write> Terminal<W> {
                 of,
             } => {
                 let wait = duration(wait);
+                let err = sentence(&err.to_string());
                 self.line(&format!(
                     "meanwhile: {err}; trying again in {wait} ({failures} of {of})"
                 ));
@@ -51,7 +70,9 @@ impl<W: Write> Terminal<W> {
             Event::BackgroundResults(results) => self.line(inner_lines(results).trim_end()),
             Event::ToolResult { call, answer } => {
                 let result = first(&answer.text, SHOWN_RESULT);
-                self.line(&format!("> {}:\n{result}", call.name));
+                let color = if answer.is_error { RED } else { BOLD };
+                self.colored(color, &format!("> {}:", call.name));
+                self.line(result);
             }
         }
     }
@@ -85,7 +106,18 @@ impl<W: Write> Terminal<W> {
     }
 
     pub fn error(&mut self, err: &Error) {
-        self.line(&format!("meanwhile: {err}"));
+        self.colored(RED, &format!("meanwhile: {}", sentence(&err.to_string())));
+    }
+
+    /// Writes a text on a line of its own, in this color where there are any.
+    fn colored(&mut self, color: &str, text: &str) {
+        self.end_line();
+        if self.color {
+            let _ = writeln!(self.out, "\x1b[{color}m{}\x1b[0m", visible(text));
+            let _ = self.out.flush();
+        } else {
+            self.line(text);
+        }
     }
 
     /// Writes a text on a line of its own.
@@ -116,6 +148,12 @@ impl<W: Write> Terminal<W> {
         let _ = self.out.write_all(visible(text).as_bytes());
         let _ = self.out.flush();
     }
+}
+
+/// <https://no-color.org>, and a terminal that is not known to have any.
+fn colors_are_welcome() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    !is_set("NO_COLOR") && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
 /// The block of results without its tags and the line that only the model needs; of each result what is

@@ -1,0 +1,161 @@
+//! What a command may touch: Landlock, set up by the supervisor for itself and so for everything it starts.
+//!
+//! No user namespace, no helper program, no root: it works in an unprivileged container. What the
+//! kernel can't enforce is an error, unless best effort was asked for.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, path_beneath_rules,
+};
+
+/// The first ABI that knows truncation: before it, a file that may not be written could still be emptied.
+const FILES: ABI = ABI::V3;
+/// The first ABI with rules for TCP.
+const NETWORK: ABI = ABI::V4;
+
+/// Devices that programs write to and that keep nothing.
+const DEVICES: [&str; 8] = [
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/tty",
+    "/dev/ptmx",
+    "/dev/pts",
+];
+
+/// What commands are kept from.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sandbox {
+    /// The only folders that may be written; None when all may be.
+    pub writable: Option<Vec<PathBuf>>,
+    /// No TCP connections, to nowhere and from nowhere.
+    pub no_network: bool,
+    /// Go on with what the kernel can enforce.
+    pub best_effort: bool,
+}
+
+impl Sandbox {
+    /// As arguments of the supervisor: a word of flags, the number of folders, the folders.
+    pub fn to_arguments(&self) -> Vec<OsString> {
+        let mut flags = String::from("-");
+        for (flag, is_set) in [
+            ('w', self.writable.is_some()),
+            ('n', self.no_network),
+            ('b', self.best_effort),
+        ] {
+            if is_set {
+                flags.push(flag);
+            }
+        }
+        let folders = self.writable.iter().flatten();
+        let mut arguments = vec![flags.into(), folders.clone().count().to_string().into()];
+        arguments.extend(folders.map(|folder| folder.clone().into_os_string()));
+        arguments
+    }
+
+    /// The inverse; None when these are no such arguments.
+    pub fn from_arguments(arguments: &mut impl Iterator<Item = OsString>) -> Option<Sandbox> {
+        let flags = arguments.next()?.into_string().ok()?;
+        let count: usize = arguments.next()?.to_str()?.parse().ok()?;
+        let folders = arguments.take(count).map(PathBuf::from).collect();
+        Some(Sandbox {
+            writable: flags.contains('w').then_some(folders),
+            no_network: flags.contains('n'),
+            best_effort: flags.contains('b'),
+        })
+    }
+
+    /// Restricts this process and everything that it starts from now on. Fails with what the kernel lacks.
+    pub fn enforce(&self) -> Result<(), String> {
+        if let Some(folders) = &self.writable {
+            self.enforce_files(folders)
+                .map_err(|err| self.lacks("rules for files (Linux 6.2)", &err))?;
+        }
+        if self.no_network {
+            self.enforce_network()
+                .map_err(|err| self.lacks("rules for TCP (Linux 6.7)", &err))?;
+        }
+        Ok(())
+    }
+
+    fn level(&self) -> CompatLevel {
+        match self.best_effort {
+            true => CompatLevel::BestEffort,
+            false => CompatLevel::HardRequirement,
+        }
+    }
+
+    fn enforce_files(&self, folders: &[PathBuf]) -> Result<(), RulesetError> {
+        let writing = AccessFs::from_write(FILES);
+        let places = folders.iter().map(PathBuf::as_path);
+        let places = places
+            .chain(DEVICES.iter().map(std::path::Path::new))
+            .filter(|place| place.exists());
+        Ruleset::default()
+            .set_compatibility(self.level())
+            .handle_access(writing)?
+            .create()?
+            .add_rules(path_beneath_rules(places, writing))?
+            .restrict_self()?;
+        Ok(())
+    }
+
+    fn enforce_network(&self) -> Result<(), RulesetError> {
+        Ruleset::default()
+            .set_compatibility(self.level())
+            .handle_access(AccessNet::from_all(NETWORK))?
+            .create()?
+            .restrict_self()?;
+        Ok(())
+    }
+
+    fn lacks(&self, what: &str, err: &RulesetError) -> String {
+        format!(
+            "the sandbox can't be enforced, so the command was not run: this kernel lacks Landlock's {what}: {err}; \
+             `--sandbox off`, or `,best-effort` after the mode, goes without"
+        )
+    }
+}
+
+/// Whether the kernel has rules for files, and for TCP.
+pub fn support() -> (bool, bool) {
+    let hard = || Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    let files = hard()
+        .handle_access(AccessFs::from_write(FILES))
+        .and_then(Ruleset::create);
+    let network = hard()
+        .handle_access(AccessNet::from_all(NETWORK))
+        .and_then(Ruleset::create);
+    (files.is_ok(), network.is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_say_the_same_on_the_other_side() {
+        let folders = vec!["/a b".into(), "/c".into()];
+        for sandbox in [
+            Sandbox::default(),
+            Sandbox {
+                writable: Some(folders),
+                no_network: true,
+                best_effort: false,
+            },
+            Sandbox {
+                writable: Some(vec![]),
+                no_network: false,
+                best_effort: true,
+            },
+        ] {
+            let mut arguments = sandbox.to_arguments().into_iter().chain(["rest".into()]);
+            assert_eq!(Sandbox::from_arguments(&mut arguments), Some(sandbox));
+            assert_eq!(arguments.next(), Some("rest".into()));
+        }
+    }
+}
