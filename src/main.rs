@@ -179,7 +179,7 @@ fn tasks(config: &Config) -> Result<Tasks> {
     if let Some(folder) = &log_folder {
         log::remove_old(folder);
     }
-    if !Path::new("/proc/self").exists() {
+    if !config.is_quiet && !Path::new("/proc/self").exists() {
         let _ = writeln!(
             io::stderr(),
             "meanwhile: no /proc: of a command only its process group can be ended"

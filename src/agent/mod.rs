@@ -238,14 +238,16 @@ impl Agent {
         Ok(())
     }
 
-    /// Waits for the background tasks that are running.
+    /// Waits for the background tasks that are running; the end of each is told at once.
     pub fn wait_for_tasks(&mut self, watch: &mut dyn FnMut(Event)) -> Result<()> {
-        let waited = self.context.tasks.wait_for_all(&self.context.signals);
-        self.keep_journal(watch);
-        match waited {
-            Waited::Interrupted(signal) => Err(Error::Interrupted(signal)),
-            Waited::Ended | Waited::TimedOut => Ok(()),
+        while self.context.tasks.running() > 0 {
+            let waited = self.context.tasks.wait_for_any(None, &self.context.signals);
+            self.keep_journal(watch);
+            if let Waited::Interrupted(signal) = waited {
+                return Err(Error::Interrupted(signal));
+            }
         }
+        Ok(())
     }
 
     /// Whether a background task has a result that the model has not been told.

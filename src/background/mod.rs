@@ -216,16 +216,11 @@ impl Tasks {
     }
 
     /// Waits until one of the background tasks that are running has ended.
-    pub fn wait_for_any(&mut self, until: Instant, signals: &Receiver<i32>) -> Waited {
+    pub fn wait_for_any(&mut self, until: Option<Instant>, signals: &Receiver<i32>) -> Waited {
         let running = self.running();
-        self.wait_while(Some(until), signals, |tasks| {
+        self.wait_while(until, signals, |tasks| {
             running > 0 && tasks.running() == running
         })
-    }
-
-    /// Waits until no background task is running.
-    pub fn wait_for_all(&mut self, signals: &Receiver<i32>) -> Waited {
-        self.wait_while(None, signals, |tasks| tasks.running() > 0)
     }
 
     /// Ends the task with everything that it started, and waits until all of it is gone.

@@ -18,7 +18,7 @@ use crate::{
         recording::Replay,
         transport::{Credential, Endpoint},
     },
-    cli::{Args, SandboxMode, Session},
+    cli::{Args, Loudness, SandboxMode, Session},
     command::sandbox::Sandbox,
     error::{Error, Result},
 };
@@ -42,6 +42,8 @@ const LOG_LIMIT: u64 = 64 * 1024 * 1024;
 /// What the program needs to know.
 pub struct Config {
     pub folder: PathBuf,
+    /// Nothing but errors is said.
+    pub is_quiet: bool,
     pub model: String,
     pub max_output_tokens: u32,
     /// In tokens.
@@ -128,6 +130,7 @@ impl Config {
         };
         Config {
             folder,
+            is_quiet: args.loudness == Loudness::Quiet,
             model,
             max_output_tokens: args.max_output_tokens.unwrap_or(MAX_OUTPUT_TOKENS),
             context_window: args.context_window.unwrap_or(CONTEXT_WINDOW),

@@ -80,7 +80,8 @@ fn check(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
 /// All tasks, a line each; with `until`, after one of them has ended.
 fn list(context: &mut Context, until: Option<Instant>) -> Answer {
     if let Some(until) = until
-        && let Waited::Interrupted(signal) = context.tasks.wait_for_any(until, &context.signals)
+        && let Waited::Interrupted(signal) =
+            context.tasks.wait_for_any(Some(until), &context.signals)
     {
         context.interrupted = Some(signal);
     }

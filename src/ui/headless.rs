@@ -77,7 +77,7 @@ fn do_task(
         args.file.as_deref(),
         agent.signals(),
     )?;
-    if gave_up {
+    if gave_up && args.loudness != Loudness::Quiet {
         let seconds = SILENCE.as_secs();
         stderr.line(&format!(
             "meanwhile: nothing came on standard input for {seconds} s: going on without it (</dev/null avoids the wait)"

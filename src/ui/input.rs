@@ -3,12 +3,14 @@
 use std::{
     fs::File,
     io::{self, IsTerminal, Read},
+    os::fd::AsFd,
     path::Path,
     thread,
     time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, Sender, after, never, select};
+use rustix::event::{PollFd, PollFlags};
 
 use crate::{
     api::message::Block,
@@ -61,13 +63,19 @@ fn read_file(path: &Path, signals: &Receiver<i32>) -> Result<String> {
 fn read_stdin(has_prompt: bool, signals: &Receiver<i32>) -> Result<Option<String>> {
     let silence = if has_prompt { after(SILENCE) } else { never() };
     let bytes = read_all(|| Ok(io::stdin()), silence, signals)?;
-    // One that is closed, or can't be read, holds nothing.
-    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()))
+    match bytes {
+        None => Ok(None),
+        Some(Ok(bytes)) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Some(Err(err)) => Err(Error::System {
+            doing: "read standard input",
+            err,
+        }),
+    }
 }
 
 /// Everything that a source holds, read by a thread of its own; None when `silence` comes before the first
 /// byte. Fails when a signal comes.
-fn read_all<R: Read>(
+fn read_all<R: Read + AsFd>(
     open: impl FnOnce() -> io::Result<R> + Send + 'static,
     mut silence: Receiver<Instant>,
     signals: &Receiver<i32>,
@@ -103,7 +111,7 @@ fn read_all<R: Read>(
     }
 }
 
-fn send_all(mut source: impl Read, pieces: &Sender<io::Result<Vec<u8>>>) -> io::Result<()> {
+fn send_all(mut source: impl Read + AsFd, pieces: &Sender<io::Result<Vec<u8>>>) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match source.read(&mut buffer) {
@@ -111,6 +119,11 @@ fn send_all(mut source: impl Read, pieces: &Sender<io::Result<Vec<u8>>>) -> io::
             Ok(n) if pieces.send(Ok(buffer[..n].to_vec())).is_err() => return Ok(()),
             Ok(_) => {}
             Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            // Node and others hand pipes down that do not block.
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                let mut ready = [PollFd::new(&source, PollFlags::IN)];
+                let _ = rustix::event::poll(&mut ready, None);
+            }
             Err(err) => return Err(err),
         }
     }
