@@ -86,8 +86,16 @@ fn a_stdin_that_holds_nothing_is_no_part_of_the_task() {
     let explain = || job().print("explain");
     check_shell(explain(), "<&-", &["explain"]);
     check_shell(explain(), "< /dev/null", &["explain"]);
-    check_shell(explain(), "<&- >&1", &["explain"]);
-    check_shell(explain(), "< .", &["explain"]);
+}
+
+/// What should have been a part of the task is not left out without a word.
+#[test]
+fn a_stdin_that_cannot_be_read_is_an_error() {
+    let test = Test::new().print("explain");
+    let folder = File::open(test.workspace()).unwrap();
+    let finished = test.start(folder).wait().code(1).stdout("");
+    assert_eq!(finished.requests.len(), 0);
+    finished.stderr_contains("meanwhile: failed to read standard input: Is a directory");
 }
 
 #[test]
