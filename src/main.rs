@@ -185,6 +185,10 @@ fn tasks(config: &Config) -> Result<Tasks> {
             "meanwhile: no /proc: of a command only its process group can be ended"
         );
     }
+    if std::process::id() == 1 {
+        let doing = "reap the orphans of this container";
+        Children::reap_all().map_err(|err| Error::System { doing, err })?;
+    }
     Ok(Tasks::new(background::Settings {
         folder: config.folder.clone(),
         hidden: config.hidden_variables.clone(),
@@ -193,22 +197,9 @@ fn tasks(config: &Config) -> Result<Tasks> {
         open_files: supervisor::raise_open_files(),
         log_folder,
         log_cap: config.log_limit,
-        children: children()?,
+        children: Arc::default(),
         sandbox: config.sandbox.clone(),
     }))
-}
-
-/// As PID 1 of a container this process inherits every orphan, and reaps them.
-fn children() -> Result<Arc<Children>> {
-    let children = Arc::new(Children::default());
-    if std::process::id() == 1 {
-        let reaping = Arc::clone(&children).reap_inherited();
-        reaping.map_err(|err| Error::System {
-            doing: "reap the orphans of this container",
-            err,
-        })?;
-    }
-    Ok(children)
 }
 
 /// The history to go on with, kept where the configuration says, and the background tasks that were lost.

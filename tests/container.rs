@@ -2,17 +2,32 @@
 
 use std::{
     fs,
-    os::unix::process::CommandExt,
+    os::unix::{fs::symlink, process::CommandExt},
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
+use wait_timeout::ChildExt;
 
 use crate::{
     bare::{bare_root, run_in},
-    binary::static_binary,
-    support::{Test, reply::Reply, server::Server},
+    support::{
+        Test,
+        gate::Gate,
+        reply::Reply,
+        server::Server,
+        tagged::{Mark, VARIABLE},
+        wait_until,
+    },
 };
+
+/// How long a machine under load may take for what takes a moment.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Between two looks at `/proc`.
+const INTERVAL: Duration = Duration::from_millis(10);
 
 /// A server that asks for a command and for a file, and what was answered to both.
 fn ask_for_both() -> Server {
@@ -185,41 +200,167 @@ fn as_pid_1(server: &Server, home: &std::path::Path, script_before: &str) -> Opt
     Some(command)
 }
 
+/// Orphans that wait for a FIFO, started before the program is, as by an entrypoint in shell.
+fn orphans(count: usize) -> String {
+    format!(
+        "mkfifo fifo; i=0; while [ $i -lt {count} ]; do (read line < fifo &); i=$((i+1)); done; "
+    )
+}
+
+/// Lets them end, and counts who is a zombie until nobody is, or until the tool's time is over.
+const END_ORPHANS: &str = "\
+    zombies() { grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l; }
+    living() { grep -l '^PPid:.1$' /proc/[0-9]*/status 2>/dev/null | wc -l; }
+    living
+    : > fifo
+    while [ $(living) -gt 1 ] || [ $(zombies) -gt 0 ]; do sleep 0.1; done
+    echo $(zombies) zombies";
+
 #[test]
 fn as_pid_1_it_reaps_a_thousand_orphans() {
     let server = Server::start();
     let home = tempfile::tempdir().unwrap();
-    // What PID 1 inherits when the shell that was there before it has started orphans.
-    let before = "(i=0; while [ $i -lt 1000 ]; do (sleep 2 &) ; i=$((i+1)); done); ";
-    let count = "grep -l sleep /proc/[0-9]*/comm 2>/dev/null | wc -l; sleep 2.5; n=0; \
-                 while z=$(grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l); \
-                 [ $z -gt 0 ] && [ $n -lt 100 ]; do n=$((n+1)); sleep 0.1; done; echo $z zombies";
-    server.push(Reply::tool("bash", json!({"command": count})));
+    let call = json!({"command": END_ORPHANS, "timeout": 60});
+    server.push(Reply::tool("bash", call));
     server.push(Reply::text("done"));
-    let Some(mut command) = as_pid_1(&server, home.path(), before) else {
+    let Some(mut command) = as_pid_1(&server, home.path(), &orphans(1000)) else {
         return;
     };
     let output = command.output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     let seen = server.requests()[1].tool_result(0).0;
-    let (orphans, zombies) = seen.split_once('\n').unwrap();
-    assert!(
-        orphans.parse::<u32>().unwrap() >= 900,
-        "there were only {orphans} orphans"
-    );
+    let (orphans, zombies) = seen.split_once('\n').expect("two lines");
+    // The supervisor of the command is a child of PID 1 as well.
+    assert!(orphans.parse::<u32>().unwrap() >= 1000, "{seen}");
     assert_eq!(zombies, "0 zombies");
 }
 
+/// What lives below `pid`, seen from outside its namespace: its children, and which of them are zombies.
+fn children(pid: i32) -> (usize, usize) {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let statuses = entries.filter_map(|entry| fs::read_to_string(entry.path().join("status")).ok());
+    let parent = format!("PPid:\t{pid}\n");
+    let children: Vec<String> = statuses.filter(|status| status.contains(&parent)).collect();
+    let zombies = children
+        .iter()
+        .filter(|status| status.contains("State:\tZ"));
+    (children.len(), zombies.count())
+}
+
 #[test]
-fn as_pid_1_it_ends_by_signals() {
+fn as_pid_1_without_proc_it_reaps_too() {
+    let Some(root) = bare_root() else { return };
+    if as_pid_1(&Server::start(), root.path(), "").is_none() {
+        return;
+    }
+    symlink("busybox", root.path().join("bin/mkfifo")).unwrap();
+    // Where busybox lets jobs in the background read from.
+    fs::create_dir(root.path().join("dev")).unwrap();
+    fs::write(root.path().join("dev/null"), "").unwrap();
+    let mark = Mark::new();
+    let gate = Gate::new();
+    let server = Server::start();
+    server.push(Reply::tool("bash", json!({"command": ": > fifo"})));
+    server.push(Reply::text("done").gate(&gate));
+    let script = format!("{}exec /meanwhile -p go --no-session", orphans(20));
+    let mut child = Command::new("unshare")
+        .args(["-pf", "--kill-child", "chroot"])
+        .arg(root.path())
+        .args(["/bin/sh", "-c", &script])
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env(VARIABLE, mark.text())
+        .envs(variables(&server))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    server.wait_for_requests(2);
+    // The one whose command line this is; its supervisors carry another.
+    let program = mark
+        .processes()
+        .into_iter()
+        .find_map(|(pid, line)| line.starts_with("/meanwhile -p").then_some(pid))
+        .expect("the program runs");
+    let start = Instant::now();
+    while children(program) != (0, 0) && start.elapsed() < DEADLINE {
+        std::thread::sleep(INTERVAL);
+    }
+    let left = children(program);
+    gate.open();
+    let status = child.wait_timeout(DEADLINE).unwrap();
+    let _ = child.kill();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(status.and_then(|status| status.code()), Some(0), "{stderr}");
+    assert_eq!(left, (0, 0), "children and zombies of PID 1");
+}
+
+/// What PID 1 does with a signal, sent from outside like by a container's runtime.
+#[test]
+fn as_pid_1_it_ends_by_signals_with_what_it_runs() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        for reply in [
+            json!({"command": "touch up; sleep 600"}),
+            json!({"command": "trap '' TERM INT; touch up; while :; do sleep 600; done"}),
+        ] {
+            let mark = Mark::new();
+            let server = Server::start();
+            let home = tempfile::tempdir().unwrap();
+            server.push(Reply::tool("bash", reply));
+            let Some(mut command) = as_pid_1(&server, home.path(), "") else {
+                return;
+            };
+            let child = command
+                .env(VARIABLE, mark.text())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let up = home.path().join("up");
+            wait_until("the command runs", || up.exists());
+            let processes = mark.processes();
+            let program = processes
+                .iter()
+                .find_map(|(pid, line)| line.contains("-p go --no-session").then_some(*pid))
+                .and_then(Pid::from_raw)
+                .expect("the program runs");
+            // `unshare` carries the same words; the program is its child.
+            let inner = processes
+                .keys()
+                .copied()
+                .filter(|pid| is_pid_1(*pid))
+                .find_map(Pid::from_raw)
+                .unwrap_or(program);
+            kill_process(inner, signal).unwrap();
+            let output = child.wait_with_output().unwrap();
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{stderr}");
+            assert!(stderr.ends_with("meanwhile: interrupted\n"), "{stderr}");
+            assert_eq!(mark.wait_for_end(DEADLINE).map(drop), Ok(()));
+        }
+    }
+}
+
+/// Whether this process has the number 1 in a namespace of its own.
+fn is_pid_1(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    numbers.is_some_and(|numbers| {
+        let numbers: Vec<&str> = numbers.split_whitespace().collect();
+        numbers.len() > 1 && numbers.last() == Some(&"1")
+    })
+}
+
+#[test]
+fn as_pid_1_a_command_may_end_it_as_well() {
     for (signal, code) in [("TERM", 143), ("INT", 130)] {
         let server = Server::start();
         let home = tempfile::tempdir().unwrap();
-        server.push(Reply::tool(
-            "bash",
-            json!({"command": format!("kill -{signal} 1; sleep 60")}),
-        ));
+        let command = format!("kill -{signal} 1; sleep 600");
+        server.push(Reply::tool("bash", json!({"command": command})));
         let Some(mut command) = as_pid_1(&server, home.path(), "") else {
             return;
         };
@@ -227,6 +368,141 @@ fn as_pid_1_it_ends_by_signals() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{stderr}");
     }
+}
+
+#[test]
+fn any_user_runs_it_with_a_folder_of_his_own() {
+    if !rustix::process::getuid().is_root() {
+        eprintln!("skipped: it takes root to be somebody else");
+        return;
+    }
+    const UID: u32 = 12345;
+    let server = ask_for_both();
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(folder.path(), Some(UID), Some(UID)).unwrap();
+    // The folder of the build may be closed to others.
+    let program = folder.path().join("meanwhile");
+    fs::copy(env!("CARGO_BIN_EXE_meanwhile"), &program).unwrap();
+    let output = Command::new(program)
+        .args(["-p", "go"])
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .envs(variables(&server))
+        .current_dir(folder.path())
+        .uid(UID)
+        .gid(UID)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert_eq!(server.requests()[1].tool_result(0).0, "from the shell");
+    assert_eq!(server.requests()[3].tool_result(0).0, "text");
+}
+
+#[test]
+fn without_a_shell_a_task_in_the_background_says_what_is_missing_too() {
+    let Some(root) = bare_root() else { return };
+    fs::remove_dir_all(root.path().join("bin")).unwrap();
+    let server = Server::start();
+    server.push(Reply::tool(
+        "background_run",
+        json!({"command": "echo never"}),
+    ));
+    server.push(Reply::text("first"));
+    server.push(Reply::text("done"));
+    let (code, stdout, stderr) = run(root.path(), &server, &["--output-format", "json"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    let told = server
+        .requests()
+        .iter()
+        .skip(1)
+        .any(|request| request.last_text().contains("/bin/sh"));
+    assert!(told, "{stdout}");
+    let record: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(record["tasks"][0]["status"], "error");
+}
+
+/// Read-only, nothing but the binary, no `/proc`, nobody in particular: all of it at once.
+#[test]
+fn the_barest_of_all_containers_still_answers() {
+    let Some(root) = bare_root() else { return };
+    fs::remove_dir_all(root.path().join("bin")).unwrap();
+    let server = ask_for_both();
+    let script = format!(
+        "mount --bind {0} {0} && mount -o remount,ro,bind {0} && \
+         exec chroot --userspec=12345:12345 {0} /meanwhile -p go",
+        root.path().display()
+    );
+    let output = Command::new("unshare")
+        .args(["-m", "sh", "-c", &script])
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .envs(variables(&server))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if stderr.contains("unshare:") || stderr.contains("mount:") {
+        eprintln!("skipped: no mount namespace here: {stderr}");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "done\n");
+}
+
+/// With a terminal, but without anything that says which.
+#[test]
+fn a_terminal_without_a_name_will_do() {
+    let mut session = Test::new()
+        .reply(Reply::text("Hello."))
+        .env_remove("TERM")
+        .spawn_pty();
+    session.expect("meanwhile > ");
+    session.send_line("hi");
+    session.expect("Hello.");
+    session.close_stdin();
+    session.wait().code(0);
+}
+
+#[test]
+fn a_locale_that_is_not_there_changes_nothing() {
+    for locale in ["", "C", "xx_YY.nonsense"] {
+        let finished = Test::new()
+            .env("LC_ALL", locale)
+            .env("LANG", locale)
+            .print("é 🦀")
+            .reply(Reply::tool("bash", json!({"command": "printf 'é\\n'"})))
+            .reply(Reply::text("ü 🦀"))
+            .run()
+            .code(0)
+            .stdout("ü 🦀\n");
+        assert_eq!(finished.request(0).last_text(), "é 🦀");
+        assert_eq!(finished.request(1).tool_result(0).0, "é");
+    }
+}
+
+#[test]
+fn a_working_directory_that_is_gone_is_named() {
+    let test = Test::new().print("go");
+    let folder = test.workspace().join("gone");
+    fs::create_dir(&folder).unwrap();
+    let direct = test.command();
+    let output = Command::new("sh")
+        .args(["-c", "rmdir \"$PWD\" && exec \"$0\" -p go"])
+        .arg(direct.get_program())
+        .envs(
+            direct
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .current_dir(&folder)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("working directory"), "{stderr}");
 }
 
 #[test]
@@ -246,138 +522,4 @@ fn the_temp_folder_and_home_may_be_missing() {
         .code(0)
         .stdout("done\n");
     assert!(finished.request(2).last_text().contains("| background"));
-}
-
-#[test]
-fn the_doctor_tells_what_is_missing_and_sends_no_credential() {
-    let Some(_) = static_binary() else { return };
-    let server = Server::start();
-    let test = Test::new()
-        .env("ANTHROPIC_BASE_URL", server.url())
-        .arg("doctor");
-    let finished = test.run().code(0);
-    for line in [
-        "ok shell",
-        "ok proc",
-        "ok credential",
-        "ok model",
-        "ok dns",
-        "ok endpoint",
-    ] {
-        assert!(
-            finished.stdout.contains(line),
-            "{line} in {}",
-            finished.stdout
-        );
-    }
-    let asked = server.requests();
-    assert!(
-        asked
-            .iter()
-            .all(|request| request.header("x-api-key").is_none()),
-        "{asked:?}"
-    );
-    let missing = Test::new()
-        .env_remove("ANTHROPIC_API_KEY")
-        .env("ANTHROPIC_BASE_URL", "http://127.0.0.1:9");
-    let finished = missing.arg("doctor").run().code(2);
-    for line in ["!! credential", "!! endpoint", "ok model"] {
-        assert!(
-            finished.stdout.contains(line),
-            "{line} in {}",
-            finished.stdout
-        );
-    }
-}
-
-#[test]
-fn help_fits_and_completions_are_accepted() {
-    let help = Test::new().arg("--help").run().code(0).stdout;
-    assert!(help.lines().count() <= 65, "{} lines", help.lines().count());
-    assert!(
-        help.lines().all(|line| line.chars().count() <= 100),
-        "{help}"
-    );
-    let version = Test::new().arg("--version").run().code(0).stdout;
-    assert!(version.starts_with("meanwhile 0."), "{version}");
-    let script = Test::new()
-        .args(["completions", "bash"])
-        .run()
-        .code(0)
-        .stdout;
-    let question = format!(
-        "{script}\nCOMP_WORDS=(meanwhile --on-end k) COMP_CWORD=2; _meanwhile; echo \"${{COMPREPLY[@]}}\"\n\
-         COMP_WORDS=(meanwhile --max-t) COMP_CWORD=1; _meanwhile; echo \"${{COMPREPLY[@]}}\""
-    );
-    match Command::new("bash").args(["-c", &question]).output() {
-        Ok(output) => {
-            let stdout = String::from_utf8_lossy(&output.stdout);
-            let stderr = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(
-                stdout, "kill\n--max-turns --max-time --max-total-tokens\n",
-                "{stderr}"
-            );
-        }
-        Err(err) => eprintln!("skipped: no bash: {err}"),
-    }
-    let page = Test::new().arg("man").run().code(0).stdout;
-    assert!(
-        page.starts_with(".TH MEANWHILE 1") && page.contains("\\-\\-on\\-end"),
-        "{page}"
-    );
-}
-
-#[test]
-fn the_same_job_under_replay_gives_the_same_bytes() {
-    let first = Test::new()
-        .args(["--record", "record.jsonl"])
-        .print("go")
-        .reply(Reply::tool("bash", json!({"command": "echo hello"})))
-        .reply(Reply::text("the answer"))
-        .run()
-        .code(0);
-    let replay = |finished: crate::support::finished::Finished| {
-        finished
-            .again()
-            .args(["--replay", "record.jsonl", "--no-session"])
-            .print("go")
-            .run()
-            .code(0)
-    };
-    let second = replay(first);
-    let stdout = second.stdout.clone();
-    let third = replay(second);
-    assert_eq!(
-        (stdout.as_str(), third.stdout.as_str()),
-        ("the answer\n", "the answer\n")
-    );
-}
-
-#[test]
-fn colors_are_for_terminals_and_for_those_who_want_them() {
-    let run = |test: Test| {
-        let job = Reply::tool("bash", json!({"command": "true"}));
-        test.print("go")
-            .reply(job)
-            .reply(Reply::text("done"))
-            .run()
-            .code(0)
-            .stderr
-    };
-    assert!(!run(Test::new()).contains('\u{1b}'));
-    assert!(run(Test::new().args(["--color", "always"])).contains("\u{1b}[1m> bash:\u{1b}[0m"));
-    let session = |test: Test| {
-        let mut session = test
-            .env("TERM", "xterm")
-            .reply(Reply::tool("no_such", json!({})))
-            .reply(Reply::text("done"))
-            .spawn_pty();
-        session.send_line("go");
-        session.expect("done");
-        session.send_line("exit");
-        session.wait().stdout
-    };
-    assert!(session(Test::new()).contains("\u{1b}[31m> no_such:"));
-    assert!(!session(Test::new().env("NO_COLOR", "1")).contains("\u{1b}[31m"));
-    assert!(!session(Test::new().args(["--color", "never"])).contains("\u{1b}[31m"));
 }

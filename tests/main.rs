@@ -45,6 +45,14 @@ mod compaction;
 mod container;
 // Every way in which a run ends.
 mod ending;
+// What `doctor` finds, and what it does not send.
+mod doctor;
+// What the program says of itself, to people and to shells.
+mod shell_help;
+// What a task of `-p` is made of, and how much is said.
+mod input;
+// The lines of `--output-format stream-json`.
+mod stream;
 mod support;
 mod valid_requests;
 // What the tools that run commands answer, and what is wrong with a call.

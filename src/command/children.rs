@@ -1,14 +1,13 @@
 //! The supervisors that this process has started, told from every other child that it may come to have.
 //!
-//! As PID 1 of a container it inherits the orphans of all others: those are reaped at once, and the
-//! supervisors are left to their own threads.
+//! As PID 1 of a container it inherits the orphans of all others, and reaps whatever has ended.
 
 use std::{
     collections::HashSet,
     io,
     os::unix::process::ExitStatusExt,
     process::{Child, Command},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
@@ -35,7 +34,11 @@ impl Children {
     }
 
     /// Waits for the end of a supervisor, for so long at the most. What one that was killed has left is ended.
+    /// As PID 1 the reaper has seen to it, or will.
     pub fn reap(&self, mut child: Child, bound: Duration) {
+        if std::process::id() == 1 {
+            return;
+        }
         let ended = child.wait_timeout(bound);
         let pid = Pid::from_child(&child);
         if matches!(ended, Ok(Some(status)) if status.signal().is_some()) {
@@ -67,28 +70,18 @@ impl Children {
         }
     }
 
-    /// Reaps what this process inherits, on a thread of its own. Fails when the system refuses that.
-    pub fn reap_inherited(self: Arc<Self>) -> io::Result<()> {
+    /// As PID 1, reaps every child that has ended, supervisors among them, on a thread of its own. Fails when
+    /// the system refuses that.
+    pub fn reap_all() -> io::Result<()> {
         let mut changes = Signals::new([SIGCHLD])?;
         let reap = move || {
             loop {
-                self.reap_all_inherited();
+                while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
                 changes.wait().for_each(drop);
             }
         };
         thread::Builder::new().name("reaper".into()).spawn(reap)?;
         Ok(())
-    }
-
-    fn reap_all_inherited(&self) {
-        let children = orphans::children_of(rustix::process::getpid());
-        let supervisors = self.lock();
-        for child in children.unwrap_or_default() {
-            if !supervisors.contains(&child.as_raw_pid()) {
-                // One that still lives is left to live.
-                let _ = rustix::process::waitpid(Some(child), WaitOptions::NOHANG);
-            }
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashSet<i32>> {

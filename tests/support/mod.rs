@@ -187,7 +187,8 @@ impl Test {
         )
     }
 
-    fn start(self, stdin: Stdio) -> Session {
+    /// Starts the program with this stdin.
+    pub fn start(self, stdin: impl Into<Stdio>) -> Session {
         let mut command = self.command();
         command
             .stdin(stdin)
@@ -200,7 +201,8 @@ impl Test {
         Session::new(child, input, stdout, stderr, self.into_scene())
     }
 
-    fn command(&self) -> Command {
+    /// The program as it would be started, for a test that arranges more than stdin.
+    pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_meanwhile"));
         command
             .args(&self.args)

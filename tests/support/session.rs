@@ -157,6 +157,14 @@ impl Session {
         self.stderr.between(from, to)
     }
 
+    /// Waits until `text` stands anywhere in stderr, whatever was expected before.
+    #[track_caller]
+    pub fn sees_stderr(&self, text: &str) {
+        if self.stderr.find(text, 0, EXPECT_DEADLINE).is_none() {
+            self.fail(&format!("{text:?} did not come in stderr"));
+        }
+    }
+
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
         if let Err(err) = kill_process(self.pid(), signal) {
