@@ -30,7 +30,7 @@ impl Agent {
             return Ok(());
         }
         let before = self.transcript.size().max(1) as u64;
-        if let Some(keep) = kept(&self.transcript.messages()) {
+        if let Some(keep) = kept(&self.transcript.messages(), true) {
             self.transcript.shorten(keep);
         }
         // The tokens of what is left are estimated by its share of the bytes.
@@ -42,12 +42,31 @@ impl Agent {
             ));
             return Ok(());
         }
-        self.compact(watch)
+        match self.summarize(true, watch) {
+            Err(err @ Error::Interrupted(_)) => Err(err),
+            // The request may still fit.
+            Err(err) => {
+                watch(Event::Notice(&format!(
+                    "the conversation could not be summarized: {err}"
+                )));
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Makes the history smaller because the user has asked for it.
+    pub fn compact(&mut self, watch: &mut dyn FnMut(Event)) -> Result<()> {
+        self.summarize(false, watch)
     }
 
     /// Puts a summary by the model in the place of the older part of the history. Fails when the model writes none.
-    pub fn compact(&mut self, watch: &mut dyn FnMut(Event)) -> Result<()> {
-        let Some(keep) = kept(&self.transcript.messages()) else {
+    pub(super) fn summarize(
+        &mut self,
+        inside_turn: bool,
+        watch: &mut dyn FnMut(Event),
+    ) -> Result<()> {
+        let Some(keep) = kept(&self.transcript.messages(), inside_turn) else {
             watch(Event::Notice("there is nothing to summarize"));
             return Ok(());
         };

@@ -179,7 +179,7 @@ impl Agent {
                 }
                 StopReason::ContextWindowExceeded if continuations < MOST_CONTINUATIONS => {
                     continuations += 1;
-                    self.compact(watch)?;
+                    self.summarize(true, watch)?;
                     vec![Block::text(CONTINUE)]
                 }
                 _ => return Ok(text.trim().to_owned()),
@@ -200,7 +200,7 @@ impl Agent {
             Ok(reply) => Ok(*reply),
             // 413: the request itself is larger than the API takes.
             Err(Error::Api { status: 413, .. }) => {
-                self.compact(watch)?;
+                self.summarize(true, watch)?;
                 let messages = self.transcript.messages();
                 self.request(&messages, watch).map(|reply| *reply)
             }

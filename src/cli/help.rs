@@ -19,13 +19,10 @@ and from the environment only:
 
 const EXIT_CODES: &str = "\
 Exit codes:
-    0  done
-    1  error
-    2  usage or configuration
-    3  the API refused or could not be reached
-    4  a limit was reached (--max-turns, --max-time, --max-total-tokens)
-    5  --on-end fail, and a task had not ended or had failed
-  130  ended by SIGINT; 143 by SIGTERM; 129 by SIGHUP
+    0  done                     3  the API refused or could not be reached
+    1  error                    4  a limit was reached (--max-turns, -time, -total-tokens)
+    2  usage or configuration   5  --on-end fail, and a task had not ended or had failed
+  130  ended by SIGINT, 143 by SIGTERM, 129 by SIGHUP
 ";
 
 /// What `--help` prints.

@@ -164,6 +164,7 @@ pub struct Survey {
 pub fn survey(args: &Args) -> Result<Survey> {
     let variables = Variables::read(&working_directory()?)?;
     let model = match &args.model {
+        Some(model) if model.is_empty() => Err(no_model()),
         Some(_) => Ok("--model".into()),
         None => variables
             .get(MODEL_ID)

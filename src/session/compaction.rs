@@ -55,21 +55,23 @@ fn shorten_result(block: &mut Block) {
 }
 
 /// How many messages at the end are kept: a fifth of the history at most, and the first of them is the
-/// model's, so that no call is separated from its result. None when nothing would be gained.
-pub fn kept(messages: &[Arc<str>]) -> Option<usize> {
+/// model's, so that no call is separated from its result. Inside a turn the model's last message and what
+/// came after it are kept in any case. None when nothing would be gained.
+pub fn kept(messages: &[Arc<str>], inside_turn: bool) -> Option<usize> {
     let total: usize = messages.iter().map(|message| message.len()).sum();
     let mut size = 0;
     let mut kept = 0;
     for (index, message) in messages.iter().rev().enumerate() {
         size += message.len();
-        if size > total / KEPT_SHARE {
+        let needed = inside_turn && kept == 0;
+        if size > total / KEPT_SHARE && !needed {
             break;
         }
         if role(message) == Role::Assistant {
             kept = index + 1;
         }
     }
-    (messages.len() > kept + 1).then_some(kept)
+    (messages.len() > kept.max(1)).then_some(kept)
 }
 
 pub fn role(json: &str) -> Role {
@@ -103,11 +105,23 @@ mod tests {
                 )
             })
             .collect();
-        let kept = kept(&history).unwrap();
-        assert!((6..=8).contains(&kept), "{kept}");
-        assert_eq!(role(&history[40 - kept]), Role::Assistant);
-        assert_eq!(super::kept(&history[..1]), None);
-        assert_eq!(super::kept(&[]), None);
+        let few = kept(&history, false).unwrap();
+        assert!((6..=8).contains(&few), "{few}");
+        assert_eq!(role(&history[40 - few]), Role::Assistant);
+        assert_eq!(kept(&history[..1], false), None);
+        assert_eq!(kept(&[], true), None);
+    }
+
+    #[test]
+    fn inside_a_turn_the_last_exchange_stays_however_long_it_is() {
+        let history = [
+            message(Role::User, "text"),
+            message(Role::Assistant, &"long ".repeat(1000)),
+            message(Role::User, "what the user wants now"),
+        ];
+        assert_eq!(kept(&history, false), Some(0));
+        assert_eq!(kept(&history, true), Some(2));
+        assert_eq!(kept(&history[..2], true), Some(1));
     }
 
     #[test]

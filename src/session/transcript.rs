@@ -30,6 +30,8 @@ pub struct Transcript {
     keeping: Keeping,
     /// Why the file is no longer written, until somebody has asked.
     failure: Option<String>,
+    /// How often a summary took the place of messages: what was counted before is not there any more.
+    compactions: usize,
     /// What the session has used so far.
     pub usage: Usage,
 }
@@ -50,6 +52,7 @@ pub enum Keeping {
 
 /// A point in the history to go back to.
 pub struct Mark {
+    compactions: usize,
     count: usize,
     last: Option<Arc<str>>,
 }
@@ -146,15 +149,20 @@ impl Transcript {
 
     pub fn mark(&self) -> Mark {
         Mark {
+            compactions: self.compactions,
             count: self.messages.len(),
             last: self.messages.last().cloned(),
         }
     }
 
-    /// Takes everything since `mark` out of the history; the file keeps it.
+    /// Takes everything since `mark` out of the history; the file keeps it. What was summarized since can't
+    /// be brought back: then the summary alone stays.
     pub fn roll_back(&mut self, mark: Mark) {
-        let last = mark.last.as_deref();
-        self.change(json!({"type": "roll_back", "messages": mark.count, "last": last}));
+        let (count, last) = match mark.compactions == self.compactions {
+            true => (mark.count, mark.last),
+            false => (1, None),
+        };
+        self.change(json!({"type": "roll_back", "messages": count, "last": last.as_deref()}));
     }
 
     /// Shortens the long tool results of all but the last `keep` messages.
@@ -225,6 +233,7 @@ impl Transcript {
             }
             Some("shortened") => compaction::shorten(&mut self.messages[..old]),
             Some("compacted") => {
+                self.compactions += 1;
                 let summary = Block::text(record["summary"].as_str().unwrap_or_default());
                 let summary = Message::user(vec![summary]).to_json();
                 self.messages.splice(..old, [summary.into()]);
@@ -323,6 +332,20 @@ mod tests {
         let back = json!({"type": "roll_back", "messages": 1, "last": ONE}).to_string();
         let (loaded, _) = Transcript::load(&lines(&[ONE, THREE, TWO, &back, TWO]));
         assert_eq!(texts(&loaded), [ONE, TWO]);
+    }
+
+    #[test]
+    fn what_was_summarized_since_is_not_brought_back() {
+        let mut transcript = Transcript::default();
+        transcript.push_user(vec![Block::text("one")]);
+        transcript.push_assistant(vec![Block::text("two")]);
+        let mark = transcript.mark();
+        transcript.push_user(vec![Block::text("three")]);
+        transcript.compact("sum", 1);
+        transcript.push_assistant(vec![Block::text("no")]);
+        transcript.roll_back(mark);
+        let summary = r#"{"role":"user","content":[{"type":"text","text":"sum"}]}"#;
+        assert_eq!(texts(&transcript), [summary]);
     }
 
     #[test]

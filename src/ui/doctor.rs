@@ -5,15 +5,17 @@ use std::{
     fs,
     path::Path,
     thread,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
+use crossbeam_channel::Receiver;
+
 use crate::{
-    api::probe::{Probe, probe},
+    api::probe::{Answer, Target},
     cli::Args,
     command::sandbox::support,
     config::{self, Survey},
-    error::Result,
+    error,
     text::duration,
 };
 
@@ -33,20 +35,14 @@ enum Finding {
 }
 
 /// The report, and whether all that is needed is there.
-pub fn examine(args: &Args) -> Result<(String, bool)> {
+pub fn examine(args: &Args) -> error::Result<(String, bool)> {
     let survey = config::survey(args)?;
     let state = config::state_folder();
     let mut findings = vec![
         ("shell", shell()),
         ("proc", proc()),
-        (
-            "state folder",
-            folder(state.as_deref(), "sessions and logs are not kept"),
-        ),
-        (
-            "temp folder",
-            folder(Some(&std::env::temp_dir()), "commands may miss it"),
-        ),
+        ("state folder", state_folder(state.as_deref())),
+        ("temp folder", temp_folder(&std::env::temp_dir())),
         ("sandbox", sandbox()),
         ("model", needed(&survey.model, "is set")),
         ("credential", needed(&survey.credential, "is set")),
@@ -82,23 +78,35 @@ fn proc() -> Finding {
     }
 }
 
-/// Whether a file can be made in the folder, or where it would be made.
-fn folder(path: Option<&Path>, without: &str) -> Finding {
+/// Whether files can be made in the folder, which is made where it is missing.
+fn state_folder(path: Option<&Path>) -> Finding {
+    const WITHOUT: &str = "sessions and logs are not kept";
     let Some(path) = path else {
-        return Finding::Poor(format!("none; {without}"));
+        return Finding::Poor(format!("none; {WITHOUT}"));
     };
     let existing = path
         .ancestors()
         .find(|folder| folder.exists())
         .unwrap_or(Path::new("/"));
-    let writable = rustix::fs::access(existing, rustix::fs::Access::WRITE_OK);
-    match writable {
+    match writable(existing) {
         Ok(()) => Finding::Good(path.display().to_string()),
-        Err(err) => {
-            let err = std::io::Error::from(err);
-            Finding::Poor(format!("{}: {err}; {without}", existing.display()))
-        }
+        Err(err) => Finding::Poor(format!("{}: {err}; {WITHOUT}", existing.display())),
     }
+}
+
+/// Nobody makes this one.
+fn temp_folder(path: &Path) -> Finding {
+    match writable(path) {
+        Ok(()) => Finding::Good(path.display().to_string()),
+        Err(err) => Finding::Poor(format!("{}: {err}; commands may miss it", path.display())),
+    }
+}
+
+fn writable(folder: &Path) -> std::io::Result<()> {
+    if !fs::metadata(folder)?.is_dir() {
+        return Err(std::io::ErrorKind::NotADirectory.into());
+    }
+    Ok(rustix::fs::access(folder, rustix::fs::Access::WRITE_OK)?)
 }
 
 fn sandbox() -> Finding {
@@ -125,41 +133,42 @@ fn network(survey: &Survey) -> Vec<(&'static str, Finding)> {
         Err(text) => return vec![("endpoint", Finding::Bad(text.clone()))],
     };
     let url = target.url.clone();
-    let (sender, found) = crossbeam_channel::bounded(1);
-    let look = move || drop(sender.send(probe(&target, PATIENCE)));
-    let started = thread::Builder::new().name("probe".into()).spawn(look);
-    let slow = || Probe {
-        address: Err(format!("no answer within {}", duration(PATIENCE))),
-        ..Probe::default()
+    let late = || format!("no answer within {}", duration(PATIENCE));
+    let until = Instant::now() + PATIENCE;
+    let (address, answer) = look_at(target);
+    let address = address.recv_deadline(until).unwrap_or_else(|_| Err(late()));
+    let answer = answer.recv_deadline(until).unwrap_or_else(|_| Answer {
+        status: Err(late()),
+        date: None,
+    });
+    let dns = match address {
+        Ok(address) => Finding::Good(address),
+        Err(text) => Finding::Bad(text),
     };
-    let probe = match started {
-        Ok(_) => found.recv_timeout(PATIENCE).unwrap_or_else(|_| slow()),
-        Err(_) => slow(),
+    let endpoint = match answer.status {
+        Ok(status) => Finding::Good(format!(
+            "{url} answers (status {status} to a request without a credential)"
+        )),
+        Err(text) => Finding::Bad(format!("{url}: {text}")),
     };
-    let mut findings = vec![(
-        "dns",
-        match &probe.address {
-            Ok(address) => Finding::Good(address.clone()),
-            Err(text) => Finding::Bad(text.clone()),
-        },
-    )];
-    findings.push((
-        "endpoint",
-        match &probe.status {
-            Ok(status) => Finding::Good(format!(
-                "{url} answers (status {status} to a request without a credential)"
-            )),
-            Err(text) => Finding::Bad(format!("{url}: {text}")),
-        },
-    ));
-    findings.push((
-        "clock",
-        match probe.date {
-            None => Finding::Poor("the server told no time to compare with".into()),
-            Some(date) => clock(date),
-        },
-    ));
-    findings
+    let clock = match answer.date {
+        None => Finding::Poor("the server told no time to compare with".into()),
+        Some(date) => clock(date),
+    };
+    vec![("dns", dns), ("endpoint", endpoint), ("clock", clock)]
+}
+
+/// Looks the server up and asks it, on a thread that may take longer than anybody waits.
+fn look_at(target: Target) -> (Receiver<Result<String, String>>, Receiver<Answer>) {
+    let (address, found) = crossbeam_channel::bounded(1);
+    let (answer, received) = crossbeam_channel::bounded(1);
+    let look = move || {
+        let _ = address.send(target.address());
+        let _ = answer.send(target.ask(PATIENCE));
+    };
+    // Without a thread both stay silent.
+    let _ = thread::Builder::new().name("probe".into()).spawn(look);
+    (found, received)
 }
 
 fn clock(server: SystemTime) -> Finding {
