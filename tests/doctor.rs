@@ -421,7 +421,7 @@ fn a_folder_of_somebody_else_is_not_taken_for_ours() {
                 .get_envs()
                 .filter_map(|(name, value)| Some((name, value?))),
         )
-        .env("XDG_STATE_HOME", folder.path())
+        .env("XDG_STATE_HOME", folder.path().join("state"))
         .current_dir(folder.path())
         .stdin(Stdio::null());
     std::os::unix::process::CommandExt::uid(&mut command, 12345);
