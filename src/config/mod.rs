@@ -269,5 +269,7 @@ pub fn state_folder() -> Option<PathBuf> {
         return Some(folder.join("meanwhile"));
     }
     let user = rustix::process::getuid();
-    Some(env::temp_dir().join(format!("meanwhile-{user}")))
+    // Nobody makes a temp folder that is not there.
+    let temp = Some(env::temp_dir()).filter(|temp| temp.is_dir())?;
+    Some(temp.join(format!("meanwhile-{user}")))
 }
