@@ -11,3 +11,5 @@ pub mod transport;
 
 #[cfg(test)]
 mod recorded;
+#[cfg(test)]
+mod wire;

@@ -1,0 +1,234 @@
+//! What the wire really looks like, a stream for each fact: padding, pings, pieces cut anywhere, blocks that
+//! overlap, empty things, unknown things, failures in mid-stream, gateways.
+
+use serde_json::{Value, json};
+
+use super::{
+    reply::{Fold, Reply, Step, StopReason},
+    sse::Decoder,
+};
+use crate::error::{Error, Result};
+
+/// A stream of these events' data, as the API frames them.
+fn framed(events: &[&str]) -> String {
+    events
+        .iter()
+        .map(|data| format!("event: x\ndata: {data}\n\n"))
+        .collect()
+}
+
+fn fold(stream: &str) -> Result<Reply> {
+    let mut fold = Fold::default();
+    let mut decoder = Decoder::default();
+    let mut result = Ok(Step::Nothing);
+    let mut each = |data: &str| {
+        if !matches!(result, Ok(Step::Done) | Err(_)) {
+            result = fold.event(data);
+        }
+    };
+    decoder
+        .feed(stream.as_bytes(), |event| each(event.data))
+        .unwrap();
+    decoder.finish(|event| each(event.data));
+    result?;
+    fold.finish()
+}
+
+const STOP: &str = r#"{"type":"message_stop"  }"#;
+
+fn delta(stop: &str) -> String {
+    json!({"type": "message_delta", "delta": {"stop_reason": stop}, "usage": {"output_tokens": 7}})
+        .to_string()
+}
+
+/// Folds the events, ended as a whole reply with this stop reason.
+#[track_caller]
+fn check(events: &[&str], stop: &str, expected: Value) -> Reply {
+    let delta = delta(stop);
+    let mut events = events.to_vec();
+    events.extend([delta.as_str(), STOP]);
+    let reply = fold(&framed(&events)).unwrap();
+    let content: Value = reply
+        .content
+        .iter()
+        .map(|block| Value::Object(block.fields().clone()))
+        .collect();
+    assert_eq!(content, expected);
+    reply
+}
+
+const TEXT: &str =
+    r#"{"content_block":{"text":"","type":"text"},"index":0,"type":"content_block_start"}"#;
+const CALL: &str = r#"{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"t1","name":"bash","input":{},"caller":{"type":"direct"}}}"#;
+
+fn text(piece: &str) -> String {
+    json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}}).to_string()
+}
+
+fn input(index: u64, piece: &str) -> String {
+    let delta = json!({"type": "input_json_delta", "partial_json": piece});
+    json!({"type": "content_block_delta", "index": index, "delta": delta}).to_string()
+}
+
+#[test]
+fn padding_pings_and_the_order_of_keys_mean_nothing() {
+    let ping = r#"{"type": "ping"}"#;
+    let end = r#"{"index":0,"type":"content_block_stop"               }"#;
+    let reply = check(
+        &[ping, TEXT, ping, ping, &text("hel"), ping, &text("lo"), end],
+        "end_turn",
+        json!([{"text": "hello", "type": "text"}]),
+    );
+    assert_eq!((reply.stop, reply.usage.output), (StopReason::EndTurn, 7));
+}
+
+#[test]
+fn input_comes_in_pieces_or_whole_or_not_at_all() {
+    let block = |input: Value| json!([{"type": "tool_use", "id": "t1", "name": "bash", "input": input, "caller": {"type": "direct"}}]);
+    check(&[CALL, &input(0, "")], "tool_use", block(json!({})));
+    let pieces = ["", "{\"command\": \"", "é\\\\", "\\\"!\\\"", "\"}"];
+    let pieces: Vec<String> = pieces.iter().map(|piece| input(0, piece)).collect();
+    let mut events = vec![CALL];
+    events.extend(pieces.iter().map(String::as_str));
+    check(&events, "tool_use", block(json!({"command": "é\\\"!\""})));
+    let whole = CALL.replace(r#""input":{}"#, r#""input":{"command":"ls"}"#);
+    check(&[&whole], "tool_use", block(json!({"command": "ls"})));
+}
+
+#[test]
+fn several_blocks_can_be_open_at_once() {
+    let second = CALL
+        .replace(r#""index":0"#, r#""index":1"#)
+        .replace("t1", "t2");
+    let reply = check(
+        &[
+            CALL,
+            &second,
+            &input(1, r#"{"b""#),
+            &input(0, r#"{"a":1}"#),
+            &input(1, ":2}"),
+        ],
+        "tool_use",
+        json!([
+            {"type": "tool_use", "id": "t1", "name": "bash", "input": {"a": 1}, "caller": {"type": "direct"}},
+            {"type": "tool_use", "id": "t2", "name": "bash", "input": {"b": 2}, "caller": {"type": "direct"}},
+        ]),
+    );
+    let ids: Vec<&str> = reply.calls.iter().map(|call| call.id.as_str()).collect();
+    assert_eq!(ids, ["t1", "t2"]);
+}
+
+#[test]
+fn empty_things_are_not_sent_back() {
+    check(&[], "end_turn", json!([]));
+    check(&[TEXT], "end_turn", json!([]));
+    check(&[TEXT, &text(" \n")], "end_turn", json!([]));
+}
+
+#[test]
+fn thinking_goes_back_exactly_but_not_unsigned_and_not_last() {
+    let thinking = r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}"#;
+    let signature = r#"{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"EqQB"}}"#;
+    let redacted = r#"{"type":"content_block_start","index":1,"content_block":{"type":"redacted_thinking","data":"Eu8="}}"#;
+    let call = CALL.replace(r#""index":0"#, r#""index":2"#);
+    let used = json!({"type": "tool_use", "id": "t1", "name": "bash", "input": {}, "caller": {"type": "direct"}});
+    let signed = json!({"type": "thinking", "thinking": "", "signature": "EqQB"});
+    let hidden = json!({"type": "redacted_thinking", "data": "Eu8="});
+    check(
+        &[thinking, signature, redacted, &call],
+        "tool_use",
+        json!([signed, hidden, used]),
+    );
+    check(
+        &[thinking, redacted, &call],
+        "tool_use",
+        json!([hidden, used]),
+    );
+    check(&[thinking, signature, redacted], "max_tokens", json!([]));
+}
+
+#[test]
+fn a_call_that_the_length_limit_has_cut_is_no_call() {
+    let reply = check(
+        &[CALL, &input(0, r#"{"command":"rm -rf"#)],
+        "max_tokens",
+        json!([{"type": "tool_use", "id": "t1", "name": "bash", "input": {}, "caller": {"type": "direct"}}]),
+    );
+    assert_eq!(
+        reply.calls[0].input,
+        Err(r#"{"command":"rm -rf"#.to_owned())
+    );
+    // Cut before the first piece, it looks like a call without arguments.
+    let reply = fold(&framed(&[CALL, &delta("max_tokens"), STOP])).unwrap();
+    assert!(reply.calls[0].input.is_err());
+}
+
+#[test]
+fn usage_is_cumulative_and_may_lack_or_null_anything() {
+    let start = r#"{"type":"message_start","message":{"usage":{"input_tokens":9,"output_tokens":1,"cache_read_input_tokens":null,"service_tier":"x"}}}"#;
+    let more =
+        r#"{"type":"message_delta","delta":{},"usage":{"output_tokens":5,"input_tokens":null}}"#;
+    let reply = check(&[start, more], "end_turn", json!([]));
+    assert_eq!(
+        (
+            reply.usage.input,
+            reply.usage.output,
+            reply.usage.cache_read
+        ),
+        (9, 7, 0)
+    );
+}
+
+#[test]
+fn a_failure_in_mid_stream_is_an_error_and_only_message_stop_makes_a_whole() {
+    let error = r#"{"type":"error","error":{"details":null,"type":"overloaded_error","message":"Overloaded"} }"#;
+    for events in [&[error][..], &[CALL, error], &[TEXT, error, STOP]] {
+        let err = fold(&framed(events)).unwrap_err();
+        assert!(
+            matches!(&err, Error::Api { kind, retry: true, .. } if kind == "overloaded_error"),
+            "{err}"
+        );
+    }
+    let stop = delta("end_turn");
+    for events in [&[][..], &[TEXT], &[TEXT, &stop]] {
+        assert!(matches!(fold(&framed(events)), Err(Error::CutOff(_))));
+    }
+}
+
+#[test]
+fn gateways_frame_it_their_own_way() {
+    let delta = delta("end_turn");
+    let hello = text("hello");
+    let stream = framed(&[TEXT, &hello, &delta, STOP]);
+    let expected = fold(&stream).unwrap();
+    let done = format!("{stream}event: data\ndata: [DONE]\n\n");
+    assert_eq!(fold(&done).unwrap(), expected);
+    assert_eq!(fold(&stream.replace('\n', "\r\n")).unwrap(), expected);
+    assert_eq!(
+        fold(&stream.replace("event: x", ": comment")).unwrap(),
+        expected
+    );
+    assert_eq!(fold(stream.trim_end()).unwrap(), expected);
+    let whole = json!({"type": "message", "model": "another", "content": [{"text": "hello", "type": "text"}],
+        "stop_reason": "end_turn", "usage": {"output_tokens": 7}});
+    assert_eq!(Reply::from_message(whole).unwrap(), expected);
+    assert!(matches!(fold("data: <html>\n\n"), Err(Error::Protocol(_))));
+}
+
+#[test]
+fn what_is_not_known_is_kept_as_it_came() {
+    let block = r#"{"type":"content_block_start","index":0,"content_block":{"z":1,"type":"future","a":null,"words":"one"}}"#;
+    let delta = r#"{"type":"content_block_delta","index":0,"delta":{"type":"future_delta","words":" two","a":"x","n":[1]}}"#;
+    let event = r#"{"type":"of_the_future","index":0}"#;
+    check(
+        &[event, block, delta],
+        "end_turn",
+        json!([{"z": 1, "type": "future", "a": "x", "words": "one two", "n": [1]}]),
+    );
+    let cited = r#"{"type":"content_block_delta","index":0,"delta":{"type":"citations_delta","citation":{"cited_text":"c"}}}"#;
+    check(
+        &[TEXT, cited, &text("t"), cited],
+        "pause_turn",
+        json!([{"text": "t", "type": "text", "citations": [{"cited_text": "c"}, {"cited_text": "c"}]}]),
+    );
+}
