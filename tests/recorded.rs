@@ -177,7 +177,7 @@ fn every_recorded_response_becomes_the_right_message_or_the_right_error() {
                 assert_eq!(sent, None, "{name}: a refused turn is taken out");
             }
             _ if expected.is_empty() => assert_eq!(sent, None, "{name}: nothing to send back"),
-            _ => assert_eq!(sent, Some(expected), "{name}"),
+            _ => assert_eq!(sent, Some(expected), "{name}: {}", finished.stdout),
         }
     }
 }

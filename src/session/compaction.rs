@@ -71,7 +71,12 @@ pub fn kept(messages: &[Arc<str>], inside_turn: bool) -> Option<usize> {
             kept = index + 1;
         }
     }
-    (messages.len() > kept.max(1)).then_some(kept)
+    let older: usize = messages[..messages.len() - kept]
+        .iter()
+        .map(|message| message.len())
+        .sum();
+    let is_worth_it = messages.len() > kept.max(1) && older >= total / KEPT_SHARE;
+    is_worth_it.then_some(kept)
 }
 
 pub fn role(json: &str) -> Role {
@@ -115,13 +120,15 @@ mod tests {
     #[test]
     fn inside_a_turn_the_last_exchange_stays_however_long_it_is() {
         let history = [
-            message(Role::User, "text"),
+            message(Role::User, &"text ".repeat(1000)),
             message(Role::Assistant, &"long ".repeat(1000)),
             message(Role::User, "what the user wants now"),
         ];
         assert_eq!(kept(&history, false), Some(0));
         assert_eq!(kept(&history, true), Some(2));
-        assert_eq!(kept(&history[..2], true), Some(1));
+        // Next to nothing would be summarized.
+        let paused = [message(Role::User, "text"), history[1].clone()];
+        assert_eq!(kept(&paused, true), None);
     }
 
     #[test]
