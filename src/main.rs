@@ -205,16 +205,21 @@ fn tasks(config: &Config) -> Result<Tasks> {
 /// The history to go on with, kept where the configuration says, and the background tasks that were lost.
 fn transcript(config: &Config) -> Result<(Transcript, Vec<LostTask>)> {
     let which = match &config.session {
-        Session::None => return Ok(Default::default()),
+        Session::None => {
+            let mut transcript = Transcript::default();
+            transcript.keep(Keeping::Nowhere);
+            return Ok((transcript, Vec::new()));
+        }
         Session::New => {
             let mut transcript = Transcript::default();
-            if let Ok(store) = session_store(config.state_folder.clone()) {
-                let (folder, model) = (config.folder.clone(), config.model.clone());
-                transcript.keep(Keeping::New {
+            let (folder, model) = (config.folder.clone(), config.model.clone());
+            match session_store(config.state_folder.clone()) {
+                Ok(store) => transcript.keep(Keeping::New {
                     store,
                     folder,
                     model,
-                });
+                }),
+                Err(_) => transcript.keep_nowhere(),
             }
             return Ok((transcript, Vec::new()));
         }

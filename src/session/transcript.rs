@@ -101,6 +101,12 @@ impl Transcript {
         self.keeping = keeping;
     }
 
+    /// There is no place to keep the session in: it is said once.
+    pub fn keep_nowhere(&mut self) {
+        self.keep(Keeping::Nowhere);
+        self.failure = Some("the session is not kept: there is no folder for it".into());
+    }
+
     /// Why the session is no longer kept, once, after the file could not be written.
     pub fn take_failure(&mut self) -> Option<String> {
         self.failure.take()
