@@ -4,10 +4,9 @@ HOST := $(shell uname -m)
 ARCH ?= $(HOST)
 TARGET := $(ARCH)-unknown-linux-musl
 STATIC := target/$(TARGET)/release/meanwhile
-# For another machine than this one: its C compiler for ring, and the linker that comes with Rust.
+# For another machine than this one: its C compiler for ring.
 ifneq ($(ARCH),$(HOST))
 export CC_$(subst -,_,$(TARGET)) := $(ARCH)-linux-gnu-gcc
-export CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)_LINKER := rust-lld
 endif
 # Printed by `meanwhile --version`.
 export MEANWHILE_COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null)
