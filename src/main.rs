@@ -39,7 +39,7 @@ use session::{
     store::{Store, Which},
     transcript::{Keeping, LostTask, Transcript},
 };
-use tools::{Context, workspace::Workspace};
+use tools::{Context, approval::Approval, rules::Rule, workspace::Workspace};
 use ui::interrupt::Interrupts;
 
 fn main() -> ExitCode {
@@ -132,6 +132,13 @@ fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
         workspace,
         tasks,
         signals,
+        approval: Approval {
+            deny: rules("--deny", &config.deny)?,
+            allow: rules("--allow", &config.allow)?,
+            asks: config.asks,
+            ..Approval::default()
+        },
+        change: None,
         secrets: config.secrets,
         interrupted: None,
     };
@@ -149,6 +156,13 @@ fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
         transcript,
         &lost,
     ))
+}
+
+fn rules(option: &str, texts: &[String]) -> Result<Vec<Rule>> {
+    let parse = |text: &String| {
+        Rule::parse(text, &tools::names()).map_err(|err| Error::Usage(format!("{option}: {err}")))
+    };
+    texts.iter().map(parse).collect()
 }
 
 /// What the file tools may touch; the same policy as for commands.

@@ -317,7 +317,7 @@ fn on_a_terminal_a_task_is_started_a_file_read_and_the_result_used() {
         .spawn_pty();
     session.send_line("test it");
     session.expect("> background_run:");
-    session.expect("> read_file:\r\nremember");
+    session.expect("> read_file: notes.txt\r\nremember");
     session.expect("] completed: exit code 0");
     session.expect("| passed");
     session.expect("It passed.");
@@ -524,16 +524,18 @@ fn an_empty_reply_ends_the_turn_and_the_conversation_goes_on() {
 }
 
 #[test]
-fn a_call_is_shown_with_the_first_200_characters_of_its_result() {
+fn a_call_is_shown_in_a_line_with_the_first_lines_of_its_result() {
     let mut session = Test::new()
         .reply(Reply::tool(
             "bash",
-            json!({"command": "printf 'é%.0s' $(seq 300)"}),
+            json!({"command": "printf 'é%.0s' $(seq 300); printf '\\n%s' $(seq 9)"}),
         ))
         .reply(Reply::text("done"))
         .spawn();
     session.send_line("go");
-    session.expect(&format!("> bash:\n{}\ndone\n", "é".repeat(200)));
+    session.expect("> bash: printf 'é%.0s' $(seq 300); printf '\\n%s' $(seq 9)\n");
+    let long = "é".repeat(200);
+    session.expect(&format!("{long}\n1\n2\n3\n4\n... (5 more lines)\ndone\n"));
     session.close_stdin();
     session.wait().code(0);
 }

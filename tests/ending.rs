@@ -20,13 +20,14 @@ use crate::support::{Test, wait_until};
 const FORMATS: [&str; 3] = ["text", "json", "stream-json"];
 
 /// The fields of the final record, in the order of the alphabet.
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "duration_ms",
     "error",
     "exit_code",
     "is_error",
     "limit",
     "num_turns",
+    "permission_denials",
     "result",
     "session_id",
     "subtype",

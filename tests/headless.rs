@@ -45,7 +45,7 @@ fn the_answer_is_on_stdout_alone_and_everything_else_on_stderr() {
         .run()
         .code(0)
         .stdout("It is there.\n");
-    assert_eq!(finished.stderr, "I look.\n> bash:\nseen\n");
+    assert_eq!(finished.stderr, "I look.\n> bash: echo seen\nseen\n");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The program through its front door: the real binary, a scripted API, real shells and signals.
 
+// What needs consent, and who gives it.
+mod approval;
 // The turn: requests, tools, results and errors.
 mod agent_loop;
 // In a chroot with nothing but the static binary and a busybox.

@@ -234,9 +234,9 @@ fn the_demonstration_needs_nothing_and_shows_a_background_result_arrive_and_be_u
     );
     let mut rest = shown.as_str();
     for expected in [
-        "> background_run:\nBackground task ",
-        "> read_file:\n",
-        "> edit_file:\nEdited greet.sh at line 1",
+        "> background_run: sh test.sh\nBackground task ",
+        "> read_file: README.md\n",
+        "> edit_file: greet.sh\nEdited greet.sh at line 1",
         "\n[bg:",
         "] completed: exit code ",
         "\n| ",

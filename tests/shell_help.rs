@@ -129,7 +129,9 @@ fn colors_are_for_terminals_and_for_those_who_want_them() {
     ] {
         assert!(!run(plain).contains('\u{1b}'));
     }
-    assert!(run(Test::new().args(["--color", "always"])).contains("\u{1b}[1m> bash:\u{1b}[0m"));
+    assert!(
+        run(Test::new().args(["--color", "always"])).contains("\u{1b}[1m> bash: true\u{1b}[0m")
+    );
     let session = |test: Test| {
         let mut session = test
             .env("TERM", "xterm")
@@ -141,7 +143,7 @@ fn colors_are_for_terminals_and_for_those_who_want_them() {
         session.send_line("exit");
         session.wait().stdout
     };
-    assert!(session(Test::new()).contains("\u{1b}[31m> no_such:"));
+    assert!(session(Test::new()).contains("\u{1b}[31mError: Unknown tool `no_such`"));
     assert!(!session(Test::new().env("NO_COLOR", "1")).contains("\u{1b}[31m"));
     assert!(!session(Test::new().args(["--color", "never"])).contains("\u{1b}[31m"));
 }

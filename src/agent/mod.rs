@@ -20,7 +20,10 @@ use crate::{
     error::{Error, Result},
     session::transcript::{LostTask, Transcript},
     text::masked,
-    tools::{self, Answer, Context},
+    tools::{
+        self, Answer, Context,
+        approval::{Asker, Change},
+    },
 };
 
 /// How often a reply that was cut off by its length is continued.
@@ -51,10 +54,13 @@ pub enum Event<'a> {
     },
     /// The results of background tasks, as the model is about to read them.
     BackgroundResults(&'a str),
-    /// A tool has been run.
+    /// A tool is about to be run.
+    ToolCall(&'a ToolCall),
+    /// A tool has been run; what it made of a file.
     ToolResult {
         call: &'a ToolCall,
         answer: &'a Answer,
+        change: Option<&'a Change>,
     },
     TaskStarted {
         id: &'a str,
@@ -88,6 +94,14 @@ pub struct Run {
     /// The replies of the model.
     pub turns: u64,
     pub usage: Usage,
+    /// What the model wanted to do and was not allowed to.
+    pub refused: Vec<Refused>,
+}
+
+/// A call that was not allowed.
+pub struct Refused {
+    pub call: ToolCall,
+    pub why: &'static str,
 }
 
 pub struct Agent {
@@ -213,7 +227,7 @@ impl Agent {
     }
 
     fn check_limits(&self) -> Result<()> {
-        let Run { turns, usage } = &self.run;
+        let Run { turns, usage, .. } = &self.run;
         if let Some(max) = self.settings.max_turns.filter(|max| turns >= max) {
             let text = format!("the model has replied {max} times and is not done");
             return Err(Error::Limit {
@@ -266,6 +280,11 @@ impl Agent {
         &self.context.tasks
     }
 
+    /// From now on this one is asked where consent is needed.
+    pub fn ask(&mut self, asker: Asker) {
+        self.context.approval.asker = Some(asker);
+    }
+
     pub fn about(&self) -> &About {
         &self.settings.about
     }
@@ -288,13 +307,19 @@ impl Agent {
     fn run_tools(&mut self, calls: &[ToolCall], watch: &mut dyn FnMut(Event)) -> Vec<Block> {
         let mut results = Vec::new();
         for call in calls {
+            watch(Event::ToolCall(call));
             let answer = match self.context.interrupted {
                 None => tools::run(&mut self.context, call),
                 Some(_) => Answer::error("not run: the user interrupted the turn"),
             };
+            if let Some(why) = self.context.approval.refused.take() {
+                let call = call.clone();
+                self.run.refused.push(Refused { call, why });
+            }
             watch(Event::ToolResult {
                 call,
                 answer: &answer,
+                change: self.context.change.take().as_ref(),
             });
             results.push(Block::tool_result(&call.id, &answer.text, answer.is_error));
             self.keep_journal(watch);

@@ -12,7 +12,7 @@ Variables, from the environment or from .env in the working directory:
   ANTHROPIC_API_KEY     the key, or else
   ANTHROPIC_AUTH_TOKEN  a bearer token
   ANTHROPIC_BASE_URL    another server that speaks the Messages API
-and from the environment only:
+From the environment only:
   SSL_CERT_FILE         certificates (PEM) to trust instead of the built-in ones
   HTTPS_PROXY, NO_PROXY, XDG_STATE_HOME as everywhere
 ";
@@ -38,9 +38,7 @@ pub fn help() -> String {
             command.help
         );
     }
-    text.push_str(
-        "\nWith -p, what is piped into standard input is added to the prompt.\n\nOptions:\n",
-    );
+    text.push_str("\nOptions:\n");
     for opt in OPTIONS {
         let short = opt
             .short

@@ -19,9 +19,10 @@ pub fn version() -> String {
 }
 
 /// What is to be done.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub enum Mode {
     /// The prompt loop.
+    #[default]
     Chat,
     /// One task, then exit.
     Print,
@@ -36,48 +37,54 @@ pub enum Mode {
 }
 
 /// How `-p` answers.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Format {
+    #[default]
     Text,
     Json,
     StreamJson,
 }
 
 /// What becomes of tasks that still run when the model is done.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum OnEnd {
+    #[default]
     Wait,
     Kill,
     Fail,
 }
 
 /// What commands may write.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum SandboxMode {
     Workspace,
     ReadOnly,
+    #[default]
     Off,
 }
 
 /// When colors are used.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum ColorWhen {
+    #[default]
     Auto,
     Always,
     Never,
 }
 
 /// How much is said on stderr.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Loudness {
     Quiet,
+    #[default]
     Normal,
     Verbose,
 }
 
 /// Which session the history belongs to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub enum Session {
+    #[default]
     New,
     /// The last one of the working directory.
     Continue,
@@ -88,7 +95,7 @@ pub enum Session {
 }
 
 /// What was typed.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Args {
     pub mode: Mode,
     pub prompt: Option<String>,
@@ -118,6 +125,11 @@ pub struct Args {
     pub keep_env: Vec<String>,
     pub drop_env: Vec<String>,
     pub scrub_env: bool,
+    /// What no rule decides needs consent.
+    pub asks: bool,
+    /// Rules, as they were typed.
+    pub allow: Vec<String>,
+    pub deny: Vec<String>,
     pub record: Option<PathBuf>,
     pub replay: Option<PathBuf>,
 }
@@ -145,36 +157,7 @@ type Parsed<T> = std::result::Result<T, lexopt::Error>;
 impl Args {
     /// Fails with a usage error that names the argument.
     pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Args> {
-        let mut args = Args {
-            mode: Mode::Chat,
-            prompt: None,
-            file: None,
-            format: Format::Text,
-            on_end: OnEnd::Wait,
-            loudness: Loudness::Normal,
-            color: ColorWhen::Auto,
-            max_turns: None,
-            max_time: None,
-            max_total_tokens: None,
-            session: Session::New,
-            model: None,
-            max_output_tokens: None,
-            context_window: None,
-            max_retries: None,
-            idle_timeout: None,
-            background_timeout: None,
-            max_background: None,
-            log_limit: None,
-            add_dirs: Vec::new(),
-            sandbox: SandboxMode::Off,
-            best_effort: false,
-            no_network: false,
-            keep_env: Vec::new(),
-            drop_env: Vec::new(),
-            scrub_env: false,
-            record: None,
-            replay: None,
-        };
+        let mut args = Args::default();
         let mut parser = Parser::from_args(arguments);
         let words = args.take_options(&mut parser);
         words
@@ -246,6 +229,9 @@ impl Args {
             "keep-env" => self.keep_env.push(parser.value()?.string()?),
             "drop-env" => self.drop_env.push(parser.value()?.string()?),
             "scrub-env" => self.scrub_env = true,
+            "ask" => self.asks = true,
+            "allow" => self.allow.push(parser.value()?.string()?),
+            "deny" => self.deny.push(parser.value()?.string()?),
             "record" => self.record = Some(parser.value()?.into()),
             "replay" => self.replay = Some(parser.value()?.into()),
             "color" => {

@@ -40,11 +40,11 @@ pub const COMMANDS: [Command; 5] = [
     command("man", None, "print the manual page"),
 ];
 
-pub const OPTIONS: [Opt; 31] = [
+pub const OPTIONS: [Opt; 34] = [
     switch(
         Some('p'),
         "print",
-        "do one task, print the answer on stdout, exit",
+        "do one task (stdin is added to it), print the answer, exit",
     ),
     value(
         Some('f'),
@@ -147,6 +147,23 @@ pub const OPTIONS: [Opt; 31] = [
         "log-limit",
         "MIB",
         "how large the log of one command may get [64]",
+    ),
+    switch(
+        None,
+        "ask",
+        "ask before a command is run or a file is written",
+    ),
+    value(
+        None,
+        "allow",
+        "RULE",
+        "without asking: `bash:cargo *`, `write_file:src/*`, `edit_file`",
+    ),
+    value(
+        None,
+        "deny",
+        "RULE",
+        "never, asked or not: `bash:git push*`",
     ),
     value(
         None,

@@ -65,6 +65,11 @@ pub struct Config {
     /// Folders that are open beside the working directory.
     pub add_dirs: Vec<PathBuf>,
     pub sandbox: Sandbox,
+    /// What no rule decides needs consent.
+    pub asks: bool,
+    /// The rules, as they were typed.
+    pub allow: Vec<String>,
+    pub deny: Vec<String>,
     /// What must not turn up in what is sent or kept: the credential.
     pub secrets: Vec<String>,
     /// Variables that no command may see.
@@ -146,6 +151,9 @@ impl Config {
             state_folder: state_folder(),
             secrets,
             sandbox,
+            asks: args.asks,
+            allow: args.allow.clone(),
+            deny: args.deny.clone(),
             add_dirs,
             hidden_variables: hidden_variables(args),
         }

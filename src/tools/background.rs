@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Answer, Context, Input, Tool, guard};
+use super::{Answer, Context, Input, Tool, approval::What, guard};
 use crate::{
     background::{
         Waited,
@@ -49,6 +49,7 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     let command = input.text("command")?;
     let limit = input.seconds("timeout")?;
     guard::check(command)?;
+    context.approve("background_run", What::Command(command))?;
     let id = context
         .tasks
         .start_background(command, limit)

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Answer, Context, Input, Tool, guard};
+use super::{Answer, Context, Input, Tool, approval::What, guard};
 use crate::background::{Waited, task::left_text};
 
 pub const TOOL: Tool = Tool {
@@ -24,6 +24,7 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     let command = input.text("command")?;
     let limit = input.seconds("timeout")?.unwrap_or(TIMEOUT);
     guard::check(command)?;
+    context.approve("bash", What::Command(command))?;
     let tasks = &mut context.tasks;
     let id = tasks
         .start_foreground(command, limit)

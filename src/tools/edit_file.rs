@@ -41,7 +41,7 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
         }
     };
     let (edited, answer) = edit(path, &content, old_text, new_text, replace_all)?;
-    context.workspace.write(path, edited.as_bytes())?;
+    context.write("edit_file", path, Some(content), edited)?;
     Ok(Answer::ok(answer))
 }
 

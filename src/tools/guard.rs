@@ -62,32 +62,40 @@ fn command_is_dangerous(command: &SimpleCommand, depth: usize) -> bool {
     let Some((name, arguments)) = words.split_first() else {
         return false;
     };
-    let name = name.rsplit('/').next().unwrap_or(name);
-    match name {
+    if let Some(script) = nested_script(words) {
+        return is_dangerous(&script, depth + 1);
+    }
+    match base_name(name) {
         "rm" => removes_everything(arguments),
-        "eval" => is_dangerous(&arguments.join(" "), depth + 1),
-        _ if SHELLS.contains(&name) => {
-            let script = arguments
-                .iter()
-                .skip_while(|a| !is_option_with(a, 'c'))
-                .nth(1);
-            script.is_some_and(|script| is_dangerous(script, depth + 1))
-        }
-        _ if WRITERS.contains(&name) || name.starts_with("mkfs") => arguments
+        name if WRITERS.contains(&name) || name.starts_with("mkfs") => arguments
             .iter()
             .any(|a| is_block_device(a.strip_prefix("of=").unwrap_or(a)) && !a.starts_with("if=")),
-        _ => REFUSED.contains(&name),
+        name => REFUSED.contains(&name),
+    }
+}
+
+/// The script that `sh -c SCRIPT` or `eval SCRIPT` runs.
+pub fn nested_script(words: &[String]) -> Option<String> {
+    let (name, arguments) = words.split_first()?;
+    match base_name(name) {
+        "eval" => Some(arguments.join(" ")),
+        name if SHELLS.contains(&name) => {
+            let mut arguments = arguments.iter();
+            arguments.find(|argument| is_option_with(argument, 'c'))?;
+            arguments.next().cloned()
+        }
+        _ => None,
     }
 }
 
 /// The command that is run in the end: without assignments, keywords and wrappers before it.
-fn unwrap(mut words: &[String]) -> &[String] {
+pub fn unwrap(mut words: &[String]) -> &[String] {
     const KEYWORDS: [&str; 9] = [
         "if", "then", "elif", "else", "while", "until", "do", "!", "{",
     ];
     let mut in_wrapper = false;
     while let Some((first, rest)) = words.split_first() {
-        let name = first.rsplit('/').next().unwrap_or(first);
+        let name = base_name(first);
         let is_wrapper = WRAPPERS.contains(&name);
         let is_detail = first.starts_with('-') || first.starts_with(|c: char| c.is_ascii_digit());
         let is_assignment = first.split_once('=').is_some_and(|(name, _)| is_name(name));
@@ -139,6 +147,10 @@ fn is_block_device(path: &str) -> bool {
     };
     BLOCK_DEVICES.iter().any(|prefix| name.starts_with(prefix))
         || fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device())
+}
+
+fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// `-c`, or `-xc`: a short option among others.

@@ -2,11 +2,13 @@
 //!
 //! Whatever a tool meets is an answer to the model; nothing here ends the program.
 
+pub mod approval;
 mod background;
 mod bash;
 mod edit_file;
 mod guard;
 mod read_file;
+pub mod rules;
 mod shell_words;
 pub mod workspace;
 mod write_file;
@@ -17,6 +19,7 @@ use crossbeam_channel::Receiver;
 use serde_json::{Map, Value, json};
 
 use crate::{api::reply::ToolCall, background::Tasks, text::masked};
+use approval::{Act, Approval, Change, Refused, What};
 use workspace::Workspace;
 
 /// No result is longer, in characters.
@@ -28,10 +31,47 @@ pub struct Context {
     pub tasks: Tasks,
     /// Signals that ask a tool which waits to stop waiting.
     pub signals: Receiver<i32>,
+    pub approval: Approval,
+    /// What the last call has made of a file.
+    pub change: Option<Change>,
     /// Texts that must not leave in a result: the credential.
     pub secrets: Vec<String>,
     /// The signal that a tool was stopped by.
     pub interrupted: Option<i32>,
+}
+
+impl Context {
+    /// An answer for the model when that may not be done.
+    fn approve(&mut self, tool: &'static str, what: What) -> Result<(), Answer> {
+        let refused = self.approval.check(&Act { tool, what }, &self.signals);
+        refused.map_err(|refused| match refused {
+            Refused::Answered(answer) => answer,
+            Refused::Interrupted(signal) => {
+                self.interrupted = Some(signal);
+                Answer::error("not run: the user interrupted the turn")
+            }
+        })
+    }
+
+    /// Writes a file, when that may be done.
+    fn write(
+        &mut self,
+        tool: &'static str,
+        path: &str,
+        old: Option<String>,
+        new: String,
+    ) -> Result<(), Answer> {
+        self.workspace.check_writable(path)?;
+        let change = Change {
+            path: self.workspace.name(path)?,
+            old,
+            new,
+        };
+        self.approve(tool, What::Change(&change))?;
+        self.workspace.write(path, change.new.as_bytes())?;
+        self.change = Some(change);
+        Ok(())
+    }
 }
 
 /// What the model gets back.

@@ -1,6 +1,6 @@
 //! `read_file`: the text of a file, or some lines of it.
 
-use super::{Answer, Context, Input, LONGEST_RESULT, Tool};
+use super::{Answer, Context, Input, LONGEST_RESULT, Tool, approval::What};
 use crate::text;
 
 pub const TOOL: Tool = Tool {
@@ -22,6 +22,8 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     let path = input.text("path")?;
     let offset = input.count("offset")?.unwrap_or(1);
     let limit = input.count("limit")?.unwrap_or(usize::MAX);
+    let name = context.workspace.name(path)?;
+    context.approve("read_file", What::Read(&name))?;
     let content = context.workspace.read(path)?;
     if is_binary(&content) {
         let size = content.len();

@@ -102,10 +102,7 @@ impl Workspace {
     /// Replaces or creates a regular file, with its parent folders: all of it, or nothing on an error.
     /// Mode and owner of an old file stay.
     pub fn write(&self, path: &str, content: &[u8]) -> Result<(), Answer> {
-        if !self.writable {
-            let text = format!("failed to write {path}: the sandbox is read-only");
-            return Err(Answer::error(text));
-        }
+        self.check_writable(path)?;
         let place = self.place(path, true)?;
         let old = match rustix::fs::statat(&place.folder, &place.name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Some(stat),
@@ -138,10 +135,35 @@ impl Workspace {
         })
     }
 
+    /// An error when no file may be written there.
+    pub fn check_writable(&self, path: &str) -> Result<(), Answer> {
+        if !self.writable {
+            let text = format!("failed to write {path}: the sandbox is read-only");
+            return Err(Answer::error(text));
+        }
+        let resolved = self.resolve(path)?;
+        match self
+            .roots
+            .iter()
+            .any(|root| resolved.starts_with(&root.path))
+        {
+            true => Ok(()),
+            false => Err(escapes(path)),
+        }
+    }
+
+    /// What `path` names, without links: relative to the working directory where it is in it.
+    pub fn name(&self, path: &str) -> Result<String, Answer> {
+        let resolved = self.resolve(path)?;
+        let name = resolved
+            .strip_prefix(&self.roots[0].path)
+            .unwrap_or(&resolved);
+        Ok(name.to_string_lossy().into_owned())
+    }
+
     /// Where `path` is in the workspace; with `create` its parent folders are made.
     fn place(&self, path: &str, create: bool) -> Result<Place, Answer> {
         let resolved = self.resolve(path)?;
-        let escapes = || Answer::error(format!("Path escapes workspace: {path}"));
         let logs = match &self.logs {
             Some(logs) if !create => Root::open(logs).ok(),
             _ => None,
@@ -152,8 +174,10 @@ impl Workspace {
             .iter()
             .chain(&logs)
             .find(holds)
-            .ok_or_else(escapes)?;
-        let relative = resolved.strip_prefix(&root.path).map_err(|_| escapes())?;
+            .ok_or_else(|| escapes(path))?;
+        let relative = resolved
+            .strip_prefix(&root.path)
+            .map_err(|_| escapes(path))?;
         let name = relative.file_name().filter(|_| !path.ends_with('/'));
         let Some(name) = name else {
             return Err(is_folder(path));
@@ -265,6 +289,10 @@ fn regular(path: &str, kind: FileType) -> Result<(), Answer> {
         FileType::Directory => Err(is_folder(path)),
         _ => Err(Answer::error(format!("{path} is no regular file"))),
     }
+}
+
+fn escapes(path: &str) -> Answer {
+    Answer::error(format!("Path escapes workspace: {path}"))
 }
 
 fn is_folder(path: &str) -> Answer {

@@ -16,6 +16,8 @@ pub const TOOL: Tool = Tool {
 fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     let path = input.text("path")?;
     let content = input.text("content")?;
-    context.workspace.write(path, content.as_bytes())?;
+    let old = context.workspace.read(path).ok();
+    let old = old.and_then(|bytes| String::from_utf8(bytes).ok());
+    context.write("write_file", path, old, content.to_owned())?;
     Ok(Answer::ok(format!("Wrote {} bytes", content.len())))
 }

@@ -10,6 +10,8 @@ use signal_hook::consts::{SIGALRM, SIGPIPE};
 use super::{
     input::{SILENCE, read_task},
     interrupt::Interrupts,
+    lines::Lines,
+    question,
     record::Reporter,
     terminal::Terminal,
 };
@@ -26,6 +28,9 @@ pub fn print(args: &Args, make_agent: impl FnOnce(&Interrupts) -> Result<Agent>)
     let task = || {
         let interrupts = Interrupts::listen(args.max_time)?;
         let mut agent = make_agent(&interrupts)?;
+        if args.asks && question::is_possible() {
+            agent.ask(Lines::read()?.asker());
+        }
         let outcome = do_task(args, &mut agent, &interrupts, &mut reporter);
         // Nothing of the task lives on when its record says how it ended.
         agent.end_tasks(&mut |event| drop(reporter.event(&event)));

@@ -11,8 +11,11 @@ use rustix::event::{PollFd, PollFlags};
 use serde_json::{Value, json};
 
 use crate::{
-    agent::{Agent, Event},
-    api::{message::Block, reply::Usage},
+    agent::{Agent, Event, Refused},
+    api::{
+        message::Block,
+        reply::{ToolCall, Usage},
+    },
     background::task::Task,
     cli::Format,
     command::process::Exit,
@@ -27,6 +30,7 @@ pub struct Reporter {
     session_id: String,
     turns: u64,
     usage: Usage,
+    refused: Vec<Value>,
     tasks: Vec<Value>,
 }
 
@@ -38,6 +42,7 @@ impl Reporter {
             session_id: String::new(),
             turns: 0,
             usage: Usage::default(),
+            refused: Vec::new(),
             tasks: Vec::new(),
         }
     }
@@ -60,7 +65,7 @@ impl Reporter {
                 "type": "assistant", "session_id": id,
                 "message": {"role": "assistant", "content": blocks(&reply.content), "usage": reply.usage.to_value()},
             }),
-            Event::ToolResult { call, answer } => {
+            Event::ToolResult { call, answer, .. } => {
                 let result = Block::tool_result(&call.id, &answer.text, answer.is_error);
                 json!({
                     "type": "user", "session_id": id,
@@ -94,7 +99,7 @@ impl Reporter {
             Event::Notice(text) => {
                 json!({"type": "system", "subtype": "notice", "session_id": id, "text": text})
             }
-            Event::Text(_) => return Ok(()),
+            Event::Text(_) | Event::ToolCall(_) => return Ok(()),
         };
         self.line(line)
     }
@@ -103,6 +108,7 @@ impl Reporter {
     pub fn end(&mut self, agent: &Agent) {
         self.turns = agent.run().turns;
         self.usage = agent.run().usage;
+        self.refused = agent.run().refused.iter().map(refusal_record).collect();
         self.tasks = agent.tasks().list().map(task_record).collect();
     }
 
@@ -136,6 +142,7 @@ impl Reporter {
             "num_turns": self.turns,
             "duration_ms": self.started.elapsed().as_millis() as u64,
             "usage": self.usage.to_value(),
+            "permission_denials": self.refused,
             "tasks": self.tasks,
         });
         write(&format!("{record}\n"))
@@ -170,6 +177,12 @@ fn blocks(content: &[Block]) -> Value {
         .iter()
         .map(|block| Value::Object(block.fields().clone()))
         .collect()
+}
+
+fn refusal_record(refused: &Refused) -> Value {
+    let ToolCall { id, name, input } = &refused.call;
+    let input = input.clone().unwrap_or_default();
+    json!({"tool_name": name, "tool_use_id": id, "tool_input": input, "reason": refused.why})
 }
 
 fn task_record(task: &Task) -> Value {

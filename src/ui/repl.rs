@@ -1,11 +1,11 @@
 //! The prompt loop.
 
-use std::{io, thread};
+use std::{io, rc::Rc};
 
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::Receiver;
 use signal_hook::consts::SIGINT;
 
-use super::{interrupt::Interrupts, terminal::Terminal};
+use super::{interrupt::Interrupts, lines::Lines, question, terminal::Terminal};
 use crate::{
     agent::{Agent, Event},
     api::message::Block,
@@ -26,7 +26,10 @@ pub fn run(args: &Args, make_agent: impl FnOnce(&Interrupts) -> Result<Agent>) -
 
 fn converse(agent: &mut Agent, args: &Args) -> Result<()> {
     let mut terminal = Terminal::new(io::stdout(), args.color);
-    let lines = read_lines()?;
+    let lines = Lines::read()?;
+    if question::is_possible() {
+        agent.ask(Rc::clone(&lines).asker());
+    }
     let mut task = args.prompt.clone();
     loop {
         let line = match task.take() {
@@ -57,41 +60,15 @@ fn converse(agent: &mut Agent, args: &Args) -> Result<()> {
 
 /// The next line; None at the end of input.
 fn next_line(
-    lines: &Receiver<String>,
+    lines: &Lines,
     signals: &Receiver<i32>,
     terminal: &mut Terminal<io::Stdout>,
 ) -> Result<Option<String>> {
     loop {
         terminal.prompt(PROMPT);
-        select! {
-            recv(lines) -> line => return Ok(line.ok()),
-            recv(signals) -> signal => match signal {
-                Ok(SIGINT) | Err(_) => terminal.line("\n(`exit` or Ctrl-D leaves)"),
-                Ok(signal) => return Err(Error::Interrupted(signal)),
-            },
+        match lines.next(signals) {
+            Err(Error::Interrupted(SIGINT)) => terminal.line("\n(`exit` or Ctrl-D leaves)"),
+            line => return line,
         }
     }
-}
-
-/// Lines from standard input, read by a thread of its own, one ahead at the most.
-fn read_lines() -> Result<Receiver<String>> {
-    let (sender, lines) = crossbeam_channel::bounded(0);
-    let read = move || {
-        let mut bytes = Vec::new();
-        while let Ok(1..) = io::BufRead::read_until(&mut io::stdin().lock(), b'\n', &mut bytes) {
-            let line = String::from_utf8_lossy(&bytes).into_owned();
-            bytes.clear();
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    };
-    thread::Builder::new()
-        .name("input".into())
-        .spawn(read)
-        .map_err(|err| Error::System {
-            doing: "start a thread",
-            err,
-        })?;
-    Ok(lines)
 }

@@ -5,20 +5,27 @@ use std::{
     time::Duration,
 };
 
+use super::diff::{Kind, diff};
 use crate::{
     agent::Event,
-    api::reply::{Reply, Usage},
+    api::reply::{Reply, ToolCall, Usage},
     cli::ColorWhen,
     error::Error,
-    text::{duration, first, sentence, visible},
+    text::{duration, first, one_line, sentence, visible},
+    tools::approval::Change,
 };
 
 /// Select Graphic Rendition (ECMA-48, 8.3.117).
 const BOLD: &str = "1";
 const RED: &str = "31";
+const GREEN: &str = "32";
 
-/// How much of a tool's result is shown.
+/// How much of a line of a tool's result is shown, in characters.
 const SHOWN_RESULT: usize = 200;
+/// How many lines of it.
+const SHOWN_LINES: usize = 5;
+/// How many lines of a diff.
+const SHOWN_DIFF: usize = 40;
 
 /// Writes for a person. A reader who has left is no error: what is written then is lost.
 pub struct Terminal<W: Write> {
@@ -68,12 +75,29 @@ impl<W: Write> Terminal<W> {
             }
             Event::Notice(text) => self.line(&format!("meanwhile: {text}")),
             Event::BackgroundResults(results) => self.line(inner_lines(results).trim_end()),
-            Event::ToolResult { call, answer } => {
-                let result = first(&answer.text, SHOWN_RESULT);
-                let color = if answer.is_error { RED } else { BOLD };
-                self.colored(color, &format!("> {}:", call.name));
-                self.line(result);
+            Event::ToolCall(call) => self.colored(BOLD, &format!("> {}", summary(call))),
+            Event::ToolResult { answer, change, .. } => {
+                match answer.is_error {
+                    true => self.colored(RED, &folded(&answer.text)),
+                    false => self.line(&folded(&answer.text)),
+                }
+                change.into_iter().for_each(|change| self.change(change));
             }
+        }
+    }
+
+    /// The lines of a file that differ, the first of them.
+    fn change(&mut self, change: &Change) {
+        let lines = diff(change.old.as_deref().unwrap_or_default(), &change.new);
+        for line in lines.iter().take(SHOWN_DIFF) {
+            match line.kind {
+                Kind::Removed => self.colored(RED, &line.to_string()),
+                Kind::Added => self.colored(GREEN, &line.to_string()),
+                Kind::Same | Kind::Gap => self.line(&line.to_string()),
+            }
+        }
+        if lines.len() > SHOWN_DIFF {
+            self.line(&more(lines.len() - SHOWN_DIFF));
         }
     }
 
@@ -154,6 +178,40 @@ impl<W: Write> Terminal<W> {
 fn colors_are_welcome() -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     !is_set("NO_COLOR") && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+}
+
+/// A call in a line.
+fn summary(call: &ToolCall) -> String {
+    let input = call.input.as_ref().ok();
+    let about = ["command", "path", "task_id"]
+        .iter()
+        .find_map(|name| input?.get(*name)?.as_str());
+    match about {
+        Some(about) => format!("{}: {}", call.name, one_line(about, SHOWN_RESULT)),
+        None => format!("{}:", call.name),
+    }
+}
+
+/// The first lines of a result, and how many more there are.
+fn folded(text: &str) -> String {
+    let lines = text.lines().count();
+    let shown: Vec<&str> = text
+        .lines()
+        .take(SHOWN_LINES)
+        .map(|line| first(line, SHOWN_RESULT))
+        .collect();
+    let shown = shown.join("\n");
+    match lines {
+        0..=SHOWN_LINES => shown,
+        _ => format!("{shown}\n{}", more(lines - SHOWN_LINES)),
+    }
+}
+
+fn more(lines: usize) -> String {
+    match lines {
+        1 => "... (1 more line)".into(),
+        n => format!("... ({n} more lines)"),
+    }
 }
 
 /// The block of results without its tags and the line that only the model needs; of each result what is

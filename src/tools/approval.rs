@@ -1,0 +1,128 @@
+//! What needs somebody's consent, and who has given it: rules that were set beforehand, or the user.
+//!
+//! Only the user at the terminal consents: what a task prints or a file says never gets here.
+
+use crossbeam_channel::Receiver;
+
+use super::{
+    Answer,
+    rules::{Rule, allow_command, denies_command, names_file, rule_for_folder, rules_like},
+};
+
+/// What a tool is about to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Act<'a> {
+    pub tool: &'static str,
+    pub what: What<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum What<'a> {
+    Command(&'a str),
+    Change(&'a Change),
+    /// Nothing is changed by it, and nobody is asked.
+    Read(&'a str),
+}
+
+/// What becomes of a file.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Relative to the working directory where it is in it.
+    pub path: String,
+    /// None for a new file.
+    pub old: Option<String>,
+    pub new: String,
+}
+
+/// What the user says to an act.
+pub enum Consent {
+    Yes,
+    No,
+    /// From now on without a question, where the rules of the question hold.
+    Always,
+    /// No, and what the model is told.
+    Reason(String),
+    /// A signal came instead.
+    Interrupted(i32),
+}
+
+/// Asks the user about an act; the rules are those that `Always` would set, if any.
+pub type Asker = Box<dyn FnMut(&Act, &[Rule], &Receiver<i32>) -> Consent>;
+
+#[derive(Default)]
+pub struct Approval {
+    pub deny: Vec<Rule>,
+    pub allow: Vec<Rule>,
+    /// Whether what no rule decides needs consent.
+    pub asks: bool,
+    /// None when nobody is there.
+    pub asker: Option<Asker>,
+    /// Why the last call was refused, until somebody has asked.
+    pub refused: Option<&'static str>,
+}
+
+impl Approval {
+    /// An answer for the model when the act is not allowed.
+    pub fn check(&mut self, act: &Act, signals: &Receiver<i32>) -> Result<(), Refused> {
+        if let Some(rule) = denied(&self.deny, act) {
+            let rule = rule.text();
+            let text = format!(
+                "refused: the user has denied it beforehand (--deny '{rule}'). Do without it"
+            );
+            return self.refuse("denied by a rule", text);
+        }
+        if !self.asks || matches!(act.what, What::Read(_)) || allowed(&self.allow, act) {
+            return Ok(());
+        }
+        let always = match act.what {
+            What::Command(command) => rules_like(command),
+            What::Change(change) => vec![rule_for_folder(act.tool, &change.path)],
+            What::Read(_) => Vec::new(),
+        };
+        let Some(asker) = &mut self.asker else {
+            let text = "refused: it needs the user's consent (--ask), and nobody is there to give it. Do without it, \
+                or say what you would have done";
+            return self.refuse("nobody was there to be asked", text.into());
+        };
+        match asker(act, &always, signals) {
+            Consent::Yes => Ok(()),
+            Consent::Always => {
+                self.allow.extend(always);
+                Ok(())
+            }
+            Consent::No => self.refuse("the user said no", "refused by the user".into()),
+            Consent::Reason(reason) => self.refuse(
+                "the user said no",
+                format!("refused by the user, who says: {reason}"),
+            ),
+            Consent::Interrupted(signal) => Err(Refused::Interrupted(signal)),
+        }
+    }
+
+    fn refuse(&mut self, why: &'static str, text: String) -> Result<(), Refused> {
+        self.refused = Some(why);
+        Err(Refused::Answered(Answer::error(text)))
+    }
+}
+
+/// Why an act is not done.
+pub enum Refused {
+    Answered(Answer),
+    Interrupted(i32),
+}
+
+fn denied<'a>(rules: &'a [Rule], act: &Act) -> Option<&'a Rule> {
+    match act.what {
+        What::Command(command) => denies_command(rules, act.tool, command),
+        What::Change(Change { path, .. }) => names_file(rules, act.tool, path),
+        What::Read(path) => names_file(rules, act.tool, path),
+    }
+}
+
+fn allowed(rules: &[Rule], act: &Act) -> bool {
+    match act.what {
+        What::Command(command) => allow_command(rules, act.tool, command),
+        What::Change(Change { path, .. }) => names_file(rules, act.tool, path).is_some(),
+        What::Read(_) => true,
+    }
+}

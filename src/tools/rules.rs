@@ -1,0 +1,352 @@
+//! `--allow` and `--deny`: which calls are decided beforehand. Pure.
+//!
+//! A command is looked at by its shell words. To be denied, one part of it is enough, however it is wrapped;
+//! to be allowed, all of it must be plain and every part must be allowed.
+
+use super::{
+    guard::{nested_script, unwrap},
+    shell_words::{SimpleCommand, parse},
+};
+
+/// A script in a script in a script: nothing sensible is nested deeper than this.
+const DEEPEST: usize = 8;
+
+/// What a shell may take for more than the words that are read here: then nothing is allowed beforehand.
+const NOT_PLAIN: [&str; 7] = ["`", "\\", "$(", "$'", "${", "<<", "("];
+
+/// `TOOL` or `TOOL:PATTERN`; `*` in a pattern stands for any text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    tool: String,
+    pattern: Option<String>,
+}
+
+impl Rule {
+    /// Fails with a sentence when the rule names none of `tools`.
+    pub fn parse(text: &str, tools: &[&str]) -> Result<Rule, String> {
+        let (tool, pattern) = match text.split_once(':') {
+            Some((tool, pattern)) => (tool, Some(pattern.trim()).filter(|p| *p != "*")),
+            None => (text, None),
+        };
+        if !tools.contains(&tool) || pattern == Some("") {
+            let tools = tools.join(", ");
+            return Err(format!(
+                "`{text}` is no rule: it takes the form TOOL or TOOL:PATTERN, and the tools are {tools}"
+            ));
+        }
+        Ok(Rule {
+            tool: tool.to_owned(),
+            pattern: pattern.map(str::to_owned),
+        })
+    }
+
+    /// The rule as one writes it.
+    pub fn text(&self) -> String {
+        match &self.pattern {
+            Some(pattern) => format!("{}:{pattern}", self.tool),
+            None => self.tool.clone(),
+        }
+    }
+
+    /// A rule for `bash` holds for both ways to run a command.
+    fn is_for(&self, tool: &str) -> bool {
+        self.tool == tool || self.tool == "bash" && tool == "background_run"
+    }
+}
+
+/// The first of the rules that denies a command: one part of it that matches is enough.
+pub fn denies_command<'a>(rules: &'a [Rule], tool: &str, command: &str) -> Option<&'a Rule> {
+    let parts = all_parts(command, 0);
+    rules.iter().filter(|rule| rule.is_for(tool)).find(|rule| {
+        let Some(pattern) = &rule.pattern else {
+            return true;
+        };
+        parts.iter().any(|words| matches(pattern, words))
+    })
+}
+
+/// Whether the rules allow the whole of a command: each of its parts, none of which writes to a file by itself.
+pub fn allow_command(rules: &[Rule], tool: &str, command: &str) -> bool {
+    let mut rules = rules.iter().filter(|rule| rule.is_for(tool)).peekable();
+    if rules.peek().is_none() {
+        return false;
+    }
+    let patterns: Option<Vec<&str>> = rules.map(|rule| rule.pattern.as_deref()).collect();
+    let Some(patterns) = patterns else {
+        return true;
+    };
+    let Some(parts) = plain_parts(command) else {
+        return false;
+    };
+    let allowed = |part: &SimpleCommand| patterns.iter().any(|p| matches(p, &part.words));
+    !parts.is_empty() && parts.iter().all(allowed)
+}
+
+/// The first of the rules that names a file.
+pub fn names_file<'a>(rules: &'a [Rule], tool: &str, path: &str) -> Option<&'a Rule> {
+    let mut rules = rules.iter().filter(|rule| rule.is_for(tool));
+    rules.find(|rule| rule.pattern.as_ref().is_none_or(|p| glob(p, path)))
+}
+
+/// The rules that allow this command and others that begin like it; none when it is not plain.
+pub fn rules_like(command: &str) -> Vec<Rule> {
+    let parts = plain_parts(command).unwrap_or_default();
+    let mut rules: Vec<Rule> = Vec::new();
+    for part in &parts {
+        // `cargo test` and `cargo publish` have little in common; `ls -l` and `ls -a` have.
+        let second = part.words.get(1).filter(|word| {
+            word.starts_with(|c: char| c.is_ascii_lowercase())
+                && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        });
+        let words: Vec<&str> = part
+            .words
+            .first()
+            .into_iter()
+            .chain(second)
+            .map(String::as_str)
+            .collect();
+        let pattern = format!("{} *", words.join(" "));
+        if words.iter().any(|word| word.contains(['*', '=', '$'])) {
+            return Vec::new();
+        }
+        let rule = Rule {
+            tool: "bash".into(),
+            pattern: Some(pattern),
+        };
+        if !rules.contains(&rule) {
+            rules.push(rule);
+        }
+    }
+    rules
+}
+
+/// The rule that allows `tool` every file of the folder of `path`.
+pub fn rule_for_folder(tool: &str, path: &str) -> Rule {
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let pattern = if folder.is_empty() {
+        "*".into()
+    } else {
+        format!("{folder}/*")
+    };
+    Rule {
+        tool: tool.into(),
+        pattern: Some(pattern).filter(|p| p != "*"),
+    }
+}
+
+/// The simple commands of a text in which nothing is hidden; None where that can't be told.
+fn plain_parts(command: &str) -> Option<Vec<SimpleCommand>> {
+    if NOT_PLAIN.iter().any(|odd| command.contains(odd)) {
+        return None;
+    }
+    let parts = parse(command);
+    let harmless = |target: &String| {
+        target == "/dev/null" || target.chars().all(|c| c.is_ascii_digit() || c == '-')
+    };
+    let is_plain =
+        |part: &SimpleCommand| !part.words.is_empty() && part.targets.iter().all(harmless);
+    parts.iter().all(is_plain).then_some(parts)
+}
+
+/// The words of every part of a command, those of scripts in it included; each as it stands and without
+/// what only wraps it (`env`, `nohup`, assignments, the folder of the program).
+fn all_parts(command: &str, depth: usize) -> Vec<Vec<String>> {
+    let mut all = Vec::new();
+    for part in parse(command) {
+        let mut words = unwrap(&part.words).to_vec();
+        if let Some(script) = nested_script(&words).filter(|_| depth < DEEPEST) {
+            all.extend(all_parts(&script, depth + 1));
+        }
+        if let Some(first) = words.first_mut()
+            && let Some((_, name)) = first.rsplit_once('/')
+        {
+            *first = name.to_owned();
+        }
+        all.push(part.words);
+        all.push(words);
+    }
+    all
+}
+
+/// `cargo *` stands for `cargo` alone too.
+fn matches(pattern: &str, words: &[String]) -> bool {
+    let text = words.join(" ");
+    glob(pattern, &text) || pattern.strip_suffix(" *") == Some(&text)
+}
+
+/// Whether `*` can stand for texts such that the pattern is the text.
+fn glob(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else {
+        return false;
+    };
+    let Some(last) = parts.next_back() else {
+        return rest.is_empty();
+    };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.len() >= last.len() && rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(texts: &[&str]) -> Vec<Rule> {
+        let tools = ["bash", "background_run", "write_file", "edit_file"];
+        let rules = texts.iter().map(|text| Rule::parse(text, &tools).unwrap());
+        rules.collect()
+    }
+
+    #[test]
+    fn every_part_of_a_command_must_be_allowed() {
+        let rules = rules(&["bash:cargo *", "bash:echo *", "write_file"]);
+        let allowed = [
+            "cargo",
+            "cargo test",
+            "  cargo   'test' ",
+            "cargo test && echo \"it works; really\"",
+            "cargo test 2>&1 | echo x >/dev/null",
+            "cargo test # and a comment; rm x",
+            "cargo build\ncargo test &",
+        ];
+        for command in allowed {
+            assert!(allow_command(&rules, "bash", command), "{command}");
+            assert!(
+                allow_command(&rules, "background_run", command),
+                "{command}"
+            );
+        }
+        let not = [
+            "",
+            "# only a comment",
+            "cargoes",
+            "rm x",
+            "cargo test; rm x",
+            "cargo test & rm x",
+            "cargo test\nrm x",
+            "cargo test | tee x",
+            "cargo test > x",
+            "cargo test &> x",
+            "cargo $(rm x)",
+            "cargo \"$(rm x)\"",
+            "cargo `rm x`",
+            "cargo <(rm x)",
+            "(rm x)",
+            "cargo() { rm x; }",
+            "cargo $'\\'' ; rm x #'",
+            "cargo \\\"; rm x \\\"",
+            "cargo <<A\n$(rm x)\nA",
+            "LD_PRELOAD=x cargo test",
+            "env cargo test",
+            "/tmp/cargo test",
+            "if cargo test; then rm x; fi",
+        ];
+        for command in not {
+            assert!(!allow_command(&rules, "bash", command), "{command}");
+        }
+        assert!(!allow_command(&rules[..0], "bash", "cargo"));
+        assert!(!allow_command(&rules[2..], "bash", "cargo"));
+    }
+
+    #[test]
+    fn one_part_is_enough_to_be_denied() {
+        let rules = rules(&["bash:git push*", "bash:* --force*"]);
+        let denied = [
+            "git push",
+            "git  'push' origin",
+            "cd x && git push",
+            "echo $(git push)",
+            "env A=1 git push",
+            "A=1 /usr/bin/git push",
+            "sh -c 'git push'",
+            "if true; then git push; fi",
+            "nohup bash -c \"sh -c 'git push'\" &",
+            "make --force",
+        ];
+        for command in denied {
+            assert!(
+                denies_command(&rules, "bash", command).is_some(),
+                "{command}"
+            );
+            assert!(
+                denies_command(&rules, "background_run", command).is_some(),
+                "{command}"
+            );
+        }
+        for command in ["git pull", "echo git push", "git commit -m 'git push'"] {
+            assert!(
+                denies_command(&rules, "bash", command).is_none(),
+                "{command}"
+            );
+        }
+        assert!(denies_command(&self::rules(&["bash"]), "bash", "ls").is_some());
+    }
+
+    #[test]
+    fn files_are_named_by_their_path() {
+        let rules = rules(&["write_file:src/*.rs"]);
+        assert!(names_file(&rules, "write_file", "src/a/b.rs").is_some());
+        assert!(names_file(&rules, "write_file", "src/a.toml").is_none());
+        assert!(names_file(&rules, "edit_file", "src/a.rs").is_none());
+    }
+
+    #[test]
+    fn always_means_what_begins_alike() {
+        let texts = |command| {
+            rules_like(command)
+                .iter()
+                .map(Rule::text)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(texts("cargo test --all"), ["bash:cargo test *"]);
+        assert_eq!(
+            texts("ls -l && git log | head -3"),
+            ["bash:ls *", "bash:git log *", "bash:head *"]
+        );
+        assert_eq!(texts("ls ./x"), ["bash:ls *"]);
+        assert!(texts("cargo $(rm x)").is_empty());
+        assert!(texts("A=1 make").is_empty());
+        for command in ["cargo test --all", "ls -l && git log | head -3"] {
+            assert!(allow_command(&rules_like(command), "bash", command));
+        }
+        assert_eq!(
+            rule_for_folder("edit_file", "src/a.rs").text(),
+            "edit_file:src/*"
+        );
+        assert_eq!(rule_for_folder("edit_file", "a.rs").text(), "edit_file");
+    }
+
+    #[test]
+    fn a_pattern_matches_the_whole_text() {
+        let cases = [
+            ("a*", "a", true),
+            ("a*b*c", "axbxc", true),
+            ("a*b*c", "axcxb", false),
+            ("*ab", "ab", true),
+            ("a*a", "a", false),
+            ("", "", true),
+            ("ab", "abc", false),
+        ];
+        for (pattern, text, expected) in cases {
+            assert_eq!(glob(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_rule_is_named() {
+        for text in ["", "cargo *", "rm:x", "bash:", "bash:  "] {
+            let err = Rule::parse(text, &["bash"]).unwrap_err();
+            assert!(err.contains(text) && err.contains("TOOL:PATTERN"), "{err}");
+        }
+        assert_eq!(
+            Rule::parse("bash:*", &["bash"]),
+            Rule::parse("bash", &["bash"])
+        );
+    }
+}

@@ -1,0 +1,57 @@
+//! Asking for consent: what is to be done, and what the user says to it.
+
+use std::io::{self, IsTerminal};
+
+use super::diff::diff;
+use crate::{
+    text::{head_and_tail, visible},
+    tools::{
+        approval::{Act, Consent, What},
+        rules::Rule,
+    },
+};
+
+/// What is longer is shown by its head and tail: nobody reads more before an answer.
+const LONGEST: usize = 20_000;
+
+/// What the user is asked: the act, line by line, and what may be answered.
+pub fn question(act: &Act, always: &[Rule]) -> String {
+    let what = match act.what {
+        What::Command(command) => command.to_owned(),
+        What::Change(change) => {
+            let lines = diff(change.old.as_deref().unwrap_or_default(), &change.new);
+            let lines = lines.iter().map(|line| format!("\n{line}"));
+            let new = if change.old.is_none() { " (new)" } else { "" };
+            format!("{}{new}{}", change.path, lines.collect::<String>())
+        }
+        What::Read(path) => path.to_owned(),
+    };
+    let what = visible(&what).into_owned();
+    let always: Vec<String> = always.iter().map(Rule::text).collect();
+    let always = match always.is_empty() {
+        true => String::new(),
+        false => format!(", a = always ({})", always.join(", ")),
+    };
+    format!(
+        "{}: {}\ny = yes, n = no{always}, or a reason why not",
+        act.tool,
+        head_and_tail(&what, LONGEST)
+    )
+}
+
+/// What a line means as an answer; None for an empty one, which means nothing.
+pub fn consent(line: &str, always: &[Rule]) -> Option<Consent> {
+    match line.trim() {
+        "" => None,
+        "y" | "yes" | "Y" => Some(Consent::Yes),
+        "n" | "no" | "N" => Some(Consent::No),
+        "a" | "always" if !always.is_empty() => Some(Consent::Always),
+        "a" | "always" => None,
+        reason => Some(Consent::Reason(reason.to_owned())),
+    }
+}
+
+/// Whether somebody can read a question and answer it.
+pub fn is_possible() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
