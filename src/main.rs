@@ -213,6 +213,7 @@ fn tasks(config: &Config) -> Result<Tasks> {
         log_cap: config.log_limit,
         children: Arc::default(),
         sandbox: config.sandbox.clone(),
+        secrets: config.secrets.clone(),
     }))
 }
 

@@ -45,19 +45,16 @@ pub fn left_out(characters: u64) -> String {
     format!("... ({characters} characters left out) ...")
 }
 
-/// Some local servers take any word for a key: one that short is no secret, and may stand in any text.
-const SHORTEST_SECRET: usize = 12;
+/// What stands in the place of a secret.
+pub const MASK: &str = "[credential]";
 
 /// `text` with every one of the `secrets` in it replaced.
 pub fn masked(text: String, secrets: &[String]) -> String {
     let shown = |text: String, secret: &String| match text.contains(secret.as_str()) {
-        true => text.replace(secret.as_str(), "[credential]"),
+        true => text.replace(secret.as_str(), MASK),
         false => text,
     };
-    let long = secrets
-        .iter()
-        .filter(|secret| secret.len() >= SHORTEST_SECRET);
-    long.fold(text, shown)
+    secrets.iter().fold(text, shown)
 }
 
 /// Text that can't move the cursor, set the title or hide other text: control characters and

@@ -226,13 +226,18 @@ fn the_key_in_a_file_or_an_output_is_masked_before_it_is_sent_or_kept() {
     }
     assert_eq!(finished.request(1).tool_result(0).0, "key=[credential]");
     assert!(!finished.stderr.contains(KEY) && !finished.stdout.contains(KEY));
-    let sessions = fs::read_dir(finished.dir.state().join("meanwhile/sessions")).unwrap();
-    for session in sessions {
-        assert!(
-            !fs::read_to_string(session.unwrap().path())
-                .unwrap()
-                .contains(KEY)
-        );
+    for (folder, count) in [("sessions", 1), ("tasks", 1)] {
+        let files = fs::read_dir(finished.dir.state().join("meanwhile").join(folder)).unwrap();
+        let texts: Vec<String> = files
+            .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
+            .collect();
+        assert_eq!(texts.len(), count, "{folder}");
+        for text in texts {
+            assert!(
+                text.contains("[credential]") && !text.contains(KEY),
+                "{text}"
+            );
+        }
     }
 }
 

@@ -47,6 +47,8 @@ pub struct Settings {
     pub log_cap: u64,
     pub children: Arc<Children>,
     pub sandbox: Sandbox,
+    /// Texts that stand in no output and in no log.
+    pub secrets: Vec<String>,
 }
 
 /// The tasks of a session. Dropping it ends them all.
@@ -142,6 +144,7 @@ impl Tasks {
             log,
             children: &self.settings.children,
             sandbox: &self.settings.sandbox,
+            secrets: &self.settings.secrets,
         };
         let process = Process::start(start, self.sender.clone()).map_err(|err| {
             let folder = &self.settings.folder;

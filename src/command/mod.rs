@@ -3,6 +3,7 @@
 
 pub mod children;
 pub mod log;
+mod mask;
 mod orphans;
 pub mod output;
 pub mod process;

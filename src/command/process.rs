@@ -78,6 +78,8 @@ pub struct Start<'a> {
     pub log: Option<Log>,
     pub children: &'a Arc<Children>,
     pub sandbox: &'a Sandbox,
+    /// Texts that are masked in its output.
+    pub secrets: &'a [String],
 }
 
 /// A command that was started.
@@ -178,6 +180,16 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+impl State {
+    /// Takes the next bytes of the output.
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.output.write(bytes);
+        if let Some(log) = &mut self.log {
+            log.write(bytes);
+        }
     }
 }
 

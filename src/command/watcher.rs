@@ -17,6 +17,7 @@ use rustix::{
 use super::{
     children::Children,
     log::Log,
+    mask::Mask,
     orphans,
     process::{Change, End, Event, Exit, Shared, Start},
     supervisor,
@@ -43,6 +44,7 @@ pub struct Watcher {
     limit: Duration,
     children: Arc<Children>,
     buffer: Vec<u8>,
+    mask: Mask,
 }
 
 /// What a wait ended with.
@@ -83,6 +85,7 @@ impl Watcher {
             shared,
             output: Some(output),
             buffer: vec![0; READ],
+            mask: Mask::new(start.secrets),
         }
     }
 
@@ -155,10 +158,8 @@ impl Watcher {
             Ok(0) => return,
             Ok(n) => {
                 let state = &mut *self.shared.state();
-                state.output.write(&self.buffer[..n]);
-                if let Some(log) = &mut state.log {
-                    log.write(&self.buffer[..n]);
-                }
+                self.mask
+                    .pass(&self.buffer[..n], |bytes| state.write(bytes));
                 if n == self.buffer.len() && n < LARGE_READ {
                     // A command that prints a lot: fewer, larger reads. A refusal changes nothing.
                     let _ = rustix::pipe::fcntl_setpipe_size(&pipe, LARGE_READ);
@@ -214,6 +215,10 @@ impl Watcher {
         {
             // Only a supervisor that was killed leaves without a word.
             orphans::end_session(Pid::from_child(supervisor));
+        }
+        {
+            let state = &mut *self.shared.state();
+            self.mask.end(|bytes| state.write(bytes));
         }
         // A long log takes a while to be put in order; the output can be looked at meanwhile.
         let log = self.shared.state().log.take();

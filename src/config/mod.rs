@@ -39,6 +39,9 @@ const MAX_BACKGROUND: usize = 64;
 /// A command that prints without end must not fill the disk.
 const LOG_LIMIT: u64 = 64 * 1024 * 1024;
 
+/// Some local servers take any word for a key: one that short is no secret, and may stand in any text.
+const SHORTEST_SECRET: usize = 12;
+
 /// What the program needs to know.
 pub struct Config {
     pub folder: PathBuf,
@@ -129,10 +132,11 @@ impl Config {
             .map(|added| folder.join(added))
             .collect();
         let sandbox = sandbox(args, &folder, &add_dirs);
-        let secrets = match &source {
+        let mut secrets = match &source {
             Source::Api(endpoint) => vec![endpoint.credential.text().to_owned()],
             Source::Recording(_) => Vec::new(),
         };
+        secrets.retain(|secret| secret.len() >= SHORTEST_SECRET);
         Config {
             folder,
             is_quiet: args.loudness == Loudness::Quiet,
