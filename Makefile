@@ -17,7 +17,7 @@ PREFIX ?= /usr/local
 help:
 	@echo 'make demo     see it work: no key and no network needed'
 	@echo 'make test     run the tests'
-	@echo 'make check    format and lints'
+	@echo 'make check    format, lints, and what we depend on'
 	@echo 'make static   one static binary: $(STATIC)'
 	@echo '              (make static ARCH=aarch64 for an arm64 machine; needs aarch64-linux-gnu-gcc)'
 	@echo 'make install  put it into $(PREFIX)/bin'
@@ -31,6 +31,7 @@ test:
 check:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	.ci/dependencies
 
 static:
 	@rustup target list --installed 2>/dev/null | grep -qx $(TARGET) || rustup target add $(TARGET) || \
