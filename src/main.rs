@@ -12,6 +12,7 @@ mod dotenv;
 mod error;
 mod session;
 mod text;
+mod threads;
 mod tools;
 mod ui;
 
@@ -40,7 +41,10 @@ use session::{
     transcript::{Keeping, LostTask, Transcript},
 };
 use tools::{Context, approval::Approval, rules::Rule, workspace::Workspace};
-use ui::interrupt::Interrupts;
+use ui::{
+    commands::{Opened, Sessions},
+    interrupt::Interrupts,
+};
 
 fn main() -> ExitCode {
     let mut arguments = env::args_os().skip(1).peekable();
@@ -89,8 +93,24 @@ fn run(args: Args) -> Result<()> {
         Mode::Print => {
             ui::headless::print(&args, |interrupts| agent(Config::load(&args)?, interrupts))
         }
-        Mode::Chat => ui::repl::run(&args, |interrupts| agent(Config::load(&args)?, interrupts)),
+        Mode::Chat => chat(&args),
     }
+}
+
+fn chat(args: &Args) -> Result<()> {
+    let state_folder = config::state_folder();
+    let history = state_folder.as_ref().map(|folder| folder.join("history"));
+    let sessions = Sessions {
+        table: &|| {
+            Ok(ui::sessions::table(
+                &session_store(state_folder.clone())?.list(),
+            ))
+        },
+        open: &|id| resumed(state_folder.clone(), Which::Id(id)),
+    };
+    ui::repl::run(args, history, sessions, |interrupts| {
+        agent(Config::load(args)?, interrupts)
+    })
 }
 
 fn doctor(args: &Args) -> Result<()> {
@@ -241,7 +261,12 @@ fn transcript(config: &Config) -> Result<(Transcript, Vec<LostTask>)> {
         Session::Continue => Which::Latest(&config.folder),
         Session::Resume(id) => Which::Id(id),
     };
-    let (file, lines) = session_store(config.state_folder.clone())?.open(which)?;
+    resumed(config.state_folder.clone(), which)
+}
+
+/// A session that was kept, to be gone on with.
+fn resumed(state_folder: Option<PathBuf>, which: Which) -> Result<Opened> {
+    let (file, lines) = session_store(state_folder)?.open(which)?;
     let (mut transcript, lost) = Transcript::load(&lines);
     transcript.keep(Keeping::In(file));
     transcript.answer_open_calls();

@@ -74,7 +74,8 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-fn obeyed_by_terminals(c: char) -> bool {
+/// Whether a terminal would do something else than show it.
+pub fn obeyed_by_terminals(c: char) -> bool {
     match c {
         '\n' | '\t' => false,
         // Bidirectional embeddings, overrides, isolates and marks: Unicode TR 36, 3.1 "Bidi spoofing".
@@ -90,10 +91,20 @@ pub fn sentence(text: &str) -> String {
     visible(&text.replace(['\n', '\r', '\t'], " ")).into_owned()
 }
 
+/// A number of seconds, with as many of its milliseconds as it has: `300`, `0.5`. The standard library's
+/// way to print a float takes 26 KB.
+pub fn seconds(time: Duration) -> String {
+    let text = format!("{}.{:03}", time.as_secs(), time.subsec_millis());
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// A duration as people write it: `0.4 s`, `42 s`, `3 min 5 s`, `2 h 10 min`.
 pub fn duration(time: Duration) -> String {
     match time.as_secs() {
-        0..10 => format!("{:.1} s", time.as_secs_f64()),
+        0..10 => {
+            let tenths = (time.as_millis() + 50) / 100;
+            format!("{}.{} s", tenths / 10, tenths % 10)
+        }
         s @ 10..60 => format!("{s} s"),
         s @ 60..3600 => format!("{} min {} s", s / 60, s % 60),
         s => format!("{} h {} min", s / 3600, s % 3600 / 60),
@@ -129,9 +140,18 @@ mod tests {
     }
 
     #[test]
+    fn seconds_have_no_more_digits_than_they_need() {
+        for (milliseconds, expected) in [(300_000, "300"), (500, "0.5"), (1001, "1.001"), (0, "0")]
+        {
+            assert_eq!(seconds(Duration::from_millis(milliseconds)), expected);
+        }
+    }
+
+    #[test]
     fn durations_read_well() {
         let cases = [
             (0.42, "0.4 s"),
+            (9.96, "10.0 s"),
             (42.9, "42 s"),
             (185.0, "3 min 5 s"),
             (7800.0, "2 h 10 min"),

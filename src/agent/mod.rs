@@ -5,6 +5,7 @@
 
 mod compact;
 mod request;
+mod user;
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use crate::{
         message::Block,
         reply::{Reply, StopReason, ToolCall, Usage},
     },
-    background::{Entry, Tasks, Waited, task::Task},
+    background::{Entry, Observer, TaskEvent, Tasks, Waited, task::Task},
     error::{Error, Result},
     session::transcript::{LostTask, Transcript},
     text::masked,
@@ -36,6 +37,8 @@ const MOST_PAUSES: u32 = 50;
 
 /// What happens in a turn, for those who watch it.
 pub enum Event<'a> {
+    /// A request is about to be sent.
+    Request,
     /// More of the model's text, as it arrives.
     Text(&'a str),
     /// The text since the last reply is void: the reply broke off.
@@ -118,6 +121,13 @@ pub struct Agent {
     run: Run,
 }
 
+fn told_lost(task: &LostTask) -> Block {
+    Block::text(&format!(
+        "(Background task {} ended with the program, and its result is lost: {})",
+        task.id, task.command
+    ))
+}
+
 impl Agent {
     /// Goes on with `transcript`; `lost` are the background tasks that ended with the program that wrote it.
     pub fn new(
@@ -127,18 +137,12 @@ impl Agent {
         transcript: Transcript,
         lost: &[LostTask],
     ) -> Agent {
-        let pending = lost.iter().map(|task| {
-            format!(
-                "(Background task {} ended with the program, and its result is lost: {})",
-                task.id, task.command
-            )
-        });
         Agent {
             client,
             transcript,
             context,
             settings,
-            pending: pending.map(|text| Block::text(&text)).collect(),
+            pending: lost.iter().map(told_lost).collect(),
             last_usage: Usage::default(),
             partial: String::new(),
             run: Run::default(),
@@ -163,6 +167,7 @@ impl Agent {
             self.transcript.push_user(content);
             self.keep_journal(watch);
             let sent = Instant::now();
+            watch(Event::Request);
             let reply = self.request_in_turn(watch)?;
             watch(Event::Reply {
                 reply: &reply,
@@ -283,6 +288,16 @@ impl Agent {
     /// From now on this one is asked where consent is needed.
     pub fn ask(&mut self, asker: Asker) {
         self.context.approval.asker = Some(asker);
+    }
+
+    /// From now on this one hears of every start and end of a background task at once.
+    pub fn observe(&mut self, observer: Observer) {
+        self.context.tasks.observe(observer);
+    }
+
+    /// Takes note of an event of `tasks`, for those who wait for more than one thing.
+    pub fn attend(&mut self, event: TaskEvent) {
+        self.context.tasks.attend(event);
     }
 
     pub fn about(&self) -> &About {

@@ -73,15 +73,26 @@ impl Agent {
                     self.client.abort();
                     return Err(Error::Interrupted(signal));
                 },
+                recv(self.context.tasks.events()) -> event => {
+                    event.into_iter().for_each(|event| self.context.tasks.attend(event));
+                }
             }
         }
     }
 
     /// Waits before another attempt; a signal ends the wait at once.
-    fn pause(&self, wait: Duration) -> Result<()> {
-        select! {
-            recv(after(wait)) -> _ => Ok(()),
-            recv(self.context.signals) -> signal => signal.map_or(Ok(()), |signal| Err(Error::Interrupted(signal))),
+    fn pause(&mut self, wait: Duration) -> Result<()> {
+        let over = after(wait);
+        loop {
+            select! {
+                recv(over) -> _ => return Ok(()),
+                recv(self.context.signals) -> signal => if let Ok(signal) = signal {
+                    return Err(Error::Interrupted(signal));
+                },
+                recv(self.context.tasks.events()) -> event => {
+                    event.into_iter().for_each(|event| self.context.tasks.attend(event));
+                }
+            }
         }
     }
 

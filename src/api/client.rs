@@ -6,7 +6,6 @@
 use std::{
     io::{self, Read},
     sync::Arc,
-    thread,
     time::Duration,
 };
 
@@ -19,6 +18,7 @@ use super::{
     transport::{Response, Transport},
 };
 use crate::error::{Error, Result};
+use crate::threads;
 
 /// Marks what the API caches: everything up to here
 /// (<https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching>).
@@ -56,6 +56,7 @@ pub struct Settings {
 
 pub struct Client {
     transport: Arc<Transport>,
+    settings: Settings,
     /// The request up to its first message.
     head: Arc<str>,
     /// Disconnected when the last request has let go of its connection.
@@ -66,9 +67,20 @@ impl Client {
     pub fn new(transport: Transport, settings: Settings) -> Client {
         Client {
             transport: Arc::new(transport),
-            head: head(settings).into(),
+            head: head(&settings).into(),
+            settings,
             last_finished: crossbeam_channel::bounded(0).1,
         }
+    }
+
+    /// From now on another model answers.
+    pub fn set_model(&mut self, model: &str) {
+        self.settings.model = model.to_owned();
+        self.head = head(&self.settings).into();
+    }
+
+    pub fn model(&self) -> &str {
+        &self.settings.model
     }
 
     /// Sends `messages`, each the JSON of a message, the last one from the user. Dropping the receiver
@@ -86,13 +98,10 @@ impl Client {
             request_on_thread(&transport, body, sender);
             drop(finished);
         };
-        thread::Builder::new()
-            .name("request".into())
-            .spawn(request)
-            .map_err(|err| Error::System {
-                doing: "start a thread",
-                err,
-            })?;
+        threads::start("request", request).map_err(|err| Error::System {
+            doing: "start a thread",
+            err,
+        })?;
         Ok(receiver)
     }
 
@@ -124,9 +133,9 @@ fn request_on_thread(transport: &Transport, body: Body, progress: Sender<Progres
 }
 
 /// The system prompt and the tools are the same in every request: each ends with a cache marker.
-fn head(settings: Settings) -> String {
+fn head(settings: &Settings) -> String {
     let marker = json!({"type": "ephemeral"});
-    let mut tools = settings.tools;
+    let mut tools = settings.tools.clone();
     if let Some(last) = tools.as_array_mut().and_then(|tools| tools.last_mut()) {
         last["cache_control"] = marker.clone();
     }

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::command::{
     children::Children,
     log::Log,
-    process::{Change, Event, Process, Start},
+    process::{Change, Event, Process, Start, Stop},
     sandbox::Sandbox,
 };
 use task::{Held, Status, TAG, Task};
@@ -51,6 +51,9 @@ pub struct Settings {
     pub secrets: Vec<String>,
 }
 
+/// What the thread of a task reports.
+pub type TaskEvent = Event;
+
 /// The tasks of a session. Dropping it ends them all.
 pub struct Tasks {
     settings: Settings,
@@ -60,6 +63,8 @@ pub struct Tasks {
     journal: Vec<Entry>,
     /// Nobody waits any more for what is being ended.
     abandoned: bool,
+    /// Who wants to hear of every start and end at once.
+    observer: Option<Observer>,
     sender: Sender<Event>,
     /// Unbounded: a task sends at most two events.
     events: Receiver<Event>,
@@ -80,6 +85,21 @@ pub enum Entry {
     },
 }
 
+/// What an observer hears of a background task.
+pub enum News {
+    Started {
+        id: String,
+        command: String,
+        started: Instant,
+        /// None when it has ended already.
+        stop: Option<Stop>,
+    },
+    /// `completed (exit 0, 42 s)`
+    Ended { id: String, how: String },
+}
+
+pub type Observer = Box<dyn Fn(News)>;
+
 /// Why a wait for a task ended.
 pub enum Waited {
     /// Its shell has ended; something of it may live on.
@@ -97,9 +117,26 @@ impl Tasks {
             undelivered: Vec::new(),
             journal: Vec::new(),
             abandoned: false,
+            observer: None,
             sender,
             events,
         }
+    }
+
+    /// From now on the observer hears of every start and end.
+    pub fn observe(&mut self, observer: Observer) {
+        self.observer = Some(observer);
+    }
+
+    /// Where the events come from that `attend` wants to see, for those who wait for more than one thing.
+    pub fn events(&self) -> &Receiver<Event> {
+        &self.events
+    }
+
+    /// Takes note of an event.
+    pub fn attend(&mut self, event: Event) {
+        self.absorb(event);
+        self.receive();
     }
 
     /// Starts a command in the background and returns its id at once; a reason for the model when it can't.
@@ -168,6 +205,9 @@ impl Tasks {
             shell_end: None,
             end: None,
         });
+        if in_background {
+            self.tell_start(&id);
+        }
         Ok(id)
     }
 
@@ -288,7 +328,20 @@ impl Tasks {
         if let Held::Process(process) = &task.held {
             process.keep_log();
         }
+        self.tell_start(&id);
         self.journal.push(Entry::Started { id, command });
+    }
+
+    fn tell_start(&self, id: &str) {
+        let (Some(observer), Some(task)) = (&self.observer, self.find(id)) else {
+            return;
+        };
+        observer(News::Started {
+            id: task.id.clone(),
+            command: task.command.clone(),
+            started: Instant::now() - task.age(),
+            stop: task.to_stop(),
+        });
     }
 
     /// Removes a foreground command: its result was shown, or nobody wants it. What still runs is ended.
@@ -360,6 +413,11 @@ impl Tasks {
             Change::Gone(end) => task.gone(end),
         }
         if task.in_background && task.end.is_some() && !had_ended {
+            let how = task.how_it_ended();
+            if let (Some(observer), Some(how)) = (&self.observer, how) {
+                let id = event.id.clone();
+                observer(News::Ended { id, how });
+            }
             self.journal.push(Entry::Ended {
                 id: event.id.clone(),
             });

@@ -3,7 +3,7 @@
 use std::{fmt::Write, path::PathBuf, time::Duration};
 
 use crate::{
-    command::process::{End, Exit, Process},
+    command::process::{End, Exit, Process, Stop},
     text,
 };
 
@@ -80,6 +80,27 @@ impl Task {
         self.end.as_ref().or(self.shell_end.as_ref())
     }
 
+    /// `completed (exit 0, 42 s)`; None while it runs.
+    pub fn how_it_ended(&self) -> Option<String> {
+        let End { exit, duration, .. } = self.end.as_ref()?;
+        let time = text::duration(*duration);
+        Some(match exit {
+            Exit::Code(code) => format!("completed (exit {code}, {time})"),
+            Exit::Signal(signal) => format!("ended by signal {signal} ({time})"),
+            Exit::TimedOut(_) => format!("timed out ({time})"),
+            Exit::Killed => format!("killed ({time})"),
+            Exit::Failed(reason) => format!("failed ({reason})"),
+        })
+    }
+
+    /// What ends it; None when all of it is gone.
+    pub fn to_stop(&self) -> Option<Stop> {
+        match &self.held {
+            Held::Process(process) => Some(process.to_stop()),
+            Held::Result { .. } => None,
+        }
+    }
+
     /// How long it has been running, or ran.
     pub fn age(&self) -> Duration {
         match (&self.end, &self.held) {
@@ -131,7 +152,7 @@ impl Task {
         let output = self.output();
         match self.end().map(|end| &end.exit) {
             Some(Exit::TimedOut(limit)) => {
-                format!("Error: Timeout ({}s)\n{output}", limit.as_secs_f64())
+                format!("Error: Timeout ({}s)\n{output}", text::seconds(*limit))
             }
             Some(Exit::Failed(reason)) => format!("Error: {reason}\n{output}"),
             Some(exit @ (Exit::Code(1..) | Exit::Code(..0) | Exit::Signal(_))) => {
@@ -214,7 +235,7 @@ pub fn exit_text(exit: &Exit) -> String {
             Some(name) => format!("ended by signal {signal}, {name}"),
             None => format!("ended by signal {signal}"),
         },
-        Exit::TimedOut(limit) => format!("Error: Timeout ({}s)", limit.as_secs_f64()),
+        Exit::TimedOut(limit) => format!("Error: Timeout ({}s)", text::seconds(*limit)),
         Exit::Killed => "killed".into(),
         Exit::Failed(reason) => format!("Error: {reason}"),
     }

@@ -9,12 +9,10 @@ const ABOUT: &str = "A coding agent that keeps working while your commands run."
 const VARIABLES: &str = "\
 Variables, from the environment or from .env in the working directory:
   MODEL_ID              the model, required
-  ANTHROPIC_API_KEY     the key, or else
-  ANTHROPIC_AUTH_TOKEN  a bearer token
+  ANTHROPIC_API_KEY     the key; or ANTHROPIC_AUTH_TOKEN, a bearer token
   ANTHROPIC_BASE_URL    another server that speaks the Messages API
-From the environment only:
-  SSL_CERT_FILE         certificates (PEM) to trust instead of the built-in ones
-  HTTPS_PROXY, NO_PROXY, XDG_STATE_HOME as everywhere
+  SSL_CERT_FILE         certificates (PEM) to trust instead of the built-in ones; this one,
+                        HTTPS_PROXY, NO_PROXY, XDG_STATE_HOME from the environment only
 ";
 
 const EXIT_CODES: &str = "\

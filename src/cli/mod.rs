@@ -130,6 +130,8 @@ pub struct Args {
     /// Rules, as they were typed.
     pub allow: Vec<String>,
     pub deny: Vec<String>,
+    /// Whether the end of a background task wakes the agent.
+    pub wake: Option<bool>,
     pub record: Option<PathBuf>,
     pub replay: Option<PathBuf>,
 }
@@ -232,6 +234,8 @@ impl Args {
             "ask" => self.asks = true,
             "allow" => self.allow.push(parser.value()?.string()?),
             "deny" => self.deny.push(parser.value()?.string()?),
+            "wake" => self.wake = Some(true),
+            "no-wake" => self.wake = Some(false),
             "record" => self.record = Some(parser.value()?.into()),
             "replay" => self.replay = Some(parser.value()?.into()),
             "color" => {

@@ -40,7 +40,7 @@ pub const COMMANDS: [Command; 5] = [
     command("man", None, "print the manual page"),
 ];
 
-pub const OPTIONS: [Opt; 34] = [
+pub const OPTIONS: [Opt; 36] = [
     switch(
         Some('p'),
         "print",
@@ -148,6 +148,12 @@ pub const OPTIONS: [Opt; 34] = [
         "MIB",
         "how large the log of one command may get [64]",
     ),
+    switch(
+        None,
+        "wake",
+        "a background task that ends wakes the agent, as it does in a terminal",
+    ),
+    switch(None, "no-wake", "it does not"),
     switch(
         None,
         "ask",

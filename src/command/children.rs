@@ -8,7 +8,6 @@ use std::{
     os::unix::process::ExitStatusExt,
     process::{Child, Command},
     sync::{Mutex, MutexGuard, PoisonError},
-    thread,
     time::Duration,
 };
 
@@ -17,6 +16,7 @@ use signal_hook::{consts::SIGCHLD, iterator::Signals};
 use wait_timeout::ChildExt;
 
 use super::orphans;
+use crate::threads;
 
 #[derive(Default)]
 pub struct Children {
@@ -80,7 +80,7 @@ impl Children {
                 changes.wait().for_each(drop);
             }
         };
-        thread::Builder::new().name("reaper".into()).spawn(reap)?;
+        threads::start("reaper", reap)?;
         Ok(())
     }
 

@@ -13,8 +13,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, Command},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
@@ -24,6 +23,7 @@ use rustix::process::{Pid, Signal};
 use super::{
     children::Children, log::Log, output::Output, sandbox::Sandbox, supervisor, watcher::Watcher,
 };
+use crate::threads;
 
 /// The kernel takes no longer argument (MAX_ARG_STRLEN, execve(2)).
 const LONGEST_COMMAND: usize = 128 * 1024 - 1;
@@ -87,6 +87,18 @@ pub struct Process {
     shared: Arc<Shared>,
 }
 
+/// Ends a command from another thread. It does not keep it alive.
+pub struct Stop(Weak<Shared>);
+
+impl Stop {
+    /// Nothing happens when the command has ended.
+    pub fn stop(&self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.end(Exit::Killed);
+        }
+    }
+}
+
 /// What a command's thread and the main thread share.
 pub(super) struct Shared {
     pub lifeline: UnixStream,
@@ -131,15 +143,17 @@ impl Process {
             }),
         });
         let watcher = Watcher::new(&start, Arc::clone(&shared), output, events);
-        thread::Builder::new()
-            .name(format!("task-{}", start.id))
-            .spawn(|| watcher.watch())?;
+        threads::start(&format!("task-{}", start.id), || watcher.watch())?;
         Ok(Process { shared })
     }
 
     /// Ends the command with everything that it started: TERM, a grace of two seconds, KILL. Returns at once.
     pub fn kill(&self) {
         self.shared.end(Exit::Killed);
+    }
+
+    pub fn to_stop(&self) -> Stop {
+        Stop(Arc::downgrade(&self.shared))
     }
 
     /// Its output so far.

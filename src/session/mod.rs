@@ -1,6 +1,7 @@
 //! What a session holds: the system prompt and the transcript.
 
 pub mod compaction;
+pub mod export;
 pub mod prompt;
 pub mod store;
 pub mod transcript;

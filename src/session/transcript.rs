@@ -101,6 +101,11 @@ impl Transcript {
         self.keeping = keeping;
     }
 
+    /// The id of the session, once something of it is kept.
+    pub fn kept_id(&self) -> Option<&str> {
+        matches!(self.keeping, Keeping::In(_)).then_some(&self.id)
+    }
+
     /// There is no place to keep the session in: it is said once.
     pub fn keep_nowhere(&mut self) {
         self.keep(Keeping::Nowhere);
@@ -179,6 +184,11 @@ impl Transcript {
     /// Puts a summary in the place of all but the last `keep` messages, of which the first is the model's.
     pub fn compact(&mut self, summary: &str, keep: usize) {
         self.change(json!({"type": "compacted", "summary": summary, "keep": keep}));
+    }
+
+    /// Takes everything out of the history; the file keeps it.
+    pub fn clear(&mut self) {
+        self.change(json!({"type": "cleared"}));
     }
 
     pub fn task_started(&mut self, id: &str, command: &str) {

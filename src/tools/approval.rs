@@ -2,10 +2,10 @@
 //!
 //! Only the user at the terminal consents: what a task prints or a file says never gets here.
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, select};
 
 use super::{
-    Answer,
+    Answer, Tasks,
     rules::{Rule, allow_command, denies_command, names_file, rule_for_folder, rules_like},
 };
 
@@ -35,19 +35,17 @@ pub struct Change {
 }
 
 /// What the user says to an act.
-pub enum Consent {
+enum Consent {
     Yes,
     No,
     /// From now on without a question, where the rules of the question hold.
     Always,
     /// No, and what the model is told.
     Reason(String),
-    /// A signal came instead.
-    Interrupted(i32),
 }
 
-/// Asks the user about an act; the rules are those that `Always` would set, if any.
-pub type Asker = Box<dyn FnMut(&Act, &[Rule], &Receiver<i32>) -> Consent>;
+/// Shows the user an act, and the rules that `Always` would set, if any; what is typed then comes line by line.
+pub type Asker = Box<dyn FnMut(&Act, &[Rule]) -> Receiver<String>>;
 
 #[derive(Default)]
 pub struct Approval {
@@ -63,7 +61,12 @@ pub struct Approval {
 
 impl Approval {
     /// An answer for the model when the act is not allowed.
-    pub fn check(&mut self, act: &Act, signals: &Receiver<i32>) -> Result<(), Refused> {
+    pub fn check(
+        &mut self,
+        act: &Act,
+        tasks: &mut Tasks,
+        signals: &Receiver<i32>,
+    ) -> Result<(), Refused> {
         if let Some(rule) = denied(&self.deny, act) {
             let rule = rule.text();
             let text = format!(
@@ -84,7 +87,8 @@ impl Approval {
                 or say what you would have done";
             return self.refuse("nobody was there to be asked", text.into());
         };
-        match asker(act, &always, signals) {
+        let answers = asker(act, &always);
+        match wait_for_consent(&answers, &always, tasks, signals)? {
             Consent::Yes => Ok(()),
             Consent::Always => {
                 self.allow.extend(always);
@@ -95,7 +99,6 @@ impl Approval {
                 "the user said no",
                 format!("refused by the user, who says: {reason}"),
             ),
-            Consent::Interrupted(signal) => Err(Refused::Interrupted(signal)),
         }
     }
 
@@ -109,6 +112,43 @@ impl Approval {
 pub enum Refused {
     Answered(Answer),
     Interrupted(i32),
+}
+
+/// Nothing else is done meanwhile, but that tasks go on and their ends are told.
+fn wait_for_consent(
+    answers: &Receiver<String>,
+    always: &[Rule],
+    tasks: &mut Tasks,
+    signals: &Receiver<i32>,
+) -> Result<Consent, Refused> {
+    loop {
+        select! {
+            recv(answers) -> line => match line {
+                Ok(line) => if let Some(consent) = consent(&line, always) {
+                    return Ok(consent);
+                },
+                Err(_) => return Ok(Consent::No),
+            },
+            recv(signals) -> signal => if let Ok(signal) = signal {
+                return Err(Refused::Interrupted(signal));
+            },
+            recv(tasks.events()) -> event => {
+                event.into_iter().for_each(|event| tasks.attend(event));
+            }
+        }
+    }
+}
+
+/// What a line means as an answer; None for one that means nothing.
+fn consent(line: &str, always: &[Rule]) -> Option<Consent> {
+    match line.trim() {
+        "" => None,
+        "y" | "yes" | "Y" => Some(Consent::Yes),
+        "n" | "no" | "N" => Some(Consent::No),
+        "a" | "always" if !always.is_empty() => Some(Consent::Always),
+        "a" | "always" => None,
+        reason => Some(Consent::Reason(reason.to_owned())),
+    }
 }
 
 fn denied<'a>(rules: &'a [Rule], act: &Act) -> Option<&'a Rule> {

@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::{Answer, Context, Input, Tool, approval::What, guard};
-use crate::background::{Waited, task::left_text};
+use crate::{
+    background::{Waited, task::left_text},
+    text::seconds,
+};
 
 pub const TOOL: Tool = Tool {
     name: "bash",
@@ -18,13 +21,22 @@ pub const TOOL: Tool = Tool {
     run,
 };
 
-const TIMEOUT: Duration = Duration::from_secs(120);
+pub const TIMEOUT: Duration = Duration::from_secs(120);
 
 fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     let command = input.text("command")?;
     let limit = input.seconds("timeout")?.unwrap_or(TIMEOUT);
     guard::check(command)?;
     context.approve("bash", What::Command(command))?;
+    run_and_wait(context, command, limit)
+}
+
+/// Runs a command that somebody has allowed.
+pub fn run_and_wait(
+    context: &mut Context,
+    command: &str,
+    limit: Duration,
+) -> Result<Answer, Answer> {
     let tasks = &mut context.tasks;
     let id = tasks
         .start_foreground(command, limit)
@@ -53,7 +65,7 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
         Waited::TimedOut => {
             let text = format!(
                 "Timeout ({}s)\n{}\nmoved to the background as task {id}: its result comes by itself",
-                limit.as_secs_f64(),
+                seconds(limit),
                 task.take_new()
             );
             tasks.move_to_background(&id);

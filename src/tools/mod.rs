@@ -43,7 +43,8 @@ pub struct Context {
 impl Context {
     /// An answer for the model when that may not be done.
     fn approve(&mut self, tool: &'static str, what: What) -> Result<(), Answer> {
-        let refused = self.approval.check(&Act { tool, what }, &self.signals);
+        let act = Act { tool, what };
+        let refused = self.approval.check(&act, &mut self.tasks, &self.signals);
         refused.map_err(|refused| match refused {
             Refused::Answered(answer) => answer,
             Refused::Interrupted(signal) => {
@@ -115,6 +116,16 @@ pub fn names() -> Vec<&'static str> {
 /// Runs one call.
 pub fn run(context: &mut Context, call: &ToolCall) -> Answer {
     let answer = run_tool(context, call);
+    Answer {
+        text: masked(answer.text, &context.secrets),
+        ..answer
+    }
+}
+
+/// Runs a command for the user himself: nothing needs consent.
+pub fn run_command(context: &mut Context, command: &str) -> Answer {
+    let answer = bash::run_and_wait(context, command, bash::TIMEOUT);
+    let answer = answer.unwrap_or_else(|error| error);
     Answer {
         text: masked(answer.text, &context.secrets),
         ..answer

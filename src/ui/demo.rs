@@ -9,7 +9,11 @@ use std::{
 
 use uuid::Uuid;
 
-use super::{headless, interrupt::Interrupts, terminal::Terminal};
+use super::{
+    headless,
+    interrupt::Interrupts,
+    terminal::{Terminal, has_color},
+};
 use crate::{
     agent::Agent,
     api::{message::Block, recording::Replay},
@@ -63,7 +67,7 @@ fn play(
     }
     let replay = Replay::parse("demo", RECORDING, Some(PACE))?;
     let mut agent = make_agent(folder.to_owned(), replay, &Interrupts::listen(None)?)?;
-    let mut terminal = Terminal::new(io::stdout(), ColorWhen::Auto);
+    let mut terminal = Terminal::new(io::stdout(), has_color(ColorWhen::Auto, &io::stdout()));
     terminal.line("(a recorded session: the model's words are replayed, the rest is real)");
     terminal.prompt(&format!("meanwhile > {PROMPT}\n"));
     headless::run(&mut agent, vec![Block::text(PROMPT)], &mut |event| {

@@ -4,7 +4,6 @@
 use std::{
     fs,
     path::Path,
-    thread,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -17,6 +16,7 @@ use crate::{
     config::{self, Survey},
     error,
     text::duration,
+    threads,
 };
 
 /// The whole look is over after about a second.
@@ -167,7 +167,7 @@ fn look_at(target: Target) -> (Receiver<Result<String, String>>, Receiver<Answer
         let _ = answer.send(target.ask(PATIENCE));
     };
     // Without a thread both stay silent.
-    let _ = thread::Builder::new().name("probe".into()).spawn(look);
+    let _ = threads::start("probe", look);
     (found, received)
 }
 

@@ -13,7 +13,7 @@ use super::{
     lines::Lines,
     question,
     record::Reporter,
-    terminal::Terminal,
+    terminal::{Terminal, has_color},
 };
 use crate::{
     agent::{Agent, Event},
@@ -75,7 +75,7 @@ fn do_task(
     interrupts: &Interrupts,
     reporter: &mut Reporter,
 ) -> Result<String> {
-    let mut stderr = Terminal::new(io::stderr(), args.color);
+    let mut stderr = Terminal::new(io::stderr(), has_color(args.color, &io::stderr()));
     reporter.begin(agent)?;
     let (content, gave_up) = read_task(
         args.prompt.as_deref(),
@@ -99,7 +99,10 @@ fn do_task(
             Event::Reply { reply, time } if args.loudness == Loudness::Verbose => {
                 stderr.request(reply, time)
             }
-            Event::Reply { .. } | Event::TaskStarted { .. } | Event::TaskEnded(_) => {}
+            Event::Request
+            | Event::Reply { .. }
+            | Event::TaskStarted { .. }
+            | Event::TaskEnded(_) => {}
             _ if args.loudness == Loudness::Quiet => unshown.clear(),
             // What the model said before this is not the answer.
             event => {

@@ -5,7 +5,6 @@ use std::{
     io::{self, IsTerminal, Read},
     os::fd::AsFd,
     path::Path,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -15,6 +14,7 @@ use rustix::event::{PollFd, PollFlags};
 use crate::{
     api::message::Block,
     error::{Error, Result},
+    threads,
 };
 
 /// A pipe in which nothing appears for so long is one that somebody forgot to close.
@@ -87,7 +87,7 @@ fn read_all<R: Read + AsFd>(
             let _ = sender.send(Err(err));
         }
     };
-    let thread = thread::Builder::new().name("input".into()).spawn(read);
+    let thread = threads::start("input", read);
     thread.map_err(|err| Error::System {
         doing: "start a thread",
         err,

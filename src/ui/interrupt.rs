@@ -3,22 +3,31 @@
 //! What else may end a run comes the same way, as the signal that would stand for it: SIGALRM for the
 //! limit on its time, SIGPIPE for a reader of stdout who has left.
 
-use std::{thread, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use crossbeam_channel::{Receiver, Sender};
 use signal_hook::{
-    consts::{SIGALRM, SIGHUP, SIGINT, SIGTERM},
+    consts::{SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGWINCH},
     iterator::Signals,
 };
 
 use crate::error::{Error, Result};
+use crate::threads;
 
 /// How long the main thread may take to look at its signals.
 const PATIENCE: Duration = Duration::from_millis(200);
 
+/// Hears of the signals that concern a terminal; of none, when the program is about to end here and now.
+pub type TerminalWatcher = Box<dyn FnMut(Option<i32>) + Send>;
+
 pub struct Interrupts {
     sender: Sender<i32>,
     pub signals: Receiver<i32>,
+    watcher: Arc<Mutex<Option<TerminalWatcher>>>,
 }
 
 impl Interrupts {
@@ -31,37 +40,59 @@ impl Interrupts {
         };
         // Nobody sends signals faster than they are read; one too many is dropped.
         let (sender, signals) = crossbeam_channel::bounded(16);
-        let mut handled = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
+        let all = [SIGINT, SIGTERM, SIGHUP, SIGWINCH, SIGCONT];
+        let mut handled = Signals::new(all).map_err(failed)?;
         let forward = sender.clone();
+        let watcher: Arc<Mutex<Option<TerminalWatcher>>> = Arc::default();
+        let watching = Arc::clone(&watcher);
+        let tell = move |signal| {
+            let mut watcher = watching.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(watcher) = &mut *watcher {
+                watcher(signal);
+            }
+        };
         let listen = move || {
             for signal in handled.forever() {
+                if matches!(signal, SIGWINCH | SIGCONT) {
+                    tell(Some(signal));
+                    continue;
+                }
                 let _ = forward.try_send(signal);
                 if forward.len() > 1 {
                     // The main thread has not taken the signal before: it hangs, in a write that nobody
                     // reads for instance. What it has started ends with it.
                     thread::sleep(PATIENCE);
                     if forward.len() > 1 {
+                        tell(None);
                         std::process::exit(128 + signal);
                     }
                 }
             }
         };
-        thread::Builder::new()
-            .name("signals".into())
-            .spawn(listen)
-            .map_err(failed)?;
+        threads::start("signals", listen).map_err(failed)?;
         if let Some(max_time) = max_time {
             let alarm = sender.clone();
             let wait = move || {
                 thread::sleep(max_time);
                 let _ = alarm.try_send(SIGALRM);
             };
-            thread::Builder::new()
-                .name("max-time".into())
-                .spawn(wait)
-                .map_err(failed)?;
+            threads::start("max-time", wait).map_err(failed)?;
         }
-        Ok(Interrupts { sender, signals })
+        Ok(Interrupts {
+            sender,
+            signals,
+            watcher,
+        })
+    }
+
+    /// From now on this one hears of a new size of the terminal, of a continuation after a stop, and of the end.
+    pub fn watch(&self, watcher: TerminalWatcher) {
+        *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(watcher);
+    }
+
+    /// Where a signal is put, as if it had come.
+    pub fn sender(&self) -> Sender<i32> {
+        self.sender.clone()
     }
 
     /// As if this signal had come.

@@ -5,16 +5,16 @@ use std::{
     collections::VecDeque,
     io::{self, Write},
     rc::Rc,
-    thread,
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::Receiver;
 
-use super::question::{consent, question};
+use super::question::question;
 use crate::{
     error::{Error, Result},
-    tools::approval::{Asker, Consent},
+    threads,
+    tools::approval::Asker,
 };
 
 /// What was typed before a question came is read within this time; it is no answer to it.
@@ -41,51 +41,35 @@ impl Lines {
                 }
             }
         };
-        thread::Builder::new()
-            .name("input".into())
-            .spawn(read)
-            .map_err(|err| Error::System {
-                doing: "start a thread",
-                err,
-            })?;
+        threads::start("input", read).map_err(|err| Error::System {
+            doing: "start a thread",
+            err,
+        })?;
         Ok(Rc::new(Lines {
             received,
             ahead: RefCell::default(),
         }))
     }
 
-    /// The next line; None at the end of input. Fails when a signal comes.
-    pub fn next(&self, signals: &Receiver<i32>) -> Result<Option<String>> {
-        if let Some(line) = self.ahead.borrow_mut().pop_front() {
-            return Ok(Some(line));
-        }
-        select! {
-            recv(self.received) -> line => Ok(line.ok()),
-            recv(signals) -> signal => Err(Error::Interrupted(signal.unwrap_or_default())),
-        }
+    /// Where lines come from, for those who wait for more than one thing; but first `ahead`.
+    pub fn received(&self) -> &Receiver<String> {
+        &self.received
+    }
+
+    /// What was typed before a question came.
+    pub fn ahead(&self) -> Option<String> {
+        self.ahead.borrow_mut().pop_front()
     }
 
     /// Asks on standard error.
     pub fn asker(self: Rc<Lines>) -> Asker {
-        Box::new(move |act, always, signals| {
+        Box::new(move |act, always| {
             while let Ok(line) = self.received.recv_timeout(TYPED_AHEAD) {
                 self.ahead.borrow_mut().push_back(line);
             }
-            let mut text = question(act, always);
-            loop {
-                // Nobody who can't read it answers.
-                let _ = write!(io::stderr(), "{text}\n? ");
-                text.clear();
-                select! {
-                    recv(self.received) -> line => match line {
-                        Ok(line) => if let Some(consent) = consent(&line, always) {
-                            return consent;
-                        },
-                        Err(_) => return Consent::No,
-                    },
-                    recv(signals) -> signal => return Consent::Interrupted(signal.unwrap_or_default()),
-                }
-            }
+            // Nobody who can't read it answers.
+            let _ = write!(io::stderr(), "{}\n? ", question(act, always));
+            self.received.clone()
         })
     }
 }

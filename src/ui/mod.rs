@@ -1,14 +1,25 @@
 //! What people and scripts see: the only part of the program that prints.
 
+mod attach;
+pub mod commands;
+mod complete;
 pub mod demo;
 mod diff;
 pub mod doctor;
+mod editor;
 pub mod headless;
+mod history;
 mod input;
 pub mod interrupt;
+mod keys;
+mod layout;
 mod lines;
+mod markdown;
 mod question;
 mod record;
 pub mod repl;
+mod roster;
+mod screen;
 pub mod sessions;
+mod slash;
 mod terminal;

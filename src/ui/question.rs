@@ -6,7 +6,7 @@ use super::diff::diff;
 use crate::{
     text::{head_and_tail, visible},
     tools::{
-        approval::{Act, Consent, What},
+        approval::{Act, What},
         rules::Rule,
     },
 };
@@ -37,18 +37,6 @@ pub fn question(act: &Act, always: &[Rule]) -> String {
         act.tool,
         head_and_tail(&what, LONGEST)
     )
-}
-
-/// What a line means as an answer; None for an empty one, which means nothing.
-pub fn consent(line: &str, always: &[Rule]) -> Option<Consent> {
-    match line.trim() {
-        "" => None,
-        "y" | "yes" | "Y" => Some(Consent::Yes),
-        "n" | "no" | "N" => Some(Consent::No),
-        "a" | "always" if !always.is_empty() => Some(Consent::Always),
-        "a" | "always" => None,
-        reason => Some(Consent::Reason(reason.to_owned())),
-    }
 }
 
 /// Whether somebody can read a question and answer it.

@@ -99,7 +99,7 @@ impl Reporter {
             Event::Notice(text) => {
                 json!({"type": "system", "subtype": "notice", "session_id": id, "text": text})
             }
-            Event::Text(_) | Event::ToolCall(_) => return Ok(()),
+            Event::Request | Event::Text(_) | Event::ToolCall(_) => return Ok(()),
         };
         self.line(line)
     }

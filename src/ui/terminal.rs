@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use super::diff::{Kind, diff};
+use super::{
+    diff::{Kind, diff},
+    markdown::Markdown,
+};
 use crate::{
     agent::Event,
     api::reply::{Reply, ToolCall, Usage},
@@ -33,31 +36,32 @@ pub struct Terminal<W: Write> {
     color: bool,
     /// The cursor is not at the start of a line.
     in_line: bool,
+    /// Where a person looks at the text, and not a script.
+    markdown: Option<Markdown>,
 }
 
 impl<W: Write> Terminal<W> {
-    pub fn new(out: W, when: ColorWhen) -> Terminal<W>
-    where
-        W: IsTerminal,
-    {
-        let color = match when {
-            ColorWhen::Always => true,
-            ColorWhen::Never => false,
-            ColorWhen::Auto => out.is_terminal() && colors_are_welcome(),
-        };
+    pub fn new(out: W, color: bool) -> Terminal<W> {
         Terminal {
             out,
             color,
             in_line: false,
+            markdown: None,
         }
+    }
+
+    /// Makes the Markdown of the model's text visible, if so.
+    pub fn with_markdown(mut self, is_wanted: bool) -> Terminal<W> {
+        self.markdown = is_wanted.then(Markdown::default);
+        self
     }
 
     /// Shows what happens in a turn.
     pub fn show(&mut self, event: Event) {
         match event {
-            Event::Text(text) => self.write(text),
+            Event::Text(text) => self.text(text),
             Event::Reply { .. } => self.end_line(),
-            Event::TaskStarted { .. } | Event::TaskEnded(_) => {}
+            Event::Request | Event::TaskStarted { .. } | Event::TaskEnded(_) => {}
             Event::Discarded => {
                 self.line("(the reply broke off; what is above of it is discarded)")
             }
@@ -133,12 +137,34 @@ impl<W: Write> Terminal<W> {
         self.colored(RED, &format!("meanwhile: {}", sentence(&err.to_string())));
     }
 
+    /// More of the model's text.
+    fn text(&mut self, text: &str) {
+        match &mut self.markdown {
+            None => self.write(text),
+            Some(markdown) => {
+                let styled = markdown.push(&visible(text));
+                self.styled(&styled);
+            }
+        }
+    }
+
+    /// Writes a text with styles, in which nothing else is to be made harmless.
+    fn styled(&mut self, text: &str) {
+        if !text.is_empty() {
+            self.in_line = !text.ends_with('\n');
+            let _ = self.out.write_all(text.as_bytes());
+            let _ = self.out.flush();
+        }
+    }
+
     /// Writes a text on a line of its own, in this color where there are any.
     fn colored(&mut self, color: &str, text: &str) {
         self.end_line();
         if self.color {
-            let _ = writeln!(self.out, "\x1b[{color}m{}\x1b[0m", visible(text));
-            let _ = self.out.flush();
+            // No style outlives its line, so that each can be drawn by itself.
+            for line in visible(text).lines() {
+                self.styled(&format!("\x1b[{color}m{line}\x1b[0m\n"));
+            }
         } else {
             self.line(text);
         }
@@ -159,6 +185,10 @@ impl<W: Write> Terminal<W> {
     }
 
     pub fn end_line(&mut self) {
+        if let Some(markdown) = &mut self.markdown {
+            let rest = markdown.end();
+            self.styled(&rest);
+        }
         if self.in_line {
             self.write("\n");
         }
@@ -174,6 +204,15 @@ impl<W: Write> Terminal<W> {
     }
 }
 
+/// Whether there are to be colors.
+pub fn has_color(when: ColorWhen, out: &impl IsTerminal) -> bool {
+    match when {
+        ColorWhen::Always => true,
+        ColorWhen::Never => false,
+        ColorWhen::Auto => out.is_terminal() && colors_are_welcome(),
+    }
+}
+
 /// <https://no-color.org>, and a terminal that is not known to have any.
 fn colors_are_welcome() -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
@@ -181,7 +220,7 @@ fn colors_are_welcome() -> bool {
 }
 
 /// A call in a line.
-fn summary(call: &ToolCall) -> String {
+pub fn summary(call: &ToolCall) -> String {
     let input = call.input.as_ref().ok();
     let about = ["command", "path", "task_id"]
         .iter()

@@ -1,0 +1,50 @@
+//! What the user does beside talking to the model.
+
+use super::{Agent, told_lost};
+use crate::{
+    api::{message::Block, reply::Usage},
+    session::transcript::{LostTask, Transcript},
+    tools,
+};
+
+impl Agent {
+    /// Runs a command for the user and returns what came of it. The model is told with the next thing that is said.
+    pub fn run_command(&mut self, command: &str) -> String {
+        let answer = tools::run_command(&mut self.context, command);
+        // An interrupt has ended the command: there is no turn that it could end.
+        self.context.interrupted = None;
+        let text = format!(
+            "(The user has run this command: {command}\nIts result:)\n{}",
+            answer.text
+        );
+        self.pending.push(Block::text(&text));
+        answer.text
+    }
+
+    pub fn model(&self) -> &str {
+        self.client.model()
+    }
+
+    pub fn set_model(&mut self, model: &str) {
+        self.client.set_model(model);
+    }
+
+    /// Begins the conversation anew. Background tasks go on.
+    pub fn clear(&mut self) {
+        self.transcript.clear();
+        self.pending.clear();
+        self.last_usage = Usage::default();
+    }
+
+    /// Goes on with another session instead. Background tasks go on.
+    pub fn resume(&mut self, transcript: Transcript, lost: &[LostTask]) {
+        self.transcript = transcript;
+        self.pending = lost.iter().map(told_lost).collect();
+        self.last_usage = Usage::default();
+    }
+
+    /// The text with every secret masked.
+    pub fn masked(&self, text: String) -> String {
+        crate::text::masked(text, &self.context.secrets)
+    }
+}

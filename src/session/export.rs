@@ -1,0 +1,81 @@
+//! A conversation as Markdown, for people. Pure.
+
+use crate::{
+    api::message::{Block, Message, Role},
+    text::head_and_tail,
+};
+
+/// How much of a tool's result is written, in characters.
+const LONGEST_RESULT: usize = 4_000;
+
+/// The messages, each under its own heading.
+pub fn markdown(messages: &[impl AsRef<str>]) -> String {
+    let mut text = String::from("# A conversation with meanwhile\n");
+    for message in messages
+        .iter()
+        .filter_map(|json| Message::from_json(json.as_ref()))
+    {
+        let is_result = |block: &Block| block.kind() == "tool_result";
+        let heading = match message.role {
+            Role::Assistant => "\n## Model\n",
+            Role::User if message.content.iter().all(is_result) => "",
+            Role::User => "\n## User\n",
+        };
+        text.push_str(heading);
+        message
+            .content
+            .iter()
+            .for_each(|block| text.push_str(&block_text(block)));
+    }
+    text
+}
+
+fn block_text(block: &Block) -> String {
+    match block.kind() {
+        "text" => format!("\n{}\n", block.str("text").unwrap_or_default().trim_end()),
+        "tool_use" => {
+            let input = block
+                .get("input")
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            format!(
+                "\n**{}**\n{}",
+                block.str("name").unwrap_or_default(),
+                fenced(&input)
+            )
+        }
+        "tool_result" => {
+            let content = match block.get("content") {
+                Some(content) => content
+                    .as_str()
+                    .map_or_else(|| content.to_string(), str::to_owned),
+                None => String::new(),
+            };
+            fenced(&head_and_tail(&content, LONGEST_RESULT))
+        }
+        _ => String::new(),
+    }
+}
+
+/// In a fence that is longer than any in the text.
+fn fenced(text: &str) -> String {
+    let ticks = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(ticks.max(2) + 1);
+    format!("\n{fence}\n{}\n{fence}\n", text.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conversation_reads_well() {
+        let messages = [
+            r#"{"role":"user","content":[{"type":"text","text":"Do it."}]}"#,
+            r#"{"role":"assistant","content":[{"type":"thinking","thinking":"hm","signature":"x"},{"type":"text","text":"I look."},{"type":"tool_use","id":"1","name":"bash","input":{"command":"ls"}}]}"#,
+            r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"1","content":"```\nx"}]}"#,
+        ];
+        let expected = "# A conversation with meanwhile\n\n## User\n\nDo it.\n\n## Model\n\nI look.\n\n**bash**\n\n```\n{\"command\":\"ls\"}\n```\n\n````\n```\nx\n````\n";
+        assert_eq!(markdown(&messages), expected);
+    }
+}

@@ -1,0 +1,72 @@
+//! Completes what stands before the cursor: a command of the prompt, or a path after `@`.
+
+use std::{fs, path::Path};
+
+use super::{editor::Editor, slash::COMMANDS};
+
+/// No more candidates are shown.
+const MOST: usize = 100;
+
+/// Puts in what all candidates have in common; returns the candidates when there is more than one.
+pub fn complete(editor: &mut Editor) -> Option<String> {
+    let before = &editor.text[..editor.cursor];
+    let start = before.rfind(char::is_whitespace).map_or(0, |at| at + 1);
+    let word = &before[start..];
+    let (typed, candidates) = match word.strip_prefix('@') {
+        Some(path) => (path.to_owned(), paths(path)),
+        None if start == 0 && word.starts_with('/') => (word.to_owned(), commands(word)),
+        None => return None,
+    };
+    let common = candidates
+        .iter()
+        .skip(1)
+        .fold(candidates.first()?.clone(), |common, next| {
+            let same = common
+                .char_indices()
+                .zip(next.chars())
+                .find(|((_, a), b)| a != b);
+            let end = same.map_or(common.len().min(next.len()), |((at, _), _)| at);
+            common[..end].to_owned()
+        });
+    editor.insert(&common[typed.len()..]);
+    if let [only] = &candidates[..] {
+        editor.insert(if only.ends_with('/') { "" } else { " " });
+        return None;
+    }
+    let more = candidates.len().saturating_sub(MOST);
+    let mut shown = candidates[..candidates.len() - more].join("  ");
+    if more > 0 {
+        shown.push_str(&format!("  ... ({more} more)"));
+    }
+    Some(shown)
+}
+
+fn commands(word: &str) -> Vec<String> {
+    let names = COMMANDS.iter().map(|(name, ..)| name.to_string());
+    names.filter(|name| name.starts_with(word)).collect()
+}
+
+/// The paths that begin so; folders end with a slash. Hidden ones only when a dot was typed.
+fn paths(typed: &str) -> Vec<String> {
+    let (folder, name) = match typed.rsplit_once('/') {
+        Some((folder, name)) => (format!("{folder}/"), name),
+        None => (String::new(), typed),
+    };
+    let place = if folder.is_empty() {
+        Path::new(".")
+    } else {
+        Path::new(&folder)
+    };
+    let entries = fs::read_dir(place).into_iter().flatten().flatten();
+    let mut paths: Vec<String> = entries
+        .filter_map(|entry| {
+            let found = entry.file_name().into_string().ok()?;
+            let fits =
+                found.starts_with(name) && (!found.starts_with('.') || name.starts_with('.'));
+            let end = if entry.path().is_dir() { "/" } else { "" };
+            fits.then(|| format!("{folder}{found}{end}"))
+        })
+        .collect();
+    paths.sort();
+    paths
+}

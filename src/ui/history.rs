@@ -1,0 +1,133 @@
+//! What the user has typed before: kept in a file across sessions, a line an entry.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+/// How many entries are kept.
+const MOST: usize = 1000;
+
+#[derive(Default)]
+pub struct History {
+    /// The oldest first.
+    pub entries: Vec<String>,
+    /// None when nothing is kept.
+    path: Option<PathBuf>,
+}
+
+impl History {
+    /// What the file holds; it is cut to its newest entries when it has grown to twice as many.
+    pub fn load(path: Option<PathBuf>) -> History {
+        let bytes = path
+            .as_ref()
+            .and_then(|path| fs::read(path).ok())
+            .unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let all: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+        let newest = &all[all.len().saturating_sub(MOST)..];
+        if let Some(path) = path.as_ref().filter(|_| all.len() > 2 * MOST) {
+            // It stays too long when that fails.
+            let _ = rewrite(path, newest);
+        }
+        History {
+            entries: newest.iter().map(|line| decoded(line)).collect(),
+            path,
+        }
+    }
+
+    /// Takes a new entry. What begins with a space is not remembered.
+    pub fn add(&mut self, text: &str) {
+        if text.trim().is_empty()
+            || text.starts_with(' ')
+            || self.entries.last().is_some_and(|last| last == text)
+        {
+            return;
+        }
+        self.entries.push(text.to_owned());
+        let line = format!("{}\n", encoded(text));
+        if let Some(path) = &self.path {
+            // Without a file it is remembered for this session only.
+            let _ = append(path, &line);
+        }
+    }
+}
+
+fn append(path: &Path, line: &str) -> io::Result<()> {
+    let open = || {
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)
+    };
+    let mut file = open().or_else(|_| {
+        crate::command::log::create_private_folder(path.parent().unwrap_or(Path::new("/")))?;
+        open()
+    })?;
+    file.write_all(line.as_bytes())
+}
+
+fn rewrite(path: &Path, lines: &[&str]) -> io::Result<()> {
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    append(&temporary, &format!("{}\n", lines.join("\n")))?;
+    fs::rename(&temporary, path)
+}
+
+/// An entry of several lines takes one.
+fn encoded(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('\n', "\\n")
+        .replace('\r', "\\r")
+}
+
+fn decoded(line: &str) -> String {
+    let mut text = String::new();
+    let mut characters = line.chars();
+    while let Some(c) = characters.next() {
+        text.push(match c {
+            '\\' => match characters.next() {
+                Some('n') => '\n',
+                Some('r') => '\r',
+                Some(c) => c,
+                None => '\\',
+            },
+            c => c,
+        });
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_come_back_as_they_were() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state/history");
+        let mut history = History::load(Some(path.clone()));
+        for text in ["one", "one", " secret", "", "two\nlines \\n", "\u{e9}"] {
+            history.add(text);
+        }
+        let expected = ["one", "two\nlines \\n", "\u{e9}"];
+        assert_eq!(history.entries, expected);
+        assert_eq!(History::load(Some(path)).entries, expected);
+    }
+
+    #[test]
+    fn a_file_that_has_grown_is_cut_to_its_newest_entries() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history");
+        let lines: String = (0..3 * MOST).map(|n| format!("{n}\n")).collect();
+        fs::write(&path, lines).unwrap();
+        let history = History::load(Some(path.clone()));
+        assert_eq!(
+            (history.entries.len(), history.entries[0].as_str()),
+            (MOST, "2000")
+        );
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), MOST);
+    }
+}

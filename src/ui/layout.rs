@@ -1,0 +1,159 @@
+//! How much room text takes on a terminal, in cells and rows. Pure.
+
+use unicode_width::UnicodeWidthChar;
+
+/// How many cells a character takes: none, one or two.
+pub fn cells(c: char) -> usize {
+    c.width().unwrap_or(0)
+}
+
+/// A text with styles (`ESC [ ... m`), character by character, without these.
+struct Styled<'a> {
+    text: &'a str,
+    at: usize,
+    /// The style in force.
+    style: &'a str,
+}
+
+impl<'a> Iterator for Styled<'a> {
+    type Item = (usize, char);
+
+    fn next(&mut self) -> Option<(usize, char)> {
+        while self.text[self.at..].starts_with("\x1b[") {
+            let length = self.text[self.at..]
+                .find('m')
+                .map_or(self.text.len() - self.at, |end| end + 1);
+            self.style = &self.text[self.at..self.at + length];
+            self.at += length;
+        }
+        let c = self.text[self.at..].chars().next()?;
+        let at = self.at;
+        self.at += c.len_utf8();
+        Some((at, c))
+    }
+}
+
+fn styled(text: &str) -> Styled<'_> {
+    Styled {
+        text,
+        at: 0,
+        style: "",
+    }
+}
+
+fn advance(column: usize, c: char) -> usize {
+    match c {
+        '\t' => column / 8 * 8 + 8,
+        c => column + cells(c),
+    }
+}
+
+/// How many cells a line with styles takes.
+pub fn width(text: &str) -> usize {
+    styled(text).fold(0, |column, (_, c)| advance(column, c))
+}
+
+/// The rows of a line that are full, and what stands in the last one, in its style.
+pub fn full_rows(line: &str, columns: usize) -> (&str, String) {
+    let mut characters = styled(line);
+    let (mut column, mut start, mut style) = (0, 0, "");
+    while let Some((at, c)) = characters.next() {
+        column = advance(column, c);
+        if column > columns {
+            (column, start, style) = (cells(c), at, characters.style);
+        }
+    }
+    (&line[..start], format!("{style}{}", &line[start..]))
+}
+
+/// The beginning of a line that fits.
+pub fn fitting(line: &str, columns: usize) -> &str {
+    let mut column = 0;
+    let end = styled(line).find(|(_, c)| {
+        column = advance(column, *c);
+        column > columns
+    });
+    end.map_or(line, |(at, _)| &line[..at])
+}
+
+/// What is typed, in rows, and where the cursor stands: row and column.
+pub fn input(
+    prompt: &str,
+    text: &str,
+    cursor: usize,
+    columns: usize,
+) -> (Vec<String>, (usize, usize)) {
+    let mut rows = vec![String::new()];
+    let mut column = 0;
+    let mut place = None;
+    let shown = prompt.char_indices().map(|(_, c)| (None, c));
+    for (at, c) in shown.chain(text.char_indices().map(|(at, c)| (Some(at), c))) {
+        let c = if c == '\t' { ' ' } else { c };
+        let wide = cells(c);
+        if column + wide > columns && c != '\n' {
+            rows.push(String::new());
+            column = 0;
+        }
+        if at == Some(cursor) {
+            place = Some((rows.len() - 1, column));
+        }
+        if c == '\n' {
+            rows.push(String::new());
+            column = 0;
+            continue;
+        }
+        rows.last_mut().expect("there is a first row").push(c);
+        column += wide;
+    }
+    if place.is_none() && column >= columns {
+        rows.push(String::new());
+        column = 0;
+    }
+    let place = place.unwrap_or((rows.len() - 1, column));
+    (rows, place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_characters_take_two_cells_and_styles_none() {
+        assert_eq!(width("a\x1b[1mb\x1b[0m"), 2);
+        assert_eq!(width("\u{6f22}\u{5b57}e\u{301}"), 5);
+        assert_eq!(width("a\tb"), 9);
+        assert_eq!(fitting("ab\x1b[1mcd", 3), "ab\x1b[1mc");
+        assert_eq!(fitting("a\u{6f22}", 2), "a");
+    }
+
+    #[test]
+    fn full_rows_are_told_from_the_rest() {
+        assert_eq!(full_rows("abc", 3), ("", "abc".into()));
+        assert_eq!(full_rows("abcd", 3), ("abc", "d".into()));
+        assert_eq!(
+            full_rows("ab\x1b[1mcdefgh\x1b[0m", 3),
+            ("ab\x1b[1mcdef", "\x1b[1mgh\x1b[0m".into())
+        );
+        assert_eq!(full_rows("ab\u{6f22}c", 3), ("ab", "\u{6f22}c".into()));
+    }
+
+    #[test]
+    fn the_cursor_stands_where_the_next_character_goes() {
+        let rows = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|text| text.to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(input("> ", "", 0, 10), (rows(&["> "]), (0, 2)));
+        assert_eq!(input("> ", "abc", 1, 10), (rows(&["> abc"]), (0, 3)));
+        assert_eq!(input("> ", "ab", 2, 4), (rows(&["> ab", ""]), (1, 0)));
+        assert_eq!(input("> ", "abc", 2, 4), (rows(&["> ab", "c"]), (1, 0)));
+        assert_eq!(input("> ", "a\nb", 1, 9), (rows(&["> a", "b"]), (0, 3)));
+        assert_eq!(input("> ", "a\n", 2, 9), (rows(&["> a", ""]), (1, 0)));
+        assert_eq!(
+            input("> ", "\u{6f22}x", 3, 9),
+            (rows(&["> \u{6f22}x"]), (0, 4))
+        );
+    }
+}
