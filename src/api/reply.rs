@@ -240,7 +240,8 @@ impl Reply {
             done: true,
             ..Fold::default()
         };
-        let Value::Array(blocks) = message["content"].take() else {
+        let content = message.get_mut("content").map(Value::take);
+        let Some(Value::Array(blocks)) = content else {
             let text = format!(
                 "a message without content: {}",
                 excerpt(&message.to_string())

@@ -213,6 +213,9 @@ fn gateways_frame_it_their_own_way() {
         "stop_reason": "end_turn", "usage": {"output_tokens": 7}});
     assert_eq!(Reply::from_message(whole).unwrap(), expected);
     assert!(matches!(fold("data: <html>\n\n"), Err(Error::Protocol(_))));
+    for body in [json!("content"), json!([1]), json!(null), json!({})] {
+        assert!(matches!(Reply::from_message(body), Err(Error::Protocol(_))));
+    }
 }
 
 #[test]
