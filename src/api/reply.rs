@@ -306,15 +306,16 @@ impl Usage {
     }
 
     pub fn add(&mut self, other: &Usage) {
-        self.input += other.input;
-        self.output += other.output;
-        self.cache_read += other.cache_read;
-        self.cache_write += other.cache_write;
+        self.input = self.input.saturating_add(other.input);
+        self.output = self.output.saturating_add(other.output);
+        self.cache_read = self.cache_read.saturating_add(other.cache_read);
+        self.cache_write = self.cache_write.saturating_add(other.cache_write);
     }
 
     /// Everything that takes room in the context window.
     pub fn context(&self) -> u64 {
-        self.input + self.output + self.cache_read + self.cache_write
+        let counts = [self.output, self.cache_read, self.cache_write];
+        counts.into_iter().fold(self.input, u64::saturating_add)
     }
 
     /// The counts in an event are cumulative; gateways leave fields out or send null.

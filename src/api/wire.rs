@@ -180,6 +180,16 @@ fn usage_is_cumulative_and_may_lack_or_null_anything() {
 }
 
 #[test]
+fn counts_of_tokens_stop_at_the_largest_number() {
+    let start =
+        r#"{"type":"message_start","message":{"usage":{"input_tokens":18446744073709551615}}}"#;
+    let mut usage = check(&[start], "end_turn", json!([])).usage;
+    assert_eq!(usage.context(), u64::MAX);
+    usage.add(&usage.clone());
+    assert_eq!((usage.input, usage.output), (u64::MAX, 14));
+}
+
+#[test]
 fn a_failure_in_mid_stream_is_an_error_and_only_message_stop_makes_a_whole() {
     let error = r#"{"type":"error","error":{"details":null,"type":"overloaded_error","message":"Overloaded"} }"#;
     for events in [&[error][..], &[CALL, error], &[TEXT, error, STOP]] {
