@@ -5,6 +5,10 @@
 
 use serde_json::{Map, Value, json};
 
+/// A block that is nested deeper than this could be sent, but not read again from the session's file:
+/// serde_json stops at 127 levels, and a message is two of them.
+pub const DEEPEST: usize = 120;
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Role {
     User,
@@ -52,6 +56,10 @@ impl Block {
 
     fn from_fields(value: Value) -> Block {
         Block::from_value(value).expect("a literal object with a type")
+    }
+
+    pub fn is_too_deep(&self) -> bool {
+        self.0.values().any(|value| is_deeper(value, DEEPEST - 1))
     }
 
     pub fn fields(&self) -> &Map<String, Value> {
@@ -150,6 +158,16 @@ impl Message {
         };
         let message = Message { role, content };
         (!message.content.is_empty()).then_some(message)
+    }
+}
+
+/// Whether `value` has more than so many levels of arrays and objects.
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(_) | Value::Object(_) if levels == 0 => true,
+        Value::Array(items) => items.iter().any(|item| is_deeper(item, levels - 1)),
+        Value::Object(fields) => fields.values().any(|item| is_deeper(item, levels - 1)),
+        _ => false,
     }
 }
 

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{message::Block, retry};
+use super::{
+    message::{Block, DEEPEST},
+    retry,
+};
 use crate::error::Error;
 
 /// A whole reply.
@@ -168,7 +171,8 @@ impl Fold {
         Step::Nothing
     }
 
-    /// The reply. Fails when `message_stop` has not come: only that makes a reply whole.
+    /// The reply. Fails when `message_stop` has not come: only that makes a reply whole. Fails when a block is
+    /// nested too deeply for the history.
     pub fn finish(self) -> Result<Reply, Error> {
         if !self.done {
             let text = "the stream ended before `message_stop`";
@@ -184,6 +188,10 @@ impl Fold {
         let mut content = Vec::new();
         for (index, open) in self.blocks {
             let (block, call) = open.close(cut_off && Some(index) == last);
+            if block.is_too_deep() {
+                let text = format!("a block is nested more than {DEEPEST} levels deep");
+                return Err(Error::Protocol(text));
+            }
             calls.extend(call);
             content.push(block);
         }

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{
+    message::Message,
     reply::{Fold, Reply, Step, StopReason},
     sse::Decoder,
 };
@@ -203,6 +204,17 @@ fn a_failure_in_mid_stream_is_an_error_and_only_message_stop_makes_a_whole() {
     for events in [&[][..], &[TEXT], &[TEXT, &stop]] {
         assert!(matches!(fold(&framed(events)), Err(Error::CutOff(_))));
     }
+}
+
+#[test]
+fn what_could_not_be_read_back_from_the_history_is_no_reply() {
+    let nested = |levels: usize| format!(r#"{{"a":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
+    let last = delta("tool_use");
+    let events = |levels| framed(&[CALL, &input(0, &nested(levels)), &last, STOP]);
+    let message = Message::assistant(fold(&events(118)).unwrap().content);
+    assert_eq!(Message::from_json(&message.to_json()), Some(message));
+    let err = fold(&events(119)).unwrap_err();
+    assert!(matches!(err, Error::Protocol(_)), "{err}");
 }
 
 #[test]
