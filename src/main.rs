@@ -229,6 +229,7 @@ fn transcript(config: &Config) -> Result<(Transcript, Vec<LostTask>)> {
     let (file, lines) = session_store(config.state_folder.clone())?.open(which)?;
     let (mut transcript, lost) = Transcript::load(&lines);
     transcript.keep(Keeping::In(file));
+    transcript.repair();
     transcript.answer_open_calls();
     // They are told of in this run, and not again in the next.
     lost.iter()

@@ -342,7 +342,7 @@ impl Usage {
 
 /// What the API takes back: no blank text, no thinking without a signature (other servers send such), and
 /// no thinking at the end of a message.
-fn sendable(mut content: Vec<Block>) -> Vec<Block> {
+pub fn sendable(mut content: Vec<Block>) -> Vec<Block> {
     content.retain(|block| !block.is_blank_text() && !block.is_unsigned_thinking());
     while content.last().is_some_and(Block::is_thinking) {
         content.pop();

@@ -2,5 +2,6 @@
 
 pub mod compaction;
 pub mod prompt;
+mod repair;
 pub mod store;
 pub mod transcript;
