@@ -10,6 +10,8 @@ mod command;
 mod config;
 mod dotenv;
 mod error;
+#[cfg(test)]
+mod properties;
 mod session;
 mod text;
 mod tools;

@@ -5,9 +5,9 @@
 mod background;
 mod bash;
 mod edit_file;
-mod guard;
+pub mod guard;
 mod read_file;
-mod shell_words;
+pub mod shell_words;
 pub mod workspace;
 mod write_file;
 
