@@ -15,8 +15,10 @@ pub fn parse(text: &str, names: &[&str]) -> Result<Vec<(String, String)>, String
             rest = &rest[line.len()..];
             continue;
         };
-        let name = name.trim();
-        let name = name.strip_prefix("export").map_or(name, str::trim_start);
+        let name = match name.trim().split_once([' ', '\t']) {
+            Some(("export", name)) => name.trim_start(),
+            _ => name.trim(),
+        };
         let is_name = name
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
@@ -58,12 +60,14 @@ fn read_value(text: &str) -> Option<(String, usize)> {
             (None, ' ' | '\t' | '\r') => spaces.push(c),
             (None, '\'' | '"') => quote = Some(c),
             (Some(open), _) if c == open => quote = None,
-            (None | Some('"'), '\\') => match chars.next() {
-                Some((_, 'n')) => value.push('\n'),
-                Some((_, escaped)) => value.push(escaped),
-                None => return None,
-            },
             (_, c) => {
+                let escapes = c == '\\' && quote != Some('\'');
+                let c = match escapes.then(|| chars.next()) {
+                    Some(Some((_, 'n'))) => '\n',
+                    Some(Some((_, escaped))) => escaped,
+                    Some(None) => return None,
+                    None => c,
+                };
                 if !value.is_empty() {
                     value.push_str(&spaces);
                 }
@@ -103,6 +107,11 @@ mod tests {
         check("A=$HOME/${B}", &[("A", "$HOME/${B}")]);
         check("A=a#b\nA=", &[("A", "a#b"), ("A", "")]);
         check("C=\"-----BEGIN\nA=no\n-----END\"\nB=1", &[("B", "1")]);
+        check("exportA=1\nexport=2\nexport\tB=3", &[("B", "3")]);
+        check(
+            "A=a \\#b \"\\n\" c\nB=\\ x",
+            &[("A", "a #b \n c"), ("B", " x")],
+        );
         check("no assignment\n= \nC='open\nB=1", &[("B", "1")]);
         check("", &[]);
     }

@@ -10,6 +10,8 @@ mod command;
 mod config;
 mod dotenv;
 mod error;
+#[cfg(test)]
+mod properties;
 mod session;
 mod text;
 mod threads;
@@ -269,6 +271,7 @@ fn resumed(state_folder: Option<PathBuf>, which: Which) -> Result<Opened> {
     let (file, lines) = session_store(state_folder)?.open(which)?;
     let (mut transcript, lost) = Transcript::load(&lines);
     transcript.keep(Keeping::In(file));
+    transcript.repair();
     transcript.answer_open_calls();
     // They are told of in this run, and not again in the next.
     lost.iter()

@@ -34,7 +34,7 @@ impl Agent {
             self.transcript.shorten(keep);
         }
         // The tokens of what is left are estimated by its share of the bytes.
-        let estimate = tokens * self.transcript.size() as u64 / before;
+        let estimate = tokens.saturating_mul(self.transcript.size() as u64) / before;
         self.last_usage = Usage::default();
         if estimate <= self.percent(ROOMY) {
             watch(Event::Notice(
@@ -111,7 +111,7 @@ impl Agent {
     }
 
     fn percent(&self, percent: u64) -> u64 {
-        self.settings.context_window * percent / 100
+        self.settings.context_window.saturating_mul(percent) / 100
     }
 }
 

@@ -5,6 +5,10 @@
 
 use serde_json::{Map, Value, json};
 
+/// A block that is nested deeper than this could be sent, but not read again from the session's file:
+/// serde_json stops at 127 levels, and a message is two of them.
+pub const DEEPEST: usize = 120;
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Role {
     User,
@@ -52,6 +56,10 @@ impl Block {
 
     fn from_fields(value: Value) -> Block {
         Block::from_value(value).expect("a literal object with a type")
+    }
+
+    pub fn is_too_deep(&self) -> bool {
+        self.0.values().any(|value| is_deeper(value, DEEPEST - 1))
     }
 
     pub fn fields(&self) -> &Map<String, Value> {
@@ -153,6 +161,16 @@ impl Message {
     }
 }
 
+/// Whether `value` has more than so many levels of arrays and objects.
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(_) | Value::Object(_) if levels == 0 => true,
+        Value::Array(items) => items.iter().any(|item| is_deeper(item, levels - 1)),
+        Value::Object(fields) => fields.values().any(|item| is_deeper(item, levels - 1)),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +181,7 @@ mod tests {
             r#"{"role":"assistant","content":[{"type":"thinking","thinking":"","signature":"EqQB"}]}"#,
             r#"{"role":"assistant","content":[{"z":1,"type":"future","a":{"y":null,"b":[1.5,-2]}}]}"#,
             r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":"é\\"}]}"#,
+            r#"{"role":"assistant","content":[{"type":"future","a":1.1844674407370955e+20,"b":0.1}]}"#,
         ];
         for text in texts {
             assert_eq!(Message::from_json(text).unwrap().to_json(), text);

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{message::Block, retry};
+use super::{
+    message::{Block, DEEPEST},
+    retry,
+};
 use crate::error::Error;
 
 /// A whole reply.
@@ -168,7 +171,8 @@ impl Fold {
         Step::Nothing
     }
 
-    /// The reply. Fails when `message_stop` has not come: only that makes a reply whole.
+    /// The reply. Fails when `message_stop` has not come: only that makes a reply whole. Fails when a block is
+    /// nested too deeply for the history.
     pub fn finish(self) -> Result<Reply, Error> {
         if !self.done {
             let text = "the stream ended before `message_stop`";
@@ -184,6 +188,10 @@ impl Fold {
         let mut content = Vec::new();
         for (index, open) in self.blocks {
             let (block, call) = open.close(cut_off && Some(index) == last);
+            if block.is_too_deep() {
+                let text = format!("a block is nested more than {DEEPEST} levels deep");
+                return Err(Error::Protocol(text));
+            }
             calls.extend(call);
             content.push(block);
         }
@@ -240,7 +248,8 @@ impl Reply {
             done: true,
             ..Fold::default()
         };
-        let Value::Array(blocks) = message["content"].take() else {
+        let content = message.get_mut("content").map(Value::take);
+        let Some(Value::Array(blocks)) = content else {
             let text = format!(
                 "a message without content: {}",
                 excerpt(&message.to_string())
@@ -305,15 +314,16 @@ impl Usage {
     }
 
     pub fn add(&mut self, other: &Usage) {
-        self.input += other.input;
-        self.output += other.output;
-        self.cache_read += other.cache_read;
-        self.cache_write += other.cache_write;
+        self.input = self.input.saturating_add(other.input);
+        self.output = self.output.saturating_add(other.output);
+        self.cache_read = self.cache_read.saturating_add(other.cache_read);
+        self.cache_write = self.cache_write.saturating_add(other.cache_write);
     }
 
     /// Everything that takes room in the context window.
     pub fn context(&self) -> u64 {
-        self.input + self.output + self.cache_read + self.cache_write
+        let counts = [self.output, self.cache_read, self.cache_write];
+        counts.into_iter().fold(self.input, u64::saturating_add)
     }
 
     /// The counts in an event are cumulative; gateways leave fields out or send null.
@@ -332,7 +342,7 @@ impl Usage {
 
 /// What the API takes back: no blank text, no thinking without a signature (other servers send such), and
 /// no thinking at the end of a message.
-fn sendable(mut content: Vec<Block>) -> Vec<Block> {
+pub fn sendable(mut content: Vec<Block>) -> Vec<Block> {
     content.retain(|block| !block.is_blank_text() && !block.is_unsigned_thinking());
     while content.last().is_some_and(Block::is_thinking) {
         content.pop();

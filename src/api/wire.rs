@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{
+    message::Message,
     reply::{Fold, Reply, Step, StopReason},
     sse::Decoder,
 };
@@ -180,6 +181,16 @@ fn usage_is_cumulative_and_may_lack_or_null_anything() {
 }
 
 #[test]
+fn counts_of_tokens_stop_at_the_largest_number() {
+    let start =
+        r#"{"type":"message_start","message":{"usage":{"input_tokens":18446744073709551615}}}"#;
+    let mut usage = check(&[start], "end_turn", json!([])).usage;
+    assert_eq!(usage.context(), u64::MAX);
+    usage.add(&usage.clone());
+    assert_eq!((usage.input, usage.output), (u64::MAX, 14));
+}
+
+#[test]
 fn a_failure_in_mid_stream_is_an_error_and_only_message_stop_makes_a_whole() {
     let error = r#"{"type":"error","error":{"details":null,"type":"overloaded_error","message":"Overloaded"} }"#;
     for events in [&[error][..], &[CALL, error], &[TEXT, error, STOP]] {
@@ -193,6 +204,17 @@ fn a_failure_in_mid_stream_is_an_error_and_only_message_stop_makes_a_whole() {
     for events in [&[][..], &[TEXT], &[TEXT, &stop]] {
         assert!(matches!(fold(&framed(events)), Err(Error::CutOff(_))));
     }
+}
+
+#[test]
+fn what_could_not_be_read_back_from_the_history_is_no_reply() {
+    let nested = |levels: usize| format!(r#"{{"a":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
+    let last = delta("tool_use");
+    let events = |levels| framed(&[CALL, &input(0, &nested(levels)), &last, STOP]);
+    let message = Message::assistant(fold(&events(118)).unwrap().content);
+    assert_eq!(Message::from_json(&message.to_json()), Some(message));
+    let err = fold(&events(119)).unwrap_err();
+    assert!(matches!(err, Error::Protocol(_)), "{err}");
 }
 
 #[test]
@@ -213,6 +235,9 @@ fn gateways_frame_it_their_own_way() {
         "stop_reason": "end_turn", "usage": {"output_tokens": 7}});
     assert_eq!(Reply::from_message(whole).unwrap(), expected);
     assert!(matches!(fold("data: <html>\n\n"), Err(Error::Protocol(_))));
+    for body in [json!("content"), json!([1]), json!(null), json!({})] {
+        assert!(matches!(Reply::from_message(body), Err(Error::Protocol(_))));
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The command line: argv to `Args`. What was typed, nothing decided yet.
 
 pub mod help;
-mod options;
+pub mod options;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 

@@ -3,5 +3,6 @@
 pub mod compaction;
 pub mod export;
 pub mod prompt;
+mod repair;
 pub mod store;
 pub mod transcript;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    compaction,
+    compaction, repair,
     store::{SessionFile, Store},
 };
 use crate::api::{
@@ -125,6 +125,14 @@ impl Transcript {
     /// Adds what the model said; nothing when it said nothing. After a pause it goes on its own message.
     pub fn push_assistant(&mut self, content: Vec<Block>) {
         self.push(Message::assistant(content));
+    }
+
+    /// The file may have been damaged: then the history is made one that can be sent. The file is told, since what
+    /// it says later of places in the history is about the one that was repaired.
+    pub fn repair(&mut self) {
+        if repair::repaired(&self.messages).is_some() {
+            self.change(json!({"type": "repaired"}));
+        }
     }
 
     /// The program may have ended while a tool ran: its call is answered.
@@ -241,10 +249,9 @@ impl Transcript {
             Some("roll_back") => {
                 let count = record["messages"].as_u64().unwrap_or_default() as usize;
                 self.messages.truncate(count);
-                if let (Some(place), Some(last)) =
-                    (self.messages.last_mut(), record["last"].as_str())
-                {
-                    *place = last.into();
+                let last = record["last"].as_str().and_then(Message::from_json);
+                if let (Some(place), Some(last)) = (self.messages.last_mut(), last) {
+                    *place = last.to_json().into();
                 }
             }
             Some("shortened") => compaction::shorten(&mut self.messages[..old]),
@@ -253,6 +260,11 @@ impl Transcript {
                 let summary = Block::text(record["summary"].as_str().unwrap_or_default());
                 let summary = Message::user(vec![summary]).to_json();
                 self.messages.splice(..old, [summary.into()]);
+            }
+            Some("repaired") => {
+                if let Some(repaired) = repair::repaired(&self.messages) {
+                    self.messages = repaired;
+                }
             }
             Some("cleared") => self.messages.clear(),
             _ => {}
@@ -388,6 +400,27 @@ mod tests {
         assert_eq!(texts[..2], [ONE, CALL]);
         let answer = r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"Error: "#;
         assert!(texts[2].starts_with(answer), "{}", texts[2]);
+    }
+
+    #[test]
+    fn a_damaged_file_is_repaired_once_and_its_history_goes_on() {
+        let result = r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"ok"}]}"#;
+        let back = json!({"type": "roll_back", "messages": 2, "last": "no message"}).to_string();
+        let damaged = [result, TWO, THREE, TWO, &back];
+        let (mut loaded, _) = Transcript::load(&lines(&damaged));
+        loaded.repair();
+        assert_eq!(texts(&loaded)[1..], [TWO]);
+        loaded.repair();
+        assert_eq!(texts(&loaded).len(), 2);
+
+        let repaired = r#"{"type":"repaired"}"#;
+        let rest = [
+            THREE,
+            TWO,
+            r#"{"type":"roll_back","messages":3,"last":null}"#,
+        ];
+        let (again, _) = Transcript::load(&lines(&[&damaged[..], &[repaired], &rest].concat()));
+        assert_eq!(texts(&again)[1..], [TWO, THREE]);
     }
 
     #[test]

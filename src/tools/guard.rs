@@ -191,6 +191,8 @@ mod tests {
             "(reboot)",
             "echo $(sudo id)",
             "echo \"`sudo id`\"",
+            "echo $(echo ')'; sudo id)",
+            "echo \"$(printf \"(it's\"; sudo id)\"",
             "sh -c 'rm -rf /'",
             "bash -xc \"sudo ls\"",
             "eval 'rm -rf' /",
@@ -228,6 +230,7 @@ mod tests {
             "find / -name sudo",
             "./shutdown.sh",
             "unfinished 'quote",
+            "echo $(echo '); sudo id')",
             "echo $((1+2)) ${x:-y}",
         ];
         for command in passed {

@@ -6,10 +6,10 @@ pub mod approval;
 mod background;
 mod bash;
 mod edit_file;
-mod guard;
+pub mod guard;
 mod read_file;
 pub mod rules;
-mod shell_words;
+pub mod shell_words;
 pub mod workspace;
 mod write_file;
 

@@ -194,16 +194,38 @@ impl Parser<'_> {
         if self.rest.next_if_eq(&'(').is_none() {
             return;
         }
+        let inner = self.substitution();
+        self.nested.push(inner);
+    }
+
+    /// The text up to the parenthesis that ends a substitution. One that is quoted ends nothing, and inside
+    /// of double quotes another substitution may stand, with quotes of its own.
+    fn substitution(&mut self) -> String {
         let mut inner = String::new();
-        let mut depth = 1;
-        for c in self.rest.by_ref() {
-            depth += i32::from(c == '(') - i32::from(c == ')');
-            if depth == 0 {
+        let mut open = vec!['('];
+        while let Some(c) = self.rest.next() {
+            match (open.last(), c) {
+                (Some('"'), '"') | (Some('('), ')') => drop(open.pop()),
+                (Some('('), '(' | '"') => open.push(c),
+                (Some('"'), '(') if inner.ends_with('$') => open.push(c),
+                (Some('('), '\'') => {
+                    let quoted = self.until('\'');
+                    inner.push_str(&format!("'{quoted}'"));
+                    continue;
+                }
+                (_, '\\') => {
+                    inner.push(c);
+                    inner.extend(self.rest.next());
+                    continue;
+                }
+                _ => {}
+            }
+            if open.is_empty() {
                 break;
             }
             inner.push(c);
         }
-        self.nested.push(inner);
+        inner
     }
 }
 
@@ -229,6 +251,14 @@ mod tests {
         );
         check("(a; b) # c", &[&["a"], &["b"]]);
         check("a$(b c)d `e`", &[&["a$d", ""], &["b", "c"], &["e"]]);
+        check(
+            "a $(b ')' \"$(c ')')\" \\)) d",
+            &[&["a", "$", "d"], &["b", ")", "$", ")"], &["c", ")"]],
+        );
+        check(
+            "a \"$(b \"c)\" \"'\")\" d",
+            &[&["a", "$", "d"], &["b", "c)", "'"]],
+        );
         check("a <<X b\nno\nX\nc", &[&["a", "b"], &["c"]]);
         check("a ''", &[&["a", ""]]);
         check("", &[]);
