@@ -7,7 +7,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{message::Block, retry};
+use super::{
+    delta::{Delta, Kind},
+    message::Block,
+    retry,
+};
 use crate::error::Error;
 
 /// A whole reply.
@@ -95,6 +99,9 @@ impl Fold {
             let text = "it is longer than 64 MiB, or has more than 10,000 blocks";
             return Err(Error::Protocol(text.into()));
         }
+        if let Some(delta) = Delta::read(data) {
+            return Ok(self.add(delta));
+        }
         let mut event: Value = serde_json::from_str(data).map_err(|err| {
             Error::Protocol(format!("an event is not JSON ({err}): {}", excerpt(data)))
         })?;
@@ -140,6 +147,22 @@ impl Fold {
         }
     }
 
+    fn add(&mut self, delta: Delta) -> Step {
+        let Some(open) = self.blocks.get_mut(&delta.index) else {
+            return Step::Nothing;
+        };
+        match delta.kind {
+            Kind::Text => {
+                open.block.append("text", &delta.text);
+                return Step::Text(delta.text.into_owned());
+            }
+            Kind::Input => open.input.push_str(&delta.text),
+            Kind::Thinking => open.block.append("thinking", &delta.text),
+        }
+        Step::Nothing
+    }
+
+    /// A delta of whatever kind and form.
     fn delta(&mut self, event: &mut Value) -> Step {
         let Some(open) = event["index"]
             .as_u64()
