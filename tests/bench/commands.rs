@@ -9,8 +9,8 @@ use std::{
 use serde_json::json;
 
 use crate::{
+    plain::Request,
     replies,
-    server::Request,
     stage::Stage,
     table::{Goal, Row, Unit},
 };

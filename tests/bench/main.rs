@@ -5,6 +5,8 @@
 #[path = "../support/dir.rs"]
 #[allow(dead_code)]
 mod dir;
+#[path = "../support/plain.rs"]
+mod plain;
 #[path = "../support/stream.rs"]
 #[allow(dead_code)]
 mod stream;
@@ -13,7 +15,6 @@ mod client;
 mod commands;
 mod counts;
 mod replies;
-mod server;
 mod stage;
 mod table;
 mod turns;

@@ -1,12 +1,15 @@
-//! The answers of the server, ready to be written: chunked event streams as the real API sends them.
+//! The answers of the server, ready to be written.
 
 use serde_json::{Value, json};
 
-use crate::stream::{Block, Message};
+use crate::{
+    plain::{chunked, message},
+    stream::{Block, Message},
+};
 
 /// A whole answer.
 pub fn text(text: &str) -> Vec<u8> {
-    answer(&Message::new(vec![Block::text(text)]).events(&"test-model".into()))
+    message(&Message::new(vec![Block::text(text)]))
 }
 
 /// An answer with these calls.
@@ -14,7 +17,7 @@ pub fn calls(calls: impl IntoIterator<Item = (&'static str, Value)>) -> Vec<u8> 
     let calls = calls
         .into_iter()
         .map(|(name, input)| Block::tool(name, input));
-    answer(&Message::new(calls.collect()).events(&"test-model".into()))
+    message(&Message::new(calls.collect()))
 }
 
 pub fn call(name: &'static str, input: Value) -> Vec<u8> {
@@ -45,16 +48,5 @@ pub fn deltas(count: usize) -> Vec<u8> {
         format!("event: content_block_delta\ndata: {data}\n\n")
     };
     events.splice(at..at, (0..count).map(delta));
-    answer(&events)
-}
-
-/// One chunk for each event.
-fn answer(events: &[String]) -> Vec<u8> {
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
-                transfer-encoding: chunked\r\n\r\n";
-    let chunks = events
-        .iter()
-        .map(|event| format!("{:x}\r\n{event}\r\n", event.len()));
-    let body: String = chunks.collect();
-    format!("{head}{body}0\r\n\r\n").into_bytes()
+    chunked(&events)
 }

@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::{dir::Dir, server::Server};
+use crate::{dir::Dir, plain::Server};
 
 /// Names the program to be measured.
 const VARIABLE: &str = "MEANWHILE_BENCH_BINARY";

@@ -10,8 +10,9 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    client, replies,
-    server::Request,
+    client,
+    plain::Request,
+    replies,
     stage::{Running, Stage},
     table::{Goal, Row, Unit, seconds},
 };

@@ -1,7 +1,7 @@
-//! A server that costs next to nothing: it reads a request by its length, without a look at what is in it,
-//! and hands it to the measure, which writes the answer.
+//! A server that costs next to nothing, for what is measured: it reads a request by its length, without a
+//! look at what is in it, and hands it over to be answered.
 //!
-//! All times are taken here, with one clock: when the first and the last byte of a request had come.
+//! It takes the times with one clock: when the first and the last byte of a request had come.
 
 use std::{
     io::{self, Read, Write},
@@ -15,13 +15,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// No measure waits so long for anything.
+use super::stream::Message;
+
+/// Nothing takes so long.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 pub struct Server {
+    /// As in `127.0.0.1:80`.
     pub address: String,
     requests: Receiver<Request>,
-    /// Whether bodies are kept; they are only counted unless a measure wants to look at them.
+    /// Whether bodies are kept; they are only counted unless somebody wants to look at them.
     keep: Arc<AtomicBool>,
 }
 
@@ -158,4 +161,19 @@ fn head(bytes: &[u8]) -> Option<(usize, usize)> {
     let length = head.split("content-length:").nth(1)?;
     let length = length.lines().next()?.trim().parse().ok()?;
     Some((end, length))
+}
+
+/// The bytes of a whole answer, chunked as the real API does it: one chunk for each event.
+pub fn message(message: &Message) -> Vec<u8> {
+    chunked(&message.events(&"test-model".into()))
+}
+
+pub fn chunked(events: &[String]) -> Vec<u8> {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
+                transfer-encoding: chunked\r\n\r\n";
+    let chunks = events
+        .iter()
+        .map(|event| format!("{:x}\r\n{event}\r\n", event.len()));
+    let body: String = chunks.collect();
+    format!("{head}{body}0\r\n\r\n").into_bytes()
 }
