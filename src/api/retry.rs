@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use serde_json::Value;
 use uuid::Uuid;
 
 /// A wait that the server asks for is honoured up to this.
@@ -35,8 +36,9 @@ pub fn wait(failures: u32, asked: Option<Duration>) -> Duration {
 
 /// The value of `retry-after`: seconds, or a date (RFC 9110, 10.2.3).
 pub fn retry_after(value: &str) -> Option<Duration> {
-    if let Ok(seconds) = value.trim().parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).ok();
+    // The parser of numbers that is there anyway: the one of `f64` has tables of 10 KB.
+    if let Ok(seconds) = serde_json::from_str::<Value>(value) {
+        return Duration::try_from_secs_f64(seconds.as_f64()?).ok();
     }
     let date = httpdate::parse_http_date(value.trim()).ok()?;
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
