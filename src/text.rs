@@ -63,7 +63,9 @@ pub fn masked(text: String, secrets: &[String]) -> String {
 /// Text that can't move the cursor, set the title or hide other text: control characters and
 /// bidirectional overrides are shown as `\u{..}`, all but line feeds and tabs.
 pub fn visible(text: &str) -> Cow<'_, str> {
-    if !text.contains(obeyed_by_terminals) {
+    // Most text is ASCII, and that is quicker to see than any character.
+    let is_plain = |byte| matches!(byte, b'\n' | b'\t' | b' '..=b'~');
+    if text.bytes().all(is_plain) || !text.contains(obeyed_by_terminals) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
@@ -96,7 +98,10 @@ pub fn sentence(text: &str) -> String {
 /// A duration as people write it: `0.4 s`, `42 s`, `3 min 5 s`, `2 h 10 min`.
 pub fn duration(time: Duration) -> String {
     match time.as_secs() {
-        0..10 => format!("{:.1} s", time.as_secs_f64()),
+        0..10 => {
+            let tenths = (time.as_millis() + 50) / 100;
+            format!("{}.{} s", tenths / 10, tenths % 10)
+        }
         s @ 10..60 => format!("{s} s"),
         s @ 60..3600 => format!("{} min {} s", s / 60, s % 60),
         s => format!("{} h {} min", s / 3600, s % 3600 / 60),
