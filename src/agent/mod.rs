@@ -164,7 +164,7 @@ impl Agent {
             let said_nothing = reply.content.is_empty();
             // The text before a call is not the answer.
             match reply.calls.is_empty() {
-                true => text.push_str(&reply.text()),
+                true => reply.add_text_to(&mut text),
                 false => text.clear(),
             }
             self.transcript.push_assistant(reply.content);

@@ -118,6 +118,10 @@ impl<'a> Scanner<'a> {
                     return Some(Cow::Owned(unescaped));
                 }
                 b'\\' => {
+                    if unescaped.is_empty() {
+                        // Little more than the text is left of an event.
+                        unescaped.reserve(rest.len());
+                    }
                     unescaped.push_str(&rest[..end]);
                     unescaped.push(self.escaped()?);
                 }

@@ -288,9 +288,20 @@ impl Reply {
 
     /// All its text; blocks are separated by an empty line.
     pub fn text(&self) -> String {
+        let mut all = String::new();
+        self.add_text_to(&mut all);
+        all
+    }
+
+    /// Appends all its text.
+    pub fn add_text_to(&self, all: &mut String) {
         let texts = self.content.iter().filter(|block| block.kind() == "text");
-        let texts: Vec<&str> = texts.filter_map(|block| block.str("text")).collect();
-        texts.join("\n\n")
+        for (n, text) in texts.filter_map(|block| block.str("text")).enumerate() {
+            if n > 0 {
+                all.push_str("\n\n");
+            }
+            all.push_str(text);
+        }
     }
 }
 

@@ -96,7 +96,7 @@ fn do_task(
                 if args.loudness == Loudness::Verbose {
                     stderr.request(reply, time);
                 }
-                unshown.push_str(&reply.text());
+                reply.add_text_to(&mut unshown);
                 // It is shown at once before the calls that follow.
                 if !reply.calls.is_empty() {
                     stderr.line(&std::mem::take(&mut unshown));
