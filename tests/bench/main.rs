@@ -26,6 +26,7 @@ fn main() {
     if let Some((client::ARGUMENT, rest)) = arguments.split_first().map(|(a, b)| (a.as_str(), b)) {
         return client::run(rest);
     }
+    println!("{}: median (lowest–upper quartile)\n", table::machine());
     let stage = Stage::new();
     let mut rows = Vec::new();
     rows.extend(turns::start(&stage));
@@ -35,7 +36,6 @@ fn main() {
     rows.extend(commands::gigabyte(&stage));
     rows.push(commands::tasks(&stage));
     rows.push(table::size(&stage.binary));
-    println!("{}\n", table::machine());
     table::print(&rows);
     println!();
     // In folders of its own: what a start has to look at grows with what is there.

@@ -1,4 +1,5 @@
-//! What was measured, as a table in Markdown: medians, and the quartiles as their spread.
+//! What was measured, as a table in Markdown: each figure is a median, with the lowest and the upper quartile.
+//! On a machine with other work to do the lowest says most of the program, and the quartile of the machine.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -89,12 +90,12 @@ fn line(row: &Row) -> String {
     )
 }
 
-/// `median (lower quartile–upper quartile)`
+/// `median (lowest–upper quartile)`
 fn spread(numbers: &[f64], show: impl Fn(f64) -> String) -> String {
     let mut sorted = numbers.to_vec();
     sorted.sort_by(f64::total_cmp);
     let at = |part: usize| show(sorted[(sorted.len() - 1) * part / 4]);
-    let (low, high) = (at(1), at(3));
+    let (low, high) = (at(0), at(3));
     match sorted.len() > 1 && low != high {
         true => format!("{} ({low}–{high})", at(2)),
         false => at(2),
@@ -129,5 +130,10 @@ pub fn machine() -> String {
     });
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    format!("{model}, {cores} cores, Linux {}", kernel.trim())
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
+    format!(
+        "{model}, {cores} cores, Linux {}, load {load} before",
+        kernel.trim()
+    )
 }
