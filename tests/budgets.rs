@@ -60,11 +60,12 @@ fn it_has_three_threads_at_rest_and_one_more_while_it_waits_for_a_reply() {
         .reply(Reply::text("done").gate(&slow))
         .spawn();
     session.expect("meanwhile > ");
-    assert_eq!(threads(session.pid()), AT_REST);
+    let pid = session.pid();
+    // A thread that has just started has the name of the one that started it.
+    wait_until("three threads", || threads(pid) == AT_REST);
     session.send_line("go");
     session.server().wait_for_requests(2);
     // The threads of the commands, and of the request before, end when they have nothing left to do.
-    let pid = session.pid();
     wait_until("a single thread more", || {
         threads(pid) == ["input", "meanwhile", "request", "signals"]
     });
