@@ -3,7 +3,7 @@
 HOST := $(shell uname -m)
 ARCH ?= $(HOST)
 TARGET := $(ARCH)-unknown-linux-musl
-STATIC := target/$(TARGET)/release/meanwhile
+STATIC := $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/release/meanwhile
 # For another machine than this one: its C compiler for ring.
 ifneq ($(ARCH),$(HOST))
 export CC_$(subst -,_,$(TARGET)) := $(ARCH)-linux-gnu-gcc
@@ -12,12 +12,13 @@ endif
 export MEANWHILE_COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null)
 PREFIX ?= /usr/local
 
-.PHONY: help demo test check static install clean
+.PHONY: help demo test check bench static install clean
 
 help:
 	@echo 'make demo     see it work: no key and no network needed'
 	@echo 'make test     run the tests'
 	@echo 'make check    format, lints, and what we depend on'
+	@echo 'make bench    what it costs, against the least that is possible; under two minutes'
 	@echo 'make static   one static binary: $(STATIC)'
 	@echo '              (make static ARCH=aarch64 for an arm64 machine; needs aarch64-linux-gnu-gcc)'
 	@echo 'make install  put it into $(PREFIX)/bin'
@@ -32,6 +33,10 @@ check:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	.ci/dependencies
+
+# With the target and the profile of the static binary, so that nothing is built twice.
+bench: static
+	@MEANWHILE_BENCH_BINARY='$(abspath $(STATIC))' cargo bench --locked --quiet --target $(TARGET) --bench bench
 
 static:
 	@rustup target list --installed 2>/dev/null | grep -qx $(TARGET) || rustup target add $(TARGET) || \

@@ -60,7 +60,9 @@ pub fn masked(text: String, secrets: &[String]) -> String {
 /// Text that can't move the cursor, set the title or hide other text: control characters and
 /// bidirectional overrides are shown as `\u{..}`, all but line feeds and tabs.
 pub fn visible(text: &str) -> Cow<'_, str> {
-    if !text.contains(obeyed_by_terminals) {
+    // Most text is ASCII, and that is quicker to see than any character.
+    let is_plain = |byte| matches!(byte, b'\n' | b'\t' | b' '..=b'~');
+    if text.bytes().all(is_plain) || !text.contains(obeyed_by_terminals) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);

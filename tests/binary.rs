@@ -1,6 +1,9 @@
 //! The static binary that `make static` builds. Skipped, with a line that says so, where it was not built.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// 2.5 MiB: what a container image is meant to pay for an agent.
 const BUDGET: u64 = 2_621_440;
@@ -8,11 +11,10 @@ const BUDGET: u64 = 2_621_440;
 /// Where `make static` leaves the binary; None after a line about what is skipped.
 pub fn static_binary() -> Option<PathBuf> {
     let arch = std::env::consts::ARCH;
-    let path = format!(
-        "{}/target/{arch}-unknown-linux-musl/release/meanwhile",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    let path = PathBuf::from(path);
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(target)
+        .join(format!("{arch}-unknown-linux-musl/release/meanwhile"));
     if path.exists() {
         return Some(path);
     }

@@ -19,7 +19,7 @@ use crate::support::{Test, wait_until};
 const MIB: u64 = 1024 * 1024;
 
 /// The most memory that a process has had so far, in bytes.
-fn peak_memory(pid: Pid) -> u64 {
+pub fn peak_memory(pid: Pid) -> u64 {
     let path = format!("/proc/{}/status", pid.as_raw_pid());
     let status = fs::read_to_string(path).expect("the program runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -8,6 +8,8 @@ mod agent_loop;
 mod bare;
 // What the static binary is made of.
 mod binary;
+// What the program may cost on any machine.
+mod budgets;
 // What the model learns of a command.
 mod commands;
 // Variables, flags and `.env`.

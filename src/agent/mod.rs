@@ -181,13 +181,14 @@ impl Agent {
                 ));
             }
             let said_nothing = reply.content.is_empty();
-            text.push_str(&reply.text());
+            // The text before a call is not the answer.
+            match reply.calls.is_empty() {
+                true => reply.add_text_to(&mut text),
+                false => text.clear(),
+            }
             self.transcript.push_assistant(reply.content);
             content = match reply.stop {
-                _ if !reply.calls.is_empty() => {
-                    text.clear();
-                    self.run_tools(&reply.calls, watch)
-                }
+                _ if !reply.calls.is_empty() => self.run_tools(&reply.calls, watch),
                 StopReason::PauseTurn if pauses < MOST_PAUSES && !said_nothing => {
                     pauses += 1;
                     Vec::new()

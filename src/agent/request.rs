@@ -22,6 +22,7 @@ impl Agent {
             self.partial.clear();
             let err = match self.attempt(messages, watch) {
                 Ok(reply) => {
+                    self.partial = String::new();
                     self.transcript.add_usage(&reply.usage);
                     self.last_usage = reply.usage;
                     self.run.turns += 1;

@@ -136,8 +136,11 @@ impl Message {
             Role::Assistant => "assistant",
         };
         let content: Vec<&Map<String, Value>> = self.content.iter().map(|block| &block.0).collect();
-        let content = serde_json::to_string(&content).expect("JSON values have JSON text");
-        format!(r#"{{"role":"{role}","content":{content}}}"#)
+        // Into one buffer: a message may be large.
+        let mut json = format!(r#"{{"role":"{role}","content":"#).into_bytes();
+        serde_json::to_writer(&mut json, &content).expect("JSON values have JSON text");
+        json.push(b'}');
+        String::from_utf8(json).expect("JSON text is UTF-8")
     }
 
     /// None when `text` is no message with at least one block. A content that is only a string becomes a text block.

@@ -1,6 +1,7 @@
 //! Talking to the Messages API: what goes out, what comes back, and the way there.
 
 pub mod client;
+mod delta;
 pub mod message;
 pub mod probe;
 pub mod recording;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::{
+    delta::{Delta, Kind},
     message::{Block, DEEPEST},
     retry,
 };
@@ -98,6 +99,9 @@ impl Fold {
             let text = "it is longer than 64 MiB, or has more than 10,000 blocks";
             return Err(Error::Protocol(text.into()));
         }
+        if let Some(delta) = Delta::read(data) {
+            return Ok(self.add(delta));
+        }
         let mut event: Value = serde_json::from_str(data).map_err(|err| {
             Error::Protocol(format!("an event is not JSON ({err}): {}", excerpt(data)))
         })?;
@@ -143,6 +147,22 @@ impl Fold {
         }
     }
 
+    fn add(&mut self, delta: Delta) -> Step {
+        let Some(open) = self.blocks.get_mut(&delta.index) else {
+            return Step::Nothing;
+        };
+        match delta.kind {
+            Kind::Text => {
+                open.block.append("text", &delta.text);
+                return Step::Text(delta.text.into_owned());
+            }
+            Kind::Input => open.input.push_str(&delta.text),
+            Kind::Thinking => open.block.append("thinking", &delta.text),
+        }
+        Step::Nothing
+    }
+
+    /// A delta of whatever kind and form.
     fn delta(&mut self, event: &mut Value) -> Step {
         let Some(open) = event["index"]
             .as_u64()
@@ -274,9 +294,20 @@ impl Reply {
 
     /// All its text; blocks are separated by an empty line.
     pub fn text(&self) -> String {
+        let mut all = String::new();
+        self.add_text_to(&mut all);
+        all
+    }
+
+    /// Appends all its text.
+    pub fn add_text_to(&self, all: &mut String) {
         let texts = self.content.iter().filter(|block| block.kind() == "text");
-        let texts: Vec<&str> = texts.filter_map(|block| block.str("text")).collect();
-        texts.join("\n\n")
+        for (n, text) in texts.filter_map(|block| block.str("text")).enumerate() {
+            if n > 0 {
+                all.push_str("\n\n");
+            }
+            all.push_str(text);
+        }
     }
 }
 

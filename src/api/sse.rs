@@ -2,6 +2,8 @@
 //!
 //! <https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>
 
+use std::borrow::Cow;
+
 /// An event longer than this is no event of this API: its largest blocks are some megabytes.
 const LONGEST_EVENT: usize = 64 * 1024 * 1024;
 
@@ -32,16 +34,18 @@ impl Decoder {
     /// Takes the next bytes and hands every event that they complete to `each`.
     pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Event)) -> Result<(), TooLong> {
         let mut bytes = bytes;
-        while let Some(end) = bytes.iter().position(|b| matches!(b, b'\n' | b'\r')) {
-            let mut line = std::mem::take(&mut self.rest);
-            line.extend_from_slice(&bytes[..end]);
-            let second_half = line.is_empty() && bytes[end] == b'\n' && self.after_return;
-            self.after_return = bytes[end] == b'\r';
-            if !second_half {
-                self.line(&line, &mut each);
+        while let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) {
+            let (line, ending) = (&bytes[..end], bytes[end]);
+            let second_half =
+                ending == b'\n' && self.after_return && line.is_empty() && self.rest.is_empty();
+            self.after_return = ending == b'\r';
+            if self.rest.is_empty() && !second_half {
+                self.line(line, &mut each);
+            } else if !second_half {
+                let mut whole = std::mem::take(&mut self.rest);
+                whole.extend_from_slice(line);
+                self.line(&whole, &mut each);
             }
-            line.clear();
-            self.rest = line;
             bytes = &bytes[end + 1..];
         }
         self.rest.extend_from_slice(bytes);
@@ -69,7 +73,11 @@ impl Decoder {
         if line.is_empty() {
             return self.dispatch(each);
         }
-        let line = String::from_utf8_lossy(line);
+        // Checked at once; `from_utf8_lossy` goes from character to character.
+        let line = match str::from_utf8(line) {
+            Ok(line) => Cow::Borrowed(line),
+            Err(_) => String::from_utf8_lossy(line),
+        };
         let (field, value) = line.split_once(':').unwrap_or((&line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {

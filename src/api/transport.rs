@@ -18,6 +18,11 @@ use ureq::{
 use super::recording::{Recorder, Recording, Replay};
 use crate::error::{Error, Result};
 
+/// Both buffers of a connection are zeroed before its first request, and stay. An answer's head has to fit into
+/// one, a history of megabytes passes through the other; ureq takes 128 KiB for each.
+const READ_BUFFER: usize = 32 * 1024;
+const WRITE_BUFFER: usize = 64 * 1024;
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The version of the API that this program speaks.
@@ -279,6 +284,8 @@ pub(super) fn config(
         // A redirect would carry the credential to another host.
         .max_redirects(0)
         .max_redirects_will_error(false)
+        .input_buffer_size(READ_BUFFER)
+        .output_buffer_size(WRITE_BUFFER)
         .timeout_connect(Some(CONNECT_TIMEOUT))
         .timeout_per_read(Some(idle_timeout))
         .user_agent(concat!("meanwhile/", env!("CARGO_PKG_VERSION")))

@@ -7,7 +7,10 @@ use std::{
     io,
     os::unix::process::ExitStatusExt,
     process::{Child, Command},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,6 +24,8 @@ use crate::threads;
 #[derive(Default)]
 pub struct Children {
     supervisors: Mutex<HashSet<i32>>,
+    /// Only what a supervisor has started can become an orphan.
+    has_started: AtomicBool,
 }
 
 impl Children {
@@ -29,6 +34,7 @@ impl Children {
         // Held while it starts: it could have ended before it is known.
         let mut supervisors = self.lock();
         let child = command.spawn()?;
+        self.has_started.store(true, Ordering::Relaxed);
         supervisors.insert(Pid::from_child(&child).as_raw_pid());
         Ok(child)
     }
@@ -50,7 +56,8 @@ impl Children {
     /// Ends every child that is no supervisor: when all commands are gone, those are orphans of a supervisor
     /// that was killed, in sessions of their own. PID 1 has children that are none of its business.
     pub fn end_orphans(&self) {
-        if std::process::id() == 1 {
+        // To look for them is to look at every process of the machine.
+        if std::process::id() == 1 || !self.has_started.load(Ordering::Relaxed) {
             return;
         }
         for _ in 0..orphans::MOST_ROUNDS {

@@ -71,7 +71,8 @@ impl Transcript {
         let mut tasks: Vec<LostTask> = Vec::new();
         for line in lines {
             if let Some(message) = Message::from_json(line) {
-                transcript.add(message);
+                let json = message.to_json();
+                transcript.add(message, json);
                 continue;
             }
             let Ok(record) = serde_json::from_str::<Value>(line) else {
@@ -218,23 +219,28 @@ impl Transcript {
         if !message.content.is_empty() {
             let json = message.to_json();
             self.append(&json);
-            self.add(message);
+            self.add(message, json);
         }
     }
 
-    /// Roles alternate: what has the role of the message before belongs to that.
-    fn add(&mut self, mut message: Message) {
-        if self.last == Some(message.role)
-            && let Some(before) = self
+    /// Adds a message, which has this JSON. Roles alternate: what has the role of the message before belongs
+    /// to that.
+    fn add(&mut self, message: Message, mut json: String) {
+        let role = message.role;
+        if self.last == Some(role)
+            && let Some(mut before) = self
                 .messages
                 .pop()
                 .and_then(|json| Message::from_json(&json))
         {
-            let added = std::mem::replace(&mut message, before);
-            message.content.extend(added.content);
+            before.content.extend(message.content);
+            json = before.to_json();
+        } else {
+            // Gone before its JSON is copied: it may be large.
+            drop(message);
         }
-        self.last = Some(message.role);
-        self.messages.push(message.to_json().into());
+        self.last = Some(role);
+        self.messages.push(json.into());
     }
 
     fn change(&mut self, record: Value) {

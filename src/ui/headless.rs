@@ -94,16 +94,22 @@ fn do_task(
             interrupts.raise(SIGPIPE);
         }
         match event {
-            Event::Text(text) => unshown.push_str(text),
-            Event::Discarded => unshown.clear(),
-            Event::Reply { reply, time } if args.loudness == Loudness::Verbose => {
-                stderr.request(reply, time)
-            }
             Event::Request
-            | Event::Reply { .. }
+            | Event::Text(_)
+            | Event::Discarded
             | Event::TaskStarted { .. }
             | Event::TaskEnded(_) => {}
-            _ if args.loudness == Loudness::Quiet => unshown.clear(),
+            _ if args.loudness == Loudness::Quiet => {}
+            Event::Reply { reply, time } => {
+                if args.loudness == Loudness::Verbose {
+                    stderr.request(reply, time);
+                }
+                reply.add_text_to(&mut unshown);
+                // It is shown at once before the calls that follow.
+                if !reply.calls.is_empty() {
+                    stderr.line(&std::mem::take(&mut unshown));
+                }
+            }
             // What the model said before this is not the answer.
             event => {
                 stderr.line(&std::mem::take(&mut unshown));

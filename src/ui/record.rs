@@ -59,6 +59,9 @@ impl Reporter {
 
     /// A line for what happens. Fails when nobody reads.
     pub fn event(&mut self, event: &Event) -> Result<()> {
+        if self.format != Format::StreamJson {
+            return Ok(());
+        }
         let id = &self.session_id;
         let line = match event {
             Event::Reply { reply, .. } => json!({

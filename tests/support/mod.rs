@@ -10,6 +10,7 @@ pub mod capture;
 pub mod dir;
 pub mod finished;
 pub mod gate;
+pub mod plain;
 pub mod protocol;
 pub mod pty;
 pub mod random;
