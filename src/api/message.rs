@@ -181,6 +181,7 @@ mod tests {
             r#"{"role":"assistant","content":[{"type":"thinking","thinking":"","signature":"EqQB"}]}"#,
             r#"{"role":"assistant","content":[{"z":1,"type":"future","a":{"y":null,"b":[1.5,-2]}}]}"#,
             r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":"é\\"}]}"#,
+            r#"{"role":"assistant","content":[{"type":"future","a":1.1844674407370955e+20,"b":0.1}]}"#,
         ];
         for text in texts {
             assert_eq!(Message::from_json(text).unwrap().to_json(), text);
