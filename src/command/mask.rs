@@ -2,8 +2,6 @@
 //!
 //! What might be the beginning of a secret is held back until the next bytes tell.
 
-use memchr::memmem;
-
 use crate::text::MASK;
 
 #[derive(Default)]
@@ -52,7 +50,7 @@ impl Mask {
         let found = self
             .secrets
             .iter()
-            .filter_map(|secret| Some((memmem::find(bytes, secret)?, secret.len())));
+            .filter_map(|secret| Some((position(bytes, secret)?, secret.len())));
         found.min_by_key(|(at, _)| *at)
     }
 
@@ -70,6 +68,16 @@ impl Mask {
             .find(begins)
             .unwrap_or(0)
     }
+}
+
+/// Keys begin alike and end by chance, so the last byte is looked for.
+fn position(bytes: &[u8], secret: &[u8]) -> Option<usize> {
+    let (last, _) = secret.split_last()?;
+    let mut ends = memchr::memchr_iter(*last, bytes);
+    ends.find_map(|end| {
+        let before = &bytes[..=end];
+        before.ends_with(secret).then(|| end + 1 - secret.len())
+    })
 }
 
 #[cfg(test)]

@@ -23,8 +23,8 @@ use crate::{
 
 const RECORDING: &str = include_str!("demo.jsonl");
 
-/// Between two events of the stream: about as fast as a model speaks.
-const PACE: Duration = Duration::from_millis(25);
+/// Between two events of the stream, each with a few words: about as fast as a model speaks.
+const PACE: Duration = Duration::from_millis(80);
 
 const PROMPT: &str = "The tests are slow. Start them, and while they run, make greet.sh say what the README promises.";
 

@@ -75,7 +75,9 @@ impl Keys {
         if self.is_pasting {
             let from = self.searched.saturating_sub(PASTE_END.len());
             self.searched = self.bytes.len();
-            let at = from + memchr::memmem::find(&self.bytes[from..], PASTE_END)?;
+            let ends_at = |at: &usize| self.bytes[*at..].starts_with(PASTE_END);
+            let mut escapes = memchr::memchr_iter(0x1b, &self.bytes[from..]).map(|at| from + at);
+            let at = escapes.find(ends_at)?;
             self.is_pasting = false;
             let text = String::from_utf8_lossy(&self.bytes[..at]);
             let text = text.replace("\r\n", "\n").replace('\r', "\n");
