@@ -2,6 +2,9 @@
 //!
 //! Everything that the program starts carries the mark of its test; what is left is found by it.
 
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -425,4 +428,37 @@ fn sigterm_is_not_lost_while_a_task_is_being_killed() {
         "code and stdout"
     );
     assert_none_left(&mark, "the end of the program");
+}
+
+/// Becomes the program, with a child that writes down what it reads.
+const BECOME: &str =
+    "exec 3<&0; sh -c 'read -r line <&3; echo \"$line\" >kept' & exec \"$@\" </dev/null 3<&-";
+
+#[test]
+fn what_was_there_before_the_program_is_not_ended_with_it() {
+    // Its supervisor is killed, so that orphans are looked for at the end.
+    let kill = json!({"command": "kill -9 $PPID; sleep 60"});
+    let test = Test::new()
+        .print("go")
+        .reply(Reply::tool("bash", kill))
+        .reply(Reply::text("done"));
+    let program = test.command();
+    let variables = program.get_envs();
+    let (input, mut answer) = std::io::pipe().unwrap();
+    let status = Command::new("/bin/sh")
+        .args(["-c", BECOME, "sh"])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .env_clear()
+        .envs(variables.filter_map(|(name, value)| Some((name, value?))))
+        .current_dir(test.workspace())
+        .stdin(input)
+        .stdout(Stdio::null())
+        .status();
+    assert!(status.unwrap().success());
+    answer.write_all(b"alive\n").unwrap();
+    let kept = test.workspace().join("kept");
+    wait_until("the child of before goes on", || {
+        fs::read_to_string(&kept).is_ok_and(|text| text == "alive\n")
+    });
 }

@@ -8,7 +8,7 @@ use std::{
     os::unix::process::ExitStatusExt,
     process::{Child, Command},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -24,8 +24,10 @@ use crate::threads;
 #[derive(Default)]
 pub struct Children {
     supervisors: Mutex<HashSet<i32>>,
-    /// Only what a supervisor has started can become an orphan.
-    has_started: AtomicBool,
+    /// The children that this process had before it became this program (a shell may `exec` it).
+    inherited: OnceLock<Vec<Pid>>,
+    /// A supervisor was killed: what it has left is a child of this process.
+    has_lost: AtomicBool,
 }
 
 impl Children {
@@ -33,8 +35,9 @@ impl Children {
     pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
         // Held while it starts: it could have ended before it is known.
         let mut supervisors = self.lock();
+        self.inherited
+            .get_or_init(|| orphans::children().unwrap_or_default());
         let child = command.spawn()?;
-        self.has_started.store(true, Ordering::Relaxed);
         supervisors.insert(Pid::from_child(&child).as_raw_pid());
         Ok(child)
     }
@@ -48,24 +51,31 @@ impl Children {
         let ended = child.wait_timeout(bound);
         let pid = Pid::from_child(&child);
         if matches!(ended, Ok(Some(status)) if status.signal().is_some()) {
-            orphans::end_session(pid);
+            self.end_session(pid);
         }
         self.lock().remove(&pid.as_raw_pid());
     }
 
-    /// Ends every child that is no supervisor: when all commands are gone, those are orphans of a supervisor
+    /// Ends what a supervisor that was killed has left in its session.
+    pub fn end_session(&self, supervisor: Pid) {
+        self.has_lost.store(true, Ordering::Relaxed);
+        orphans::end_session(supervisor);
+    }
+
+    /// Ends every child that is no supervisor and was not there before: when all commands are gone, those are orphans of a supervisor
     /// that was killed, in sessions of their own. PID 1 has children that are none of its business.
     pub fn end_orphans(&self) {
-        // To look for them is to look at every process of the machine.
-        if std::process::id() == 1 || !self.has_started.load(Ordering::Relaxed) {
+        if std::process::id() == 1 || !self.has_lost.load(Ordering::Relaxed) {
             return;
         }
+        let inherited = self.inherited.get().map_or(&[][..], Vec::as_slice);
         for _ in 0..orphans::MOST_ROUNDS {
             let supervisors = self.lock();
             let children = orphans::children_of(rustix::process::getpid()).unwrap_or_default();
             let orphans: Vec<Pid> = children
                 .into_iter()
                 .filter(|child| !supervisors.contains(&child.as_raw_pid()))
+                .filter(|child| !inherited.contains(child))
                 .collect();
             if orphans.is_empty() {
                 return;

@@ -18,7 +18,6 @@ use super::{
     children::Children,
     log::Log,
     mask::Mask,
-    orphans,
     process::{Change, End, Event, Exit, Shared, Start},
     supervisor,
 };
@@ -214,7 +213,7 @@ impl Watcher {
             && let Some(supervisor) = &supervisor
         {
             // Only a supervisor that was killed leaves without a word.
-            orphans::end_session(Pid::from_child(supervisor));
+            self.children.end_session(Pid::from_child(supervisor));
         }
         {
             let state = &mut *self.shared.state();
