@@ -58,6 +58,8 @@ mod input;
 // The lines of `--output-format stream-json`.
 mod stream;
 mod support;
+// The prompt on a real terminal.
+mod terminal;
 mod valid_requests;
 // What the tools that run commands answer, and what is wrong with a call.
 mod tools;

@@ -7,6 +7,9 @@ use crate::{
     text,
 };
 
+/// What stands for an output that is empty.
+pub const NO_OUTPUT: &str = "(no output)";
+
 /// How much of a result a notice shows.
 const PREVIEW: usize = 500;
 
@@ -117,7 +120,7 @@ impl Task {
             Held::Result { text, .. } => text.clone(),
         };
         if text.is_empty() {
-            "(no output)".into()
+            NO_OUTPUT.into()
         } else {
             text
         }

@@ -14,6 +14,7 @@ use super::{
     slash,
 };
 use crate::{
+    background::task::NO_OUTPUT,
     error::Result,
     session::{
         export,
@@ -75,7 +76,7 @@ impl Repl<'_> {
             ("/usage", _) => {
                 let run = self.agent.run();
                 self.terminal
-                    .line(&format!("{} replies in this run", run.turns));
+                    .line(&format!("Replies in this run: {}", run.turns));
                 self.terminal.usage(&self.agent.transcript().usage);
             }
             ("/save", "") => self.terminal.line("Where to? `/save FILE`"),
@@ -183,7 +184,7 @@ impl Repl<'_> {
         };
         let output = task.output();
         let new = output.strip_prefix(shown.as_str()).unwrap_or(&output);
-        if !new.trim().is_empty() {
+        if !matches!(new.trim(), "" | NO_OUTPUT) {
             self.terminal.line(new.trim_matches('\n'));
         }
         *shown = output;

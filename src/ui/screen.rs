@@ -11,14 +11,11 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender};
-use rustix::{
-    process::Signal,
-    termios::{
-        InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr,
-        tcgetwinsize, tcsetattr,
-    },
+use rustix::termios::{
+    InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize,
+    tcsetattr,
 };
-use signal_hook::consts::{SIGCONT, SIGINT};
+use signal_hook::consts::{SIGCONT, SIGINT, SIGTSTP};
 
 use super::{
     complete,
@@ -549,10 +546,11 @@ impl Drawing {
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.found);
     }
 
-    /// As the terminal's own Ctrl-Z does: the whole process group stops, until the shell continues it.
+    /// As the terminal's own Ctrl-Z does: the program stops, until the shell continues it. Commands go on.
     fn suspend(&mut self) {
         self.set_back();
-        let _ = rustix::process::kill_current_process_group(Signal::TSTP);
+        // To this thread: one to the process might be taken by another, and stop this one a little later.
+        let _ = signal_hook::low_level::raise(SIGTSTP);
         self.set_raw();
     }
 

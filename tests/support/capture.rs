@@ -63,6 +63,14 @@ impl Capture {
         end.map(|end| from + end + wanted.len())
     }
 
+    /// Waits until there are more than so many bytes, or the time is over; returns how many there are.
+    pub fn grows(&self, from: usize, deadline: Duration) -> usize {
+        let state = self.0.state.lock().unwrap();
+        let waiting = |state: &mut State| state.bytes.len() <= from && !state.ended;
+        let waited = self.0.grown.wait_timeout_while(state, deadline, waiting);
+        waited.unwrap().0.bytes.len()
+    }
+
     /// The bytes between two places that `find` has returned, as text.
     pub fn between(&self, from: usize, to: usize) -> String {
         String::from_utf8_lossy(&self.0.state.lock().unwrap().bytes[from..to]).into_owned()

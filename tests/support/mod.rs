@@ -188,6 +188,35 @@ impl Test {
         )
     }
 
+    /// Starts a shell with job control on a terminal, and the program in it.
+    pub fn spawn_in_shell(self) -> Session {
+        let program = self.command();
+        let mut shell = Command::new("/bin/sh");
+        shell
+            .arg("-i")
+            .env_clear()
+            .envs(
+                program
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .env("PS1", "shell$ ")
+            .current_dir(self.dir.workspace());
+        let (child, mut terminal) = Terminal::spawn(shell);
+        let screen = Capture::start(terminal.clone());
+        let line = format!("{}\r", env!("CARGO_BIN_EXE_meanwhile"));
+        terminal
+            .write_all(line.as_bytes())
+            .expect("the shell reads");
+        Session::new(
+            child,
+            Input::Terminal(terminal),
+            screen,
+            Capture::empty(),
+            self.into_scene(),
+        )
+    }
+
     /// Starts the program with this stdin.
     pub fn start(self, stdin: impl Into<Stdio>) -> Session {
         let mut command = self.command();
@@ -241,6 +270,11 @@ impl Scene {
         }
         None
     }
+}
+
+/// A command that ends when this file of the workspace exists, and then prints a word.
+pub fn until(file: &str, word: &str) -> String {
+    format!("until [ -e {file} ]; do sleep 0.02; done; echo {word}")
 }
 
 /// Waits until the condition holds; for what announces itself by no event, like a file or the end

@@ -23,6 +23,14 @@ impl Terminal {
         (child, terminal)
     }
 
+    /// Whether the terminal shows what is typed by itself.
+    pub fn echoes(&self) -> bool {
+        let modes = rustix::termios::tcgetattr(&*self.0).expect("a terminal has modes");
+        modes
+            .local_modes
+            .contains(rustix::termios::LocalModes::ECHO)
+    }
+
     /// The program gets SIGWINCH.
     pub fn resize(&self, rows: u16, columns: u16) {
         self.0

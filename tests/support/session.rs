@@ -6,7 +6,7 @@ use std::io::Write;
 use std::mem;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, ExitStatus};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use wait_timeout::ChildExt;
@@ -135,6 +135,38 @@ impl Session {
         };
         self.seen.0 = to;
         self.stdout.between(from, to)
+    }
+
+    /// What stands on the terminal of 80 by 24, without the spaces at the ends of lines.
+    pub fn screen(&self) -> String {
+        let mut terminal = vt100::Parser::default();
+        terminal.process(self.stdout.text().as_bytes());
+        let contents = terminal.screen().contents();
+        let lines: Vec<&str> = contents.lines().map(str::trim_end).collect();
+        lines.join("\n")
+    }
+
+    /// Waits until `text` stands on the terminal.
+    #[track_caller]
+    pub fn shows(&self, text: &str) -> String {
+        self.shows_that(&format!("{text:?}"), |screen| screen.contains(text))
+    }
+
+    /// Waits until the terminal looks so.
+    #[track_caller]
+    pub fn shows_that(&self, what: &str, looks_so: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + EXPECT_DEADLINE;
+        let mut seen = 0;
+        loop {
+            let screen = self.screen();
+            if looks_so(&screen) {
+                return screen;
+            }
+            if Instant::now() > deadline {
+                self.fail(&format!("{what} did not come on the screen:\n{screen}\n"));
+            }
+            seen = self.stdout.grows(seen, Duration::from_millis(100));
+        }
     }
 
     /// Whether `text` comes in stdout within this time; if so, it was expected.
