@@ -7,7 +7,12 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::support::{dir::Dir, reply::Reply, server::Server};
+use serde_json::json;
+
+use crate::{
+    support::{Test, dir::Dir, reply::Reply, server::Server, stream::Block},
+    terminal::at_prompt,
+};
 
 const MEANWHILE: &str = env!("CARGO_BIN_EXE_meanwhile");
 
@@ -120,4 +125,43 @@ fn the_session_in_it_is_what_the_demo_prints() {
             "the demo prints no `{line}`:\n{printed}"
         );
     }
+}
+
+/// The session of the README that is held at a terminal.
+fn conversation() -> String {
+    let sessions = blocks("text");
+    let found = sessions
+        .into_iter()
+        .find(|block| block.starts_with("meanwhile with "));
+    found.expect("the README shows a session")
+}
+
+#[test]
+fn the_session_at_the_prompt_is_what_is_printed() {
+    let shown = conversation();
+    let calls = vec![
+        Block::tool("background_run", json!({"command": "sh test.sh"})),
+        Block::tool("bash", json!({"command": "ls"})),
+    ];
+    let tests =
+        "until [ -e go ]; do sleep 0.02; done; rm go; echo 'FAILED: expected 2, got 3'; exit 1";
+    let test = Test::new()
+        .file("CHANGES.md", "")
+        .file("test.sh", tests)
+        .reply(Reply::message(calls))
+        .reply(Reply::text("Yes: CHANGES.md. The tests are running."))
+        .reply(Reply::text("One test fails: it got 3 for 2."));
+    let mut session = at_prompt(test);
+    session.send("Start the tests. Is there a list of changes?\r");
+    session.shows("running.\n(");
+    session.send("/tasks\r");
+    session.shows("running for");
+    session.dir().write("go", "");
+    session.shows("2.\n(");
+    session.send("/exit\r");
+    session.expect("goes on with this session.");
+    let screen = session.screen();
+    session.wait().code(0);
+    let printed = screen.split("\nmeanwhile --resume").next().unwrap();
+    assert_eq!(masked(printed), masked(&shown));
 }
