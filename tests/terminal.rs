@@ -289,6 +289,24 @@ fn ctrl_c_at_an_empty_prompt_says_how_to_leave_and_twice_leaves() {
 }
 
 #[test]
+fn who_leaves_does_not_wait_for_what_was_typed_before() {
+    for leave in ["\x03\x03", "\x04"] {
+        let gate = Gate::new();
+        let test = Test::new()
+            .allow_unused()
+            .reply(Reply::text("a slow answer").hold_after("slow", &gate))
+            .reply(Reply::text("Second.").gate(&gate));
+        let mut session = at_prompt(test);
+        session.send("first\r");
+        session.shows("a slow");
+        session.send(format!("second\rthird\r{leave}"));
+        let finished = session.wait().code(0);
+        assert_eq!(finished.requests.len(), 1);
+        gate.open();
+    }
+}
+
+#[test]
 fn ctrl_d_says_which_tasks_are_ended_with_it() {
     let test = Test::new()
         .reply(Reply::tool(

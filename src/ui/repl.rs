@@ -199,6 +199,7 @@ impl Repl<'_> {
             }
             self.announce();
             let event = match &self.console {
+                Console::Screen(screen) if screen.was_left() => return Ok(Next::Leave),
                 Console::Screen(screen) => select! {
                     recv(screen.typed) -> typed => match typed {
                         Ok(Typed::Line(line)) => return Ok(Next::Line(line)),

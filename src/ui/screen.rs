@@ -6,6 +6,10 @@
 use std::{
     io::{self, Read, Write},
     path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -15,7 +19,7 @@ use rustix::termios::{
     InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize,
     tcsetattr,
 };
-use signal_hook::consts::{SIGCONT, SIGINT, SIGTSTP};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTSTP};
 
 use super::{
     complete,
@@ -94,6 +98,7 @@ pub struct Busy {
 pub struct Screen {
     messages: Sender<Message>,
     pub typed: Receiver<Typed>,
+    left: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -121,10 +126,12 @@ impl Screen {
                 let _ = tcsetattr(&out, OptionalActions::Now, &back);
             }
         }));
+        let left = Arc::new(AtomicBool::new(false));
         let drawing = Drawing {
             found,
             raise: interrupts.sender(),
             typed: typed_sender,
+            left: Arc::clone(&left),
             roster: Roster::default(),
             editor: Editor::new(History::default()),
             keys: Keys::default(),
@@ -144,8 +151,14 @@ impl Screen {
         Ok(Screen {
             messages,
             typed,
+            left,
             thread: Some(thread),
         })
+    }
+
+    /// Whether the user has left, whatever lines were typed before that.
+    pub fn was_left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
     }
 
     pub fn writer(&self) -> Writer {
@@ -208,6 +221,7 @@ struct Drawing {
     found: Termios,
     raise: Sender<i32>,
     typed: Sender<Typed>,
+    left: Arc<AtomicBool>,
     roster: Roster,
     editor: Editor,
     keys: Keys,
@@ -396,6 +410,7 @@ impl Drawing {
             .farewell()
             .into_iter()
             .for_each(|text| self.say(&text, printed));
+        self.left.store(true, Ordering::Release);
         if self.busy.is_some() {
             let _ = self.raise.try_send(SIGINT);
         }
@@ -564,7 +579,8 @@ impl Drawing {
 
     /// The terminal is gone: there is nothing to draw on, and the user has left.
     fn hang_up(self, messages: &Receiver<Message>) {
-        self.tell(Typed::Leave);
+        self.left.store(true, Ordering::Release);
+        let _ = self.raise.try_send(SIGHUP);
         while let Ok(message) = messages.recv() {
             if let Message::Close = message {
                 return;
