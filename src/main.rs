@@ -272,7 +272,6 @@ fn resumed(state_folder: Option<PathBuf>, which: Which) -> Result<Opened> {
     let (mut transcript, lost) = Transcript::load(&lines);
     transcript.keep(Keeping::In(file));
     transcript.repair();
-    transcript.answer_open_calls();
     // They are told of in this run, and not again in the next.
     lost.iter()
         .for_each(|task| transcript.task_delivered(&task.id));

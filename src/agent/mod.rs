@@ -164,7 +164,7 @@ impl Agent {
                 told.push(results.clone());
                 content.push(results);
             }
-            self.transcript.push_user(content);
+            self.push_user(content);
             self.keep_journal(watch);
             let sent = Instant::now();
             watch(Event::Request);
@@ -188,7 +188,10 @@ impl Agent {
             }
             self.transcript.push_assistant(reply.content);
             content = match reply.stop {
-                _ if !reply.calls.is_empty() => self.run_tools(&reply.calls, watch),
+                _ if !reply.calls.is_empty() => {
+                    self.run_tools(&reply.calls, watch);
+                    Vec::new()
+                }
                 StopReason::PauseTurn if pauses < MOST_PAUSES && !said_nothing => {
                     pauses += 1;
                     Vec::new()
@@ -319,9 +322,9 @@ impl Agent {
         &self.transcript
     }
 
-    /// Runs the calls in order and returns their results. After an interruption the rest is not run, but answered.
-    fn run_tools(&mut self, calls: &[ToolCall], watch: &mut dyn FnMut(Event)) -> Vec<Block> {
-        let mut results = Vec::new();
+    /// Runs the calls in order. After an interruption the rest is not run, but answered. The history has each
+    /// result as soon as it exists.
+    fn run_tools(&mut self, calls: &[ToolCall], watch: &mut dyn FnMut(Event)) {
         for call in calls {
             watch(Event::ToolCall(call));
             let answer = match self.context.interrupted {
@@ -337,10 +340,18 @@ impl Agent {
                 answer: &answer,
                 change: self.context.change.take().as_ref(),
             });
-            results.push(Block::tool_result(&call.id, &answer.text, answer.is_error));
             self.keep_journal(watch);
+            let result = Block::tool_result(&call.id, &answer.text, answer.is_error);
+            self.push_user(vec![result]);
         }
-        results
+    }
+
+    /// What it tells of background tasks counts as told when it is in the history, and no sooner.
+    fn push_user(&mut self, content: Vec<Block>) {
+        self.transcript.push_user(content);
+        for id in self.context.tasks.take_delivered() {
+            self.transcript.task_delivered(&id);
+        }
     }
 
     /// Writes down what became of background tasks, for whoever continues the session.
@@ -359,7 +370,6 @@ impl Agent {
                         watch(Event::TaskEnded(task));
                     }
                 }
-                Entry::Delivered { id } => self.transcript.task_delivered(&id),
             }
         }
         if let Some(failure) = self.transcript.take_failure() {

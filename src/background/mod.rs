@@ -60,6 +60,8 @@ pub struct Tasks {
     tasks: Vec<Task>,
     /// Ids of finished background tasks in order of completion whose results were not delivered.
     undelivered: Vec<String>,
+    /// Ids of those whose results are in the next user message.
+    delivered: Vec<String>,
     journal: Vec<Entry>,
     /// Nobody waits any more for what is being ended.
     abandoned: bool,
@@ -72,17 +74,8 @@ pub struct Tasks {
 
 /// What a session that is continued later has to know.
 pub enum Entry {
-    Started {
-        id: String,
-        command: String,
-    },
-    Ended {
-        id: String,
-    },
-    /// The model has seen the result.
-    Delivered {
-        id: String,
-    },
+    Started { id: String, command: String },
+    Ended { id: String },
 }
 
 /// What an observer hears of a background task.
@@ -115,6 +108,7 @@ impl Tasks {
             settings,
             tasks: Vec::new(),
             undelivered: Vec::new(),
+            delivered: Vec::new(),
             journal: Vec::new(),
             abandoned: false,
             observer: None,
@@ -357,10 +351,13 @@ impl Tasks {
 
     /// The task's result was shown to the model: no notice follows.
     pub fn mark_delivered(&mut self, id: &str) {
-        if self.find(id).is_some_and(|task| task.end.is_some()) {
-            self.undelivered.retain(|other| other != id);
-            self.journal.push(Entry::Delivered { id: id.to_owned() });
-        }
+        let delivered = self.undelivered.extract_if(.., |other| other == id);
+        self.delivered.extend(delivered);
+    }
+
+    /// The tasks whose results the model was shown since the last call.
+    pub fn take_delivered(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.delivered)
     }
 
     /// What has happened since the last call.
@@ -385,7 +382,7 @@ impl Tasks {
             if let Some(task) = self.find(&id) {
                 block.push_str(&task.notice());
             }
-            self.journal.push(Entry::Delivered { id });
+            self.delivered.push(id);
         }
         block.push_str(&format!("</{TAG}>"));
         Some(block)

@@ -99,7 +99,7 @@ fn exchange(random: &mut Random, transcript: &mut Transcript, calls: &mut usize)
     let long = "x".repeat(once_in(random, 6) as usize * 2500);
     let results = ids.iter().map(|id| Block::tool_result(id, &long, false));
     match once_in(random, 6) {
-        true => transcript.answer_open_calls(),
+        true => transcript.repair(),
         false => transcript.push_user(results.collect()),
     }
 }
@@ -141,7 +141,6 @@ fn load(store: &Store) -> Option<Transcript> {
     let (mut transcript, _) = Transcript::load(&lines);
     transcript.keep(Keeping::In(file));
     transcript.repair();
-    transcript.answer_open_calls();
     Some(transcript)
 }
 

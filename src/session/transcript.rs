@@ -128,33 +128,12 @@ impl Transcript {
         self.push(Message::assistant(content));
     }
 
-    /// The file may have been damaged: then the history is made one that can be sent. The file is told, since what
+    /// The program may have ended while tools ran, or the file was damaged: the history is made one that can be sent. The file is told, since what
     /// it says later of places in the history is about the one that was repaired.
     pub fn repair(&mut self) {
         if repair::repaired(&self.messages).is_some() {
             self.change(json!({"type": "repaired"}));
         }
-    }
-
-    /// The program may have ended while a tool ran: its call is answered.
-    pub fn answer_open_calls(&mut self) {
-        let last = self
-            .messages
-            .last()
-            .and_then(|json| Message::from_json(json));
-        let Some(last) = last.filter(|message| message.role == Role::Assistant) else {
-            return;
-        };
-        let calls = last
-            .content
-            .iter()
-            .filter(|block| block.kind() == "tool_use");
-        let results = calls.filter_map(|call| {
-            let text =
-                "Error: the program ended before this call was answered; it may have been run";
-            Some(Block::tool_result(call.str("id")?, text, true))
-        });
-        self.push_user(results.collect());
     }
 
     /// The messages as they are sent; cloned by reference.
@@ -383,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn loading_answers_open_calls_and_names_lost_tasks() {
+    fn loading_names_lost_tasks_and_repair_answers_open_calls() {
         let (mut loaded, lost) = Transcript::load(&lines(&[
             r#"{"type":"session","version":1}"#,
             ONE,
@@ -401,7 +380,7 @@ mod tests {
                 command: "sleep 9".into()
             }]
         );
-        loaded.answer_open_calls();
+        loaded.repair();
         let texts = texts(&loaded);
         assert_eq!(texts[..2], [ONE, CALL]);
         let answer = r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"Error: "#;
