@@ -200,6 +200,37 @@ fn tasks_that_were_lost_are_told_once() {
 }
 
 #[test]
+fn tasks_that_were_lost_are_told_after_runs_that_say_nothing() {
+    let first = Test::new()
+        .reply(Reply::tool(
+            "background_run",
+            json!({"command": "echo behind the scenes"}),
+        ))
+        .reply(Reply::error(400, "invalid_request_error", "no"))
+        .args(["--on-end", "kill"])
+        .print("one")
+        .run()
+        .code(3);
+    let second = first.again().arg("-c").stdin("q\n").run().code(0);
+    let third = second
+        .again()
+        .arg("-c")
+        .print("two")
+        .reply(Reply::text("no").stop("refusal"))
+        .run()
+        .code(1);
+    let fourth = third
+        .again()
+        .arg("-c")
+        .print("three")
+        .reply(Reply::text("ok"))
+        .run()
+        .code(0);
+    let told = fourth.request(0).body["messages"].to_string();
+    assert_eq!(told.matches("its result is lost").count(), 1, "{told}");
+}
+
+#[test]
 fn results_that_exist_survive_a_kill_in_the_middle_of_a_reply() {
     let calls = [
         ("bash", json!({"command": "echo precious"})),

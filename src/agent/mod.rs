@@ -19,7 +19,7 @@ use crate::{
     },
     background::{Entry, Observer, TaskEvent, Tasks, Waited, task::Task},
     error::{Error, Result},
-    session::transcript::{LostTask, Transcript},
+    session::transcript::{StartedTask, Transcript},
     text::masked,
     tools::{
         self, Answer, Context,
@@ -121,7 +121,7 @@ pub struct Agent {
     run: Run,
 }
 
-fn told_lost(task: &LostTask) -> Block {
+fn told_lost(task: &StartedTask) -> Block {
     Block::text(&format!(
         "(Background task {} ended with the program, and its result is lost: {})",
         task.id, task.command
@@ -129,20 +129,19 @@ fn told_lost(task: &LostTask) -> Block {
 }
 
 impl Agent {
-    /// Goes on with `transcript`; `lost` are the background tasks that ended with the program that wrote it.
+    /// Goes on with `transcript`.
     pub fn new(
         client: Client,
         context: Context,
         settings: Settings,
         transcript: Transcript,
-        lost: &[LostTask],
     ) -> Agent {
         Agent {
             client,
             transcript,
             context,
             settings,
-            pending: lost.iter().map(told_lost).collect(),
+            pending: Vec::new(),
             last_usage: Usage::default(),
             partial: String::new(),
             run: Run::default(),
@@ -153,19 +152,12 @@ impl Agent {
     /// to the model's last word, and returns that. After an error the history can be sent again.
     pub fn turn(&mut self, content: Vec<Block>, watch: &mut dyn FnMut(Event)) -> Result<String> {
         let start = self.transcript.mark();
-        let mut told = std::mem::take(&mut self.pending);
-        let mut content: Vec<Block> = told.iter().cloned().chain(content).collect();
+        let pending = std::mem::take(&mut self.pending);
+        let mut content: Vec<Block> = pending.iter().cloned().chain(content).collect();
         let (mut text, mut continuations, mut pauses) = (String::new(), 0, 0);
         loop {
-            if let Some(results) = self.context.tasks.drain() {
-                let results = masked(results, &self.context.secrets);
-                watch(Event::BackgroundResults(&results));
-                let results = Block::text(&results);
-                told.push(results.clone());
-                content.push(results);
-            }
-            self.push_user(content);
-            self.keep_journal(watch);
+            self.add_news(&mut content, watch);
+            self.push_user(content, watch);
             let sent = Instant::now();
             watch(Event::Request);
             let reply = self.request_in_turn(watch)?;
@@ -175,7 +167,10 @@ impl Agent {
             });
             if reply.stop == StopReason::Refusal {
                 self.transcript.roll_back(start);
-                self.pending = told;
+                for task in self.transcript.untold() {
+                    self.context.tasks.refuse(&task.id);
+                }
+                self.pending = pending;
                 return Err(Error::Refusal(
                     "; the turn was taken out of the conversation".into(),
                 ));
@@ -211,6 +206,22 @@ impl Agent {
                 self.transcript.push_user(content);
                 return Err(Error::Interrupted(signal));
             }
+        }
+    }
+
+    /// Adds what has become of background tasks, in this run and in the one before.
+    fn add_news(&mut self, content: &mut Vec<Block>, watch: &mut dyn FnMut(Event)) {
+        let tasks = &mut self.context.tasks;
+        for task in self.transcript.untold() {
+            if tasks.find(&task.id).is_none() {
+                content.push(told_lost(task));
+                tasks.mark_delivered(&task.id);
+            }
+        }
+        if let Some(results) = tasks.drain() {
+            let results = masked(results, &self.context.secrets);
+            watch(Event::BackgroundResults(&results));
+            content.push(Block::text(&results));
         }
     }
 
@@ -340,18 +351,19 @@ impl Agent {
                 answer: &answer,
                 change: self.context.change.take().as_ref(),
             });
-            self.keep_journal(watch);
             let result = Block::tool_result(&call.id, &answer.text, answer.is_error);
-            self.push_user(vec![result]);
+            self.push_user(vec![result], watch);
         }
     }
 
     /// What it tells of background tasks counts as told when it is in the history, and no sooner.
-    fn push_user(&mut self, content: Vec<Block>) {
+    fn push_user(&mut self, content: Vec<Block>, watch: &mut dyn FnMut(Event)) {
+        self.keep_journal(watch);
         self.transcript.push_user(content);
         for id in self.context.tasks.take_delivered() {
             self.transcript.task_delivered(&id);
         }
+        self.keep_journal(watch);
     }
 
     /// Writes down what became of background tasks, for whoever continues the session.

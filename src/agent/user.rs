@@ -1,9 +1,9 @@
 //! What the user does beside talking to the model.
 
-use super::{Agent, told_lost};
+use super::Agent;
 use crate::{
     api::{message::Block, reply::Usage},
-    session::transcript::{LostTask, Transcript},
+    session::transcript::Transcript,
     tools,
 };
 
@@ -37,9 +37,9 @@ impl Agent {
     }
 
     /// Goes on with another session instead. Background tasks go on.
-    pub fn resume(&mut self, transcript: Transcript, lost: &[LostTask]) {
+    pub fn resume(&mut self, transcript: Transcript) {
         self.transcript = transcript;
-        self.pending = lost.iter().map(told_lost).collect();
+        self.pending.clear();
         self.last_usage = Usage::default();
     }
 
