@@ -274,14 +274,16 @@ impl Agent {
 
     /// Waits for the background tasks that are running; the end of each is told at once.
     pub fn wait_for_tasks(&mut self, watch: &mut dyn FnMut(Event)) -> Result<()> {
-        while self.context.tasks.running() > 0 {
-            let waited = self.context.tasks.wait_for_any(None, &self.context.signals);
+        loop {
             self.keep_journal(watch);
+            if self.context.tasks.running() == 0 {
+                return Ok(());
+            }
+            let waited = self.context.tasks.wait_for_any(None, &self.context.signals);
             if let Waited::Interrupted(signal) = waited {
                 return Err(Error::Interrupted(signal));
             }
         }
-        Ok(())
     }
 
     /// Whether a background task has a result that the model has not been told.
