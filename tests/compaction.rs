@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::support::{Test, finished::Finished, reply::Reply};
+use crate::support::{Test, finished::Finished, reply::Reply, stream::Block};
 
 fn used(tokens: u64) -> serde_json::Value {
     json!({"input_tokens": tokens, "output_tokens": 10})
@@ -163,4 +163,62 @@ fn a_request_that_is_too_large_is_made_smaller_once() {
             .to_string()
             .contains("THE SUMMARY")
     );
+}
+
+/// Whether the messages of request `n` are short enough for the window that a test names.
+#[track_caller]
+fn assert_fits(finished: &Finished, n: usize, bytes: usize) {
+    let size = finished.request(n).body["messages"].to_string().len();
+    assert!(size < bytes, "request {n} has {size} bytes");
+}
+
+#[test]
+fn a_step_that_overflows_the_window_is_shortened_before_it_is_sent() {
+    let print = json!({"command": "head -c 9000 /dev/zero | tr '\\0' x"});
+    let calls = (0..6).map(|_| Block::tool("bash", print.clone()));
+    let finished = Test::new()
+        .arg("--context-window=10000")
+        .print("the task")
+        .reply(Reply::message(calls.collect()).usage(used(5000)))
+        .reply(Reply::text("done"))
+        .run()
+        .code(0);
+    assert_fits(&finished, 1, 20_000);
+    finished.stderr_contains("tool results were shortened");
+}
+
+#[test]
+fn asking_for_it_works_when_the_results_fill_the_window() {
+    let print = json!({"command": "head -c 40000 /dev/zero | tr '\\0' x"});
+    let mut session = Test::new()
+        .reply(Reply::tool("bash", print))
+        .reply(Reply::text("first answer"))
+        .reply(Reply::text("THE SUMMARY"))
+        .spawn();
+    session.send_line("one");
+    session.expect("first answer");
+    session.send_line("/compact");
+    session.server().wait_for_requests(3);
+    session.close_stdin();
+    assert_fits(&session.wait().code(0), 2, 5_000);
+}
+
+#[test]
+fn a_session_that_is_full_when_it_is_continued_is_made_smaller_first() {
+    let first = Test::new()
+        .arg("--context-window=10000")
+        .print(&"the task ".repeat(100))
+        .reply(Reply::text("done").usage(used(9000)))
+        .run()
+        .code(0);
+    let second = first
+        .again()
+        .args(["-c", "--context-window=10000"])
+        .print("more")
+        .reply(Reply::text("THE SUMMARY"))
+        .reply(Reply::text("done"))
+        .run()
+        .code(0);
+    let request = second.request(1).body.to_string();
+    assert!(request.contains("THE SUMMARY"), "{request}");
 }

@@ -114,8 +114,6 @@ pub struct Agent {
     settings: Settings,
     /// What goes before the next thing that the user says.
     pending: Vec<Block>,
-    /// What the last reply has used.
-    last_usage: Usage,
     /// The text of the reply under way.
     partial: String,
     run: Run,
@@ -142,7 +140,6 @@ impl Agent {
             context,
             settings,
             pending: Vec::new(),
-            last_usage: Usage::default(),
             partial: String::new(),
             run: Run::default(),
         }

@@ -21,6 +21,9 @@ use crate::api::{
     reply::Usage,
 };
 
+/// Rather too few: what is estimated then does fit.
+const BYTES_PER_TOKEN: usize = 3;
+
 #[derive(Default)]
 pub struct Transcript {
     messages: Vec<Arc<str>>,
@@ -37,6 +40,10 @@ pub struct Transcript {
     told: Vec<StartedTask>,
     /// What the session has used so far.
     pub usage: Usage,
+    /// How many tokens the history takes: as the last reply has said, and by their bytes what came after it.
+    pub tokens: u64,
+    /// What the last request and its reply took, until the reply is in the history.
+    request: u64,
 }
 
 /// Where the history is written.
@@ -82,7 +89,7 @@ impl Transcript {
                 continue;
             };
             match record["type"].as_str() {
-                Some("usage") => transcript.usage.add(&Usage::from_value(&record)),
+                Some("usage") => transcript.count(&Usage::from_value(&record)),
                 Some(_) => transcript.repeat(&record),
                 None => {}
             }
@@ -139,7 +146,7 @@ impl Transcript {
     }
 
     /// Their size in bytes.
-    pub fn size(&self) -> usize {
+    fn size(&self) -> usize {
         self.messages.iter().map(|message| message.len()).sum()
     }
 
@@ -194,10 +201,15 @@ impl Transcript {
     }
 
     pub fn add_usage(&mut self, usage: &Usage) {
-        self.usage.add(usage);
+        self.count(usage);
         let mut record = usage.to_value();
         record["type"] = "usage".into();
         self.append(&record.to_string());
+    }
+
+    fn count(&mut self, usage: &Usage) {
+        self.usage.add(usage);
+        self.request = usage.context();
     }
 
     fn push(&mut self, message: Message) {
@@ -212,6 +224,11 @@ impl Transcript {
     /// to that.
     fn add(&mut self, message: Message, mut json: String) {
         let role = message.role;
+        match role {
+            Role::User => self.tokens = self.tokens.saturating_add(estimate(json.len())),
+            Role::Assistant if self.request > 0 => self.tokens = std::mem::take(&mut self.request),
+            Role::Assistant => {}
+        }
         if self.last == Some(role)
             && let Some(mut before) = self
                 .messages
@@ -236,6 +253,7 @@ impl Transcript {
     fn repeat(&mut self, record: &Value) {
         let keep = record["keep"].as_u64().unwrap_or_default() as usize;
         let old = self.messages.len().saturating_sub(keep);
+        let before = self.size().max(1) as u64;
         let text = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
         match record["type"].as_str() {
             Some("task") => self.untold.push(StartedTask {
@@ -274,6 +292,10 @@ impl Transcript {
             _ => {}
         }
         self.last = self.messages.last().map(|json| compaction::role(json));
+        self.tokens = match record["type"].as_str() {
+            Some("compacted") => estimate(self.size()),
+            _ => self.tokens.saturating_mul(self.size() as u64) / before,
+        };
     }
 
     fn append(&mut self, line: &str) {
@@ -308,6 +330,10 @@ impl Keeping {
             _ => Ok(()),
         }
     }
+}
+
+fn estimate(bytes: usize) -> u64 {
+    (bytes / BYTES_PER_TOKEN) as u64
 }
 
 #[cfg(test)]
