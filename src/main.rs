@@ -229,7 +229,7 @@ fn tasks(config: &Config) -> Result<Tasks> {
         open_files: supervisor::raise_open_files(),
         log_folder,
         log_cap: config.log_limit,
-        children: Arc::default(),
+        children: Arc::new(Children::new()),
         sandbox: config.sandbox.clone(),
         secrets: config.secrets.clone(),
     }))
