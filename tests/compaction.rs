@@ -222,3 +222,25 @@ fn a_session_that_is_full_when_it_is_continued_is_made_smaller_first() {
     let request = second.request(1).body.to_string();
     assert!(request.contains("THE SUMMARY"), "{request}");
 }
+
+#[test]
+fn a_summary_that_is_refused_or_cut_off_takes_no_place() {
+    for reason in ["refusal", "max_tokens", "of_the_future"] {
+        let mut session = Test::new()
+            .reply(Reply::text("first answer"))
+            .reply(Reply::text("NO SUMMARY").stop(reason))
+            .reply(Reply::text("second answer"))
+            .spawn();
+        session.send_line("one");
+        session.expect("first answer");
+        session.send_line("/compact");
+        session.expect("no whole summary");
+        session.send_line("two");
+        session.expect("second answer");
+        session.close_stdin();
+        let finished = session.wait().code(0);
+        let request = finished.request(2);
+        assert_eq!(request.messages().len(), 3, "{reason}");
+        assert!(!request.body.to_string().contains("NO SUMMARY"), "{reason}");
+    }
+}

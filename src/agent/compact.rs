@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use super::{Agent, Event};
 use crate::{
-    api::message::{Block, Message, Role},
+    api::{
+        message::{Block, Message, Role},
+        reply::StopReason,
+    },
     background::task::Status,
     error::{Error, Result},
     session::{
@@ -80,9 +83,10 @@ impl Agent {
             },
         )?;
         let text = reply.text();
-        if text.trim().is_empty() {
+        let is_whole = matches!(reply.stop, StopReason::EndTurn | StopReason::StopSequence);
+        if !is_whole || text.trim().is_empty() {
             return Err(Error::Protocol(
-                "it holds no summary of the conversation".into(),
+                "it holds no whole summary of the conversation".into(),
             ));
         }
         let running = self
