@@ -23,7 +23,20 @@ fn a_text_that_was_cut_off_is_continued_three_times_at_most() {
     for text in ["a ", "b ", "c ", "d "] {
         test = test.reply(Reply::text(text).stop("max_tokens"));
     }
-    test.run().code(0).stdout("a b c d\n");
+    test.run()
+        .code(0)
+        .stdout("a b c d\n")
+        .stderr_contains("cut off by its length limit, which --max-output-tokens raises");
+}
+
+#[test]
+fn an_answer_that_was_cut_off_before_its_first_word_is_an_error() {
+    Test::new()
+        .print("go")
+        .reply(Reply::message(vec![Block::thinking("hm", "c2ln")]).stop("max_tokens"))
+        .run()
+        .code(4)
+        .stderr_contains("--max-output-tokens");
 }
 
 #[test]

@@ -32,6 +32,9 @@ const MOST_CONTINUATIONS: u32 = 3;
 const CONTINUE: &str =
     "(Your reply was cut off by its length limit. Continue exactly where it stopped.)";
 
+const CUT_OFF: &str =
+    "the answer was cut off by its length limit, which --max-output-tokens raises";
+
 /// How often a turn that the API has paused is gone on with; each pause is the end of some server tools' work.
 const MOST_PAUSES: u32 = 50;
 
@@ -196,6 +199,16 @@ impl Agent {
                     continuations += 1;
                     self.summarize(true, watch)?;
                     vec![Block::text(CONTINUE)]
+                }
+                StopReason::MaxTokens | StopReason::ContextWindowExceeded => {
+                    if text.trim().is_empty() {
+                        return Err(Error::Limit {
+                            option: "--max-output-tokens",
+                            text: "the reply was cut off before it said anything".into(),
+                        });
+                    }
+                    watch(Event::Notice(CUT_OFF));
+                    return Ok(text.trim().to_owned());
                 }
                 _ => return Ok(text.trim().to_owned()),
             };
