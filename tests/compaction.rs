@@ -83,6 +83,16 @@ fn else_the_older_part_is_summarized_and_the_recent_part_kept() {
 }
 
 #[test]
+fn a_summary_counts_as_a_reply_where_these_are_limited() {
+    long_turn(30, 500)
+        .reply(Reply::text("THE SUMMARY"))
+        .arg("--max-turns=31")
+        .run()
+        .code(4)
+        .stderr_contains("the model has replied 31 times");
+}
+
+#[test]
 fn the_file_keeps_everything_and_continues_with_the_summary() {
     let finished = summarized();
     let folder = finished.dir.state().join("meanwhile/sessions");

@@ -239,12 +239,15 @@ impl Agent {
     fn request_in_turn(&mut self, watch: &mut dyn FnMut(Event)) -> Result<Reply> {
         self.check_limits()?;
         self.make_room(watch)?;
+        // A summary is a reply too.
+        self.check_limits()?;
         let messages = self.transcript.messages();
         match self.request(&messages, watch) {
             Ok(reply) => Ok(*reply),
             // 413: the request itself is larger than the API takes.
             Err(Error::Api { status: 413, .. }) => {
                 self.summarize(true, watch)?;
+                self.check_limits()?;
                 let messages = self.transcript.messages();
                 self.request(&messages, watch).map(|reply| *reply)
             }
