@@ -2,9 +2,10 @@
 
 use std::fs;
 
+use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Test, finished::Finished, reply::Reply, stream::Block};
+use crate::support::{Test, finished::Finished, gate::Gate, reply::Reply, stream::Block};
 
 fn used(tokens: u64) -> serde_json::Value {
     json!({"input_tokens": tokens, "output_tokens": 10})
@@ -253,4 +254,29 @@ fn a_summary_that_is_refused_or_cut_off_takes_no_place() {
         assert_eq!(request.messages().len(), 3, "{reason}");
         assert!(!request.body.to_string().contains("NO SUMMARY"), "{reason}");
     }
+}
+
+#[test]
+fn an_interrupt_after_that_keeps_what_was_said() {
+    let gate = Gate::new();
+    let mut session = Test::new()
+        .reply(Reply::text("first answer"))
+        .reply(Reply::error(413, "request_too_large", "too large"))
+        .reply(Reply::text("THE SUMMARY"))
+        .reply(Reply::text("half a sentence").hold_after("half", &gate))
+        .reply(Reply::text("Here I am."))
+        .spawn();
+    session.send_line("one");
+    session.expect("first answer");
+    session.send_line("two");
+    session.expect("half");
+    session.signal(Signal::INT);
+    session.expect("interrupted");
+    session.send_line("three");
+    session.expect("Here I am.");
+    gate.open();
+    session.close_stdin();
+    let finished = session.wait().code(0);
+    let request = finished.request(4).body["messages"].to_string();
+    assert!(request.contains("half"), "{request}");
 }

@@ -241,22 +241,17 @@ impl Agent {
         self.make_room(watch)?;
         // A summary is a reply too.
         self.check_limits()?;
-        let messages = self.transcript.messages();
-        match self.request(&messages, watch) {
-            Ok(reply) => Ok(*reply),
-            // 413: the request itself is larger than the API takes.
-            Err(Error::Api { status: 413, .. }) => {
-                self.summarize(true, watch)?;
-                self.check_limits()?;
-                let messages = self.transcript.messages();
-                self.request(&messages, watch).map(|reply| *reply)
-            }
-            Err(err @ Error::Interrupted(_)) => {
-                self.keep_partial();
-                Err(err)
-            }
-            Err(err) => Err(err),
+        let mut reply = self.request(&self.transcript.messages(), watch);
+        // 413: the request itself is larger than the API takes.
+        if let Err(Error::Api { status: 413, .. }) = reply {
+            self.summarize(true, watch)?;
+            self.check_limits()?;
+            reply = self.request(&self.transcript.messages(), watch);
         }
+        if let Err(Error::Interrupted(_)) = reply {
+            self.keep_partial();
+        }
+        reply.map(|reply| *reply)
     }
 
     fn check_limits(&self) -> Result<()> {
