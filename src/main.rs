@@ -40,13 +40,10 @@ use config::{Config, Source};
 use error::{Error, Result};
 use session::{
     store::{Store, Which},
-    transcript::{Keeping, LostTask, Transcript},
+    transcript::{Keeping, Transcript},
 };
 use tools::{Context, approval::Approval, rules::Rule, workspace::Workspace};
-use ui::{
-    commands::{Opened, Sessions},
-    interrupt::Interrupts,
-};
+use ui::{commands::Sessions, interrupt::Interrupts};
 
 fn main() -> ExitCode {
     let mut arguments = env::args_os().skip(1).peekable();
@@ -128,7 +125,7 @@ fn doctor(args: &Args) -> Result<()> {
 
 /// Puts the parts together.
 fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
-    let (transcript, lost) = transcript(&config)?;
+    let transcript = transcript(&config)?;
     let tasks = tasks(&config)?;
     let workspace = workspace(&config)?;
     let mut transport = match config.source {
@@ -176,7 +173,6 @@ fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
         context,
         settings,
         transcript,
-        &lost,
     ))
 }
 
@@ -233,19 +229,19 @@ fn tasks(config: &Config) -> Result<Tasks> {
         open_files: supervisor::raise_open_files(),
         log_folder,
         log_cap: config.log_limit,
-        children: Arc::default(),
+        children: Arc::new(Children::new()),
         sandbox: config.sandbox.clone(),
         secrets: config.secrets.clone(),
     }))
 }
 
-/// The history to go on with, kept where the configuration says, and the background tasks that were lost.
-fn transcript(config: &Config) -> Result<(Transcript, Vec<LostTask>)> {
+/// The history to go on with, kept where the configuration says.
+fn transcript(config: &Config) -> Result<Transcript> {
     let which = match &config.session {
         Session::None => {
             let mut transcript = Transcript::default();
             transcript.keep(Keeping::Nowhere);
-            return Ok((transcript, Vec::new()));
+            return Ok(transcript);
         }
         Session::New => {
             let mut transcript = Transcript::default();
@@ -258,7 +254,7 @@ fn transcript(config: &Config) -> Result<(Transcript, Vec<LostTask>)> {
                 }),
                 Err(_) => transcript.keep_nowhere(),
             }
-            return Ok((transcript, Vec::new()));
+            return Ok(transcript);
         }
         Session::Continue => Which::Latest(&config.folder),
         Session::Resume(id) => Which::Id(id),
@@ -267,16 +263,12 @@ fn transcript(config: &Config) -> Result<(Transcript, Vec<LostTask>)> {
 }
 
 /// A session that was kept, to be gone on with.
-fn resumed(state_folder: Option<PathBuf>, which: Which) -> Result<Opened> {
+fn resumed(state_folder: Option<PathBuf>, which: Which) -> Result<Transcript> {
     let (file, lines) = session_store(state_folder)?.open(which)?;
-    let (mut transcript, lost) = Transcript::load(&lines);
+    let mut transcript = Transcript::load(&lines);
     transcript.keep(Keeping::In(file));
     transcript.repair();
-    transcript.answer_open_calls();
-    // They are told of in this run, and not again in the next.
-    lost.iter()
-        .for_each(|task| transcript.task_delivered(&task.id));
-    Ok((transcript, lost))
+    Ok(transcript)
 }
 
 fn session_store(state_folder: Option<PathBuf>) -> Result<Store> {

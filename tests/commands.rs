@@ -692,7 +692,11 @@ fn logs_older_than_a_week_are_removed_at_the_start() {
     let test = Test::new();
     let folder = test.home().join("state/meanwhile/tasks");
     fs::create_dir_all(&folder).unwrap();
-    for (name, days) in [("0ld00000.log", 8), ("new00000.log", 6)] {
+    for (name, days) in [
+        ("0ld00000.log", 8),
+        ("0ld00000.part", 8),
+        ("new00000.log", 6),
+    ] {
         let file = fs::File::create(folder.join(name)).unwrap();
         let age = Duration::from_secs(days * 24 * 3600);
         file.set_modified(SystemTime::now() - age).unwrap();

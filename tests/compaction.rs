@@ -2,9 +2,10 @@
 
 use std::fs;
 
+use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Test, finished::Finished, reply::Reply};
+use crate::support::{Test, finished::Finished, gate::Gate, reply::Reply, stream::Block};
 
 fn used(tokens: u64) -> serde_json::Value {
     json!({"input_tokens": tokens, "output_tokens": 10})
@@ -80,6 +81,16 @@ fn else_the_older_part_is_summarized_and_the_recent_part_kept() {
         before[before.len() - 2]["content"][0]["id"]
     );
     assert_eq!(after[after.len() - 2]["role"], "assistant");
+}
+
+#[test]
+fn a_summary_counts_as_a_reply_where_these_are_limited() {
+    long_turn(30, 500)
+        .reply(Reply::text("THE SUMMARY"))
+        .arg("--max-turns=31")
+        .run()
+        .code(4)
+        .stderr_contains("the model has replied 31 times");
 }
 
 #[test]
@@ -163,4 +174,109 @@ fn a_request_that_is_too_large_is_made_smaller_once() {
             .to_string()
             .contains("THE SUMMARY")
     );
+}
+
+/// Whether the messages of request `n` are short enough for the window that a test names.
+#[track_caller]
+fn assert_fits(finished: &Finished, n: usize, bytes: usize) {
+    let size = finished.request(n).body["messages"].to_string().len();
+    assert!(size < bytes, "request {n} has {size} bytes");
+}
+
+#[test]
+fn a_step_that_overflows_the_window_is_shortened_before_it_is_sent() {
+    let print = json!({"command": "head -c 9000 /dev/zero | tr '\\0' x"});
+    let calls = (0..6).map(|_| Block::tool("bash", print.clone()));
+    let finished = Test::new()
+        .arg("--context-window=10000")
+        .print("the task")
+        .reply(Reply::message(calls.collect()).usage(used(5000)))
+        .reply(Reply::text("done"))
+        .run()
+        .code(0);
+    assert_fits(&finished, 1, 20_000);
+    finished.stderr_contains("tool results were shortened");
+}
+
+#[test]
+fn asking_for_it_works_when_the_results_fill_the_window() {
+    let print = json!({"command": "head -c 40000 /dev/zero | tr '\\0' x"});
+    let mut session = Test::new()
+        .reply(Reply::tool("bash", print))
+        .reply(Reply::text("first answer"))
+        .reply(Reply::text("THE SUMMARY"))
+        .spawn();
+    session.send_line("one");
+    session.expect("first answer");
+    session.send_line("/compact");
+    session.server().wait_for_requests(3);
+    session.close_stdin();
+    assert_fits(&session.wait().code(0), 2, 5_000);
+}
+
+#[test]
+fn a_session_that_is_full_when_it_is_continued_is_made_smaller_first() {
+    let first = Test::new()
+        .arg("--context-window=10000")
+        .print(&"the task ".repeat(100))
+        .reply(Reply::text("done").usage(used(9000)))
+        .run()
+        .code(0);
+    let second = first
+        .again()
+        .args(["-c", "--context-window=10000"])
+        .print("more")
+        .reply(Reply::text("THE SUMMARY"))
+        .reply(Reply::text("done"))
+        .run()
+        .code(0);
+    let request = second.request(1).body.to_string();
+    assert!(request.contains("THE SUMMARY"), "{request}");
+}
+
+#[test]
+fn a_summary_that_is_refused_or_cut_off_takes_no_place() {
+    for reason in ["refusal", "max_tokens", "of_the_future"] {
+        let mut session = Test::new()
+            .reply(Reply::text("first answer"))
+            .reply(Reply::text("NO SUMMARY").stop(reason))
+            .reply(Reply::text("second answer"))
+            .spawn();
+        session.send_line("one");
+        session.expect("first answer");
+        session.send_line("/compact");
+        session.expect("no whole summary");
+        session.send_line("two");
+        session.expect("second answer");
+        session.close_stdin();
+        let finished = session.wait().code(0);
+        let request = finished.request(2);
+        assert_eq!(request.messages().len(), 3, "{reason}");
+        assert!(!request.body.to_string().contains("NO SUMMARY"), "{reason}");
+    }
+}
+
+#[test]
+fn an_interrupt_after_that_keeps_what_was_said() {
+    let gate = Gate::new();
+    let mut session = Test::new()
+        .reply(Reply::text("first answer"))
+        .reply(Reply::error(413, "request_too_large", "too large"))
+        .reply(Reply::text("THE SUMMARY"))
+        .reply(Reply::text("half a sentence").hold_after("half", &gate))
+        .reply(Reply::text("Here I am."))
+        .spawn();
+    session.send_line("one");
+    session.expect("first answer");
+    session.send_line("two");
+    session.expect("half");
+    session.signal(Signal::INT);
+    session.expect("interrupted");
+    session.send_line("three");
+    session.expect("Here I am.");
+    gate.open();
+    session.close_stdin();
+    let finished = session.wait().code(0);
+    let request = finished.request(4).body["messages"].to_string();
+    assert!(request.contains("half"), "{request}");
 }

@@ -10,7 +10,7 @@ use std::{
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Test, dir::Dir, random::Random, reply::Reply, wait_until};
+use crate::support::{Test, dir::Dir, random::Random, reply::Reply, stream::Block, wait_until};
 
 fn files(dir: &Dir) -> Vec<PathBuf> {
     let folder = dir.state().join("meanwhile/sessions");
@@ -196,6 +196,89 @@ fn tasks_that_were_lost_are_told_once() {
     assert_eq!(
         third.request(0).body.to_string().matches("is lost").count(),
         1
+    );
+}
+
+#[test]
+fn tasks_that_were_lost_are_told_after_runs_that_say_nothing() {
+    let first = Test::new()
+        .reply(Reply::tool(
+            "background_run",
+            json!({"command": "echo behind the scenes"}),
+        ))
+        .reply(Reply::error(400, "invalid_request_error", "no"))
+        .args(["--on-end", "kill"])
+        .print("one")
+        .run()
+        .code(3);
+    let second = first.again().arg("-c").stdin("q\n").run().code(0);
+    let third = second
+        .again()
+        .arg("-c")
+        .print("two")
+        .reply(Reply::text("no").stop("refusal"))
+        .run()
+        .code(1);
+    let fourth = third
+        .again()
+        .arg("-c")
+        .print("three")
+        .reply(Reply::text("ok"))
+        .run()
+        .code(0);
+    let told = fourth.request(0).body["messages"].to_string();
+    assert_eq!(told.matches("its result is lost").count(), 1, "{told}");
+}
+
+#[test]
+fn results_that_exist_survive_a_kill_in_the_middle_of_a_reply() {
+    let calls = [
+        ("bash", json!({"command": "echo precious"})),
+        ("check_background", json!({"task_id": "", "wait": 20})),
+        ("bash", json!({"command": "touch up; sleep 100"})),
+        ("bash", json!({"command": "echo never"})),
+    ];
+    let mut session = Test::new()
+        .reply(Reply::tool(
+            "background_run",
+            json!({"command": "echo behind the scenes"}),
+        ))
+        .reply(Reply::with(move |request| {
+            let (started, _) = request.tool_result(0);
+            let id = started.split(' ').nth(2).unwrap().to_owned();
+            let blocks = calls.into_iter().map(|(name, mut input)| {
+                if input.get("task_id").is_some() {
+                    input["task_id"] = json!(id);
+                }
+                Block::tool(name, input)
+            });
+            Reply::message(blocks.collect())
+        }))
+        .print("go")
+        .spawn();
+    session.close_stdin();
+    let up = session.dir().workspace().join("up");
+    wait_until("the third call", || up.exists());
+    session.signal(Signal::KILL);
+    let next = session
+        .wait()
+        .again()
+        .arg("-c")
+        .print("go on")
+        .reply(Reply::text("done"))
+        .run()
+        .code(0);
+    let request = next.request(0);
+    let result = |n| request.tool_result(n);
+    assert_eq!(result(0), ("precious".to_owned(), false));
+    assert!(result(1).0.contains("behind the scenes"), "{:?}", result(1));
+    for n in [2, 3] {
+        assert!(result(n).0.contains("is lost"), "{:?}", result(n));
+    }
+    let told = request.messages().last().unwrap().to_string();
+    assert!(
+        !told.contains("background-results") && !told.contains("Background task"),
+        "{told}"
     );
 }
 

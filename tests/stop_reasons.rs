@@ -23,7 +23,20 @@ fn a_text_that_was_cut_off_is_continued_three_times_at_most() {
     for text in ["a ", "b ", "c ", "d "] {
         test = test.reply(Reply::text(text).stop("max_tokens"));
     }
-    test.run().code(0).stdout("a b c d\n");
+    test.run()
+        .code(0)
+        .stdout("a b c d\n")
+        .stderr_contains("cut off by its length limit, which --max-output-tokens raises");
+}
+
+#[test]
+fn an_answer_that_was_cut_off_before_its_first_word_is_an_error() {
+    Test::new()
+        .print("go")
+        .reply(Reply::message(vec![Block::thinking("hm", "c2ln")]).stop("max_tokens"))
+        .run()
+        .code(4)
+        .stderr_contains("--max-output-tokens");
 }
 
 #[test]
@@ -104,6 +117,45 @@ fn a_refusal_loses_no_result_of_a_background_task() {
     let finished = session.wait().code(0);
     let request = finished.request(3).body.to_string();
     assert_eq!(request.matches("| precious").count(), 1, "{request}");
+}
+
+#[test]
+fn a_refusal_loses_no_result_that_was_asked_for() {
+    let mut session = Test::new()
+        .reply(Reply::tool(
+            "background_run",
+            json!({"command": "echo precious"}),
+        ))
+        .reply(Reply::with(|request| {
+            let (started, _) = request.tool_result(0);
+            let id = started.split(' ').nth(2).unwrap();
+            Reply::tool("check_background", json!({"task_id": id, "wait": 20}))
+        }))
+        .reply(Reply::text("no").stop("refusal"))
+        .reply(Reply::text("no").stop("refusal"))
+        .spawn();
+    for line in ["one", "two"] {
+        session.send_line(line);
+        session.expect("the model refused to answer");
+    }
+    session.close_stdin();
+    let first = session.wait().code(0);
+    let request = first.request(3).body["messages"].to_string();
+    assert_eq!(request.matches("| precious").count(), 1, "{request}");
+    // The next run does not have the result any more, but knows of it.
+    let second = first
+        .again()
+        .arg("-c")
+        .print("three")
+        .reply(Reply::text("done"))
+        .run()
+        .code(0);
+    let request = second.request(0).body["messages"].to_string();
+    assert_eq!(
+        request.matches("its result is lost").count(),
+        1,
+        "{request}"
+    );
 }
 
 #[test]

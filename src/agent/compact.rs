@@ -6,7 +6,7 @@ use super::{Agent, Event};
 use crate::{
     api::{
         message::{Block, Message, Role},
-        reply::Usage,
+        reply::StopReason,
     },
     background::task::Status,
     error::{Error, Result},
@@ -23,36 +23,34 @@ const FULL: u64 = 80;
 const ROOMY: u64 = 60;
 
 impl Agent {
-    /// Makes the history smaller where the last reply has shown that it fills the window.
+    /// Makes the history smaller where it fills the window.
     pub(super) fn make_room(&mut self, watch: &mut dyn FnMut(Event)) -> Result<()> {
-        let tokens = self.last_usage.context();
-        if tokens < self.percent(FULL) {
+        if self.transcript.tokens < self.percent(FULL) {
             return Ok(());
         }
-        let before = self.transcript.size().max(1) as u64;
         if let Some(keep) = kept(&self.transcript.messages(), true) {
             self.transcript.shorten(keep);
-        }
-        // The tokens of what is left are estimated by its share of the bytes.
-        let estimate = tokens.saturating_mul(self.transcript.size() as u64) / before;
-        self.last_usage = Usage::default();
-        if estimate <= self.percent(ROOMY) {
-            watch(Event::Notice(
-                "old tool results were shortened to make room",
-            ));
-            return Ok(());
-        }
-        match self.summarize(true, watch) {
-            Err(err @ Error::Interrupted(_)) => Err(err),
-            // The request may still fit.
-            Err(err) => {
-                watch(Event::Notice(&format!(
-                    "the conversation could not be summarized: {err}"
-                )));
-                Ok(())
+            if self.transcript.tokens <= self.percent(ROOMY) {
+                watch(Event::Notice(
+                    "old tool results were shortened to make room",
+                ));
+                return Ok(());
             }
-            Ok(()) => Ok(()),
+            match self.summarize(true, watch) {
+                Err(err @ Error::Interrupted(_)) => return Err(err),
+                // The request may still fit.
+                Err(err) => watch(Event::Notice(&format!(
+                    "the conversation could not be summarized: {err}"
+                ))),
+                Ok(()) => {}
+            }
         }
+        // A single step may have read more than there is room for.
+        if self.transcript.tokens >= self.settings.context_window {
+            self.transcript.shorten(0);
+            watch(Event::Notice("tool results were shortened to make room"));
+        }
+        Ok(())
     }
 
     /// Makes the history smaller because the user has asked for it.
@@ -73,6 +71,8 @@ impl Agent {
         watch(Event::Notice(
             "the older part of the conversation is being summarized",
         ));
+        // The request for the summary has to fit as well.
+        self.transcript.shorten(keep);
         let messages = self.transcript.messages();
         let reply = self.request(
             &with_instruction(&messages[..messages.len() - keep]),
@@ -83,9 +83,10 @@ impl Agent {
             },
         )?;
         let text = reply.text();
-        if text.trim().is_empty() {
+        let is_whole = matches!(reply.stop, StopReason::EndTurn | StopReason::StopSequence);
+        if !is_whole || text.trim().is_empty() {
             return Err(Error::Protocol(
-                "it holds no summary of the conversation".into(),
+                "it holds no whole summary of the conversation".into(),
             ));
         }
         let running = self
@@ -106,7 +107,6 @@ impl Agent {
             text.trim()
         );
         self.transcript.compact(&text, keep);
-        self.last_usage = Usage::default();
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use crate::{
     },
     background::{Entry, Observer, TaskEvent, Tasks, Waited, task::Task},
     error::{Error, Result},
-    session::transcript::{LostTask, Transcript},
+    session::transcript::{StartedTask, Transcript},
     text::masked,
     tools::{
         self, Answer, Context,
@@ -31,6 +31,9 @@ use crate::{
 const MOST_CONTINUATIONS: u32 = 3;
 const CONTINUE: &str =
     "(Your reply was cut off by its length limit. Continue exactly where it stopped.)";
+
+const CUT_OFF: &str =
+    "the answer was cut off by its length limit, which --max-output-tokens raises";
 
 /// How often a turn that the API has paused is gone on with; each pause is the end of some server tools' work.
 const MOST_PAUSES: u32 = 50;
@@ -114,14 +117,12 @@ pub struct Agent {
     settings: Settings,
     /// What goes before the next thing that the user says.
     pending: Vec<Block>,
-    /// What the last reply has used.
-    last_usage: Usage,
     /// The text of the reply under way.
     partial: String,
     run: Run,
 }
 
-fn told_lost(task: &LostTask) -> Block {
+fn told_lost(task: &StartedTask) -> Block {
     Block::text(&format!(
         "(Background task {} ended with the program, and its result is lost: {})",
         task.id, task.command
@@ -129,21 +130,19 @@ fn told_lost(task: &LostTask) -> Block {
 }
 
 impl Agent {
-    /// Goes on with `transcript`; `lost` are the background tasks that ended with the program that wrote it.
+    /// Goes on with `transcript`.
     pub fn new(
         client: Client,
         context: Context,
         settings: Settings,
         transcript: Transcript,
-        lost: &[LostTask],
     ) -> Agent {
         Agent {
             client,
             transcript,
             context,
             settings,
-            pending: lost.iter().map(told_lost).collect(),
-            last_usage: Usage::default(),
+            pending: Vec::new(),
             partial: String::new(),
             run: Run::default(),
         }
@@ -153,19 +152,12 @@ impl Agent {
     /// to the model's last word, and returns that. After an error the history can be sent again.
     pub fn turn(&mut self, content: Vec<Block>, watch: &mut dyn FnMut(Event)) -> Result<String> {
         let start = self.transcript.mark();
-        let mut told = std::mem::take(&mut self.pending);
-        let mut content: Vec<Block> = told.iter().cloned().chain(content).collect();
+        let pending = std::mem::take(&mut self.pending);
+        let mut content: Vec<Block> = pending.iter().cloned().chain(content).collect();
         let (mut text, mut continuations, mut pauses) = (String::new(), 0, 0);
         loop {
-            if let Some(results) = self.context.tasks.drain() {
-                let results = masked(results, &self.context.secrets);
-                watch(Event::BackgroundResults(&results));
-                let results = Block::text(&results);
-                told.push(results.clone());
-                content.push(results);
-            }
-            self.transcript.push_user(content);
-            self.keep_journal(watch);
+            self.add_news(&mut content, watch);
+            self.push_user(content, watch);
             let sent = Instant::now();
             watch(Event::Request);
             let reply = self.request_in_turn(watch)?;
@@ -175,7 +167,10 @@ impl Agent {
             });
             if reply.stop == StopReason::Refusal {
                 self.transcript.roll_back(start);
-                self.pending = told;
+                for task in self.transcript.untold() {
+                    self.context.tasks.refuse(&task.id);
+                }
+                self.pending = pending;
                 return Err(Error::Refusal(
                     "; the turn was taken out of the conversation".into(),
                 ));
@@ -188,7 +183,10 @@ impl Agent {
             }
             self.transcript.push_assistant(reply.content);
             content = match reply.stop {
-                _ if !reply.calls.is_empty() => self.run_tools(&reply.calls, watch),
+                _ if !reply.calls.is_empty() => {
+                    self.run_tools(&reply.calls, watch);
+                    Vec::new()
+                }
                 StopReason::PauseTurn if pauses < MOST_PAUSES && !said_nothing => {
                     pauses += 1;
                     Vec::new()
@@ -202,6 +200,16 @@ impl Agent {
                     self.summarize(true, watch)?;
                     vec![Block::text(CONTINUE)]
                 }
+                StopReason::MaxTokens | StopReason::ContextWindowExceeded => {
+                    if text.trim().is_empty() {
+                        return Err(Error::Limit {
+                            option: "--max-output-tokens",
+                            text: "the reply was cut off before it said anything".into(),
+                        });
+                    }
+                    watch(Event::Notice(CUT_OFF));
+                    return Ok(text.trim().to_owned());
+                }
                 _ => return Ok(text.trim().to_owned()),
             };
             if let Some(signal) = self.context.interrupted.take() {
@@ -211,25 +219,39 @@ impl Agent {
         }
     }
 
+    /// Adds what has become of background tasks, in this run and in the one before.
+    fn add_news(&mut self, content: &mut Vec<Block>, watch: &mut dyn FnMut(Event)) {
+        let tasks = &mut self.context.tasks;
+        for task in self.transcript.untold() {
+            if tasks.find(&task.id).is_none() {
+                content.push(told_lost(task));
+                tasks.mark_delivered(&task.id);
+            }
+        }
+        if let Some(results) = tasks.drain() {
+            let results = masked(results, &self.context.secrets);
+            watch(Event::BackgroundResults(&results));
+            content.push(Block::text(&results));
+        }
+    }
+
     /// One request of a turn. A history that is too large for it is made smaller first.
     fn request_in_turn(&mut self, watch: &mut dyn FnMut(Event)) -> Result<Reply> {
         self.check_limits()?;
         self.make_room(watch)?;
-        let messages = self.transcript.messages();
-        match self.request(&messages, watch) {
-            Ok(reply) => Ok(*reply),
-            // 413: the request itself is larger than the API takes.
-            Err(Error::Api { status: 413, .. }) => {
-                self.summarize(true, watch)?;
-                let messages = self.transcript.messages();
-                self.request(&messages, watch).map(|reply| *reply)
-            }
-            Err(err @ Error::Interrupted(_)) => {
-                self.keep_partial();
-                Err(err)
-            }
-            Err(err) => Err(err),
+        // A summary is a reply too.
+        self.check_limits()?;
+        let mut reply = self.request(&self.transcript.messages(), watch);
+        // 413: the request itself is larger than the API takes.
+        if let Err(Error::Api { status: 413, .. }) = reply {
+            self.summarize(true, watch)?;
+            self.check_limits()?;
+            reply = self.request(&self.transcript.messages(), watch);
         }
+        if let Err(Error::Interrupted(_)) = reply {
+            self.keep_partial();
+        }
+        reply.map(|reply| *reply)
     }
 
     fn check_limits(&self) -> Result<()> {
@@ -260,14 +282,16 @@ impl Agent {
 
     /// Waits for the background tasks that are running; the end of each is told at once.
     pub fn wait_for_tasks(&mut self, watch: &mut dyn FnMut(Event)) -> Result<()> {
-        while self.context.tasks.running() > 0 {
-            let waited = self.context.tasks.wait_for_any(None, &self.context.signals);
+        loop {
             self.keep_journal(watch);
+            if self.context.tasks.running() == 0 {
+                return Ok(());
+            }
+            let waited = self.context.tasks.wait_for_any(None, &self.context.signals);
             if let Waited::Interrupted(signal) = waited {
                 return Err(Error::Interrupted(signal));
             }
         }
-        Ok(())
     }
 
     /// Whether a background task has a result that the model has not been told.
@@ -319,9 +343,9 @@ impl Agent {
         &self.transcript
     }
 
-    /// Runs the calls in order and returns their results. After an interruption the rest is not run, but answered.
-    fn run_tools(&mut self, calls: &[ToolCall], watch: &mut dyn FnMut(Event)) -> Vec<Block> {
-        let mut results = Vec::new();
+    /// Runs the calls in order. After an interruption the rest is not run, but answered. The history has each
+    /// result as soon as it exists.
+    fn run_tools(&mut self, calls: &[ToolCall], watch: &mut dyn FnMut(Event)) {
         for call in calls {
             watch(Event::ToolCall(call));
             let answer = match self.context.interrupted {
@@ -337,10 +361,19 @@ impl Agent {
                 answer: &answer,
                 change: self.context.change.take().as_ref(),
             });
-            results.push(Block::tool_result(&call.id, &answer.text, answer.is_error));
-            self.keep_journal(watch);
+            let result = Block::tool_result(&call.id, &answer.text, answer.is_error);
+            self.push_user(vec![result], watch);
         }
-        results
+    }
+
+    /// What it tells of background tasks counts as told when it is in the history, and no sooner.
+    fn push_user(&mut self, content: Vec<Block>, watch: &mut dyn FnMut(Event)) {
+        self.keep_journal(watch);
+        self.transcript.push_user(content);
+        for id in self.context.tasks.take_delivered() {
+            self.transcript.task_delivered(&id);
+        }
+        self.keep_journal(watch);
     }
 
     /// Writes down what became of background tasks, for whoever continues the session.
@@ -359,7 +392,6 @@ impl Agent {
                         watch(Event::TaskEnded(task));
                     }
                 }
-                Entry::Delivered { id } => self.transcript.task_delivered(&id),
             }
         }
         if let Some(failure) = self.transcript.take_failure() {

@@ -24,7 +24,6 @@ impl Agent {
                 Ok(reply) => {
                     self.partial = String::new();
                     self.transcript.add_usage(&reply.usage);
-                    self.last_usage = reply.usage;
                     self.run.turns += 1;
                     self.run.usage.add(&reply.usage);
                     return Ok(reply);

@@ -1,11 +1,7 @@
 //! What the user does beside talking to the model.
 
-use super::{Agent, told_lost};
-use crate::{
-    api::{message::Block, reply::Usage},
-    session::transcript::{LostTask, Transcript},
-    tools,
-};
+use super::Agent;
+use crate::{api::message::Block, session::transcript::Transcript, tools};
 
 impl Agent {
     /// Runs a command for the user and returns what came of it. The model is told with the next thing that is said.
@@ -33,14 +29,12 @@ impl Agent {
     pub fn clear(&mut self) {
         self.transcript.clear();
         self.pending.clear();
-        self.last_usage = Usage::default();
     }
 
     /// Goes on with another session instead. Background tasks go on.
-    pub fn resume(&mut self, transcript: Transcript, lost: &[LostTask]) {
+    pub fn resume(&mut self, transcript: Transcript) {
         self.transcript = transcript;
-        self.pending = lost.iter().map(told_lost).collect();
-        self.last_usage = Usage::default();
+        self.pending.clear();
     }
 
     /// The text with every secret masked.

@@ -60,6 +60,10 @@ pub struct Tasks {
     tasks: Vec<Task>,
     /// Ids of finished background tasks in order of completion whose results were not delivered.
     undelivered: Vec<String>,
+    /// Ids of those whose results are in the next user message.
+    delivered: Vec<String>,
+    /// Ids of those whose results the model has refused to read; they wait for the next time that it is told something.
+    refused: Vec<String>,
     journal: Vec<Entry>,
     /// Nobody waits any more for what is being ended.
     abandoned: bool,
@@ -72,17 +76,8 @@ pub struct Tasks {
 
 /// What a session that is continued later has to know.
 pub enum Entry {
-    Started {
-        id: String,
-        command: String,
-    },
-    Ended {
-        id: String,
-    },
-    /// The model has seen the result.
-    Delivered {
-        id: String,
-    },
+    Started { id: String, command: String },
+    Ended { id: String },
 }
 
 /// What an observer hears of a background task.
@@ -115,6 +110,8 @@ impl Tasks {
             settings,
             tasks: Vec::new(),
             undelivered: Vec::new(),
+            delivered: Vec::new(),
+            refused: Vec::new(),
             journal: Vec::new(),
             abandoned: false,
             observer: None,
@@ -355,12 +352,26 @@ impl Tasks {
         self.tasks.retain(|task| !task.forgotten || task.is_held());
     }
 
-    /// The task's result was shown to the model: no notice follows.
+    /// The end of the task was shown to the model: no notice follows. One that is not known here has ended with
+    /// another run of the program.
     pub fn mark_delivered(&mut self, id: &str) {
-        if self.find(id).is_some_and(|task| task.end.is_some()) {
+        if self.find(id).is_none_or(|task| task.end.is_some()) {
             self.undelivered.retain(|other| other != id);
-            self.journal.push(Entry::Delivered { id: id.to_owned() });
+            self.delivered.push(id.to_owned());
         }
+    }
+
+    /// The model has seen its result in vain, if it has ended.
+    pub fn refuse(&mut self, id: &str) {
+        let has_ended = self.find(id).is_some_and(|task| task.end.is_some());
+        if has_ended && !self.undelivered.iter().any(|other| other == id) {
+            self.refused.push(id.to_owned());
+        }
+    }
+
+    /// The tasks whose results the model was shown since the last call.
+    pub fn take_delivered(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.delivered)
     }
 
     /// What has happened since the last call.
@@ -368,7 +379,7 @@ impl Tasks {
         std::mem::take(&mut self.journal)
     }
 
-    /// Whether `drain` would have something to tell.
+    /// Whether `drain` would have something new to tell.
     pub fn has_results(&self) -> bool {
         !self.undelivered.is_empty()
     }
@@ -377,15 +388,17 @@ impl Tasks {
     /// model; None when there are none. Never blocks.
     pub fn drain(&mut self) -> Option<String> {
         self.receive();
-        if self.undelivered.is_empty() {
+        let mut ids = std::mem::take(&mut self.refused);
+        ids.append(&mut self.undelivered);
+        if ids.is_empty() {
             return None;
         }
         let mut block = format!("<{TAG}>\n{PREFACE}\n");
-        for id in std::mem::take(&mut self.undelivered) {
+        for id in ids {
             if let Some(task) = self.find(&id) {
                 block.push_str(&task.notice());
             }
-            self.journal.push(Entry::Delivered { id });
+            self.delivered.push(id);
         }
         block.push_str(&format!("</{TAG}>"));
         Some(block)

@@ -18,7 +18,7 @@ Variables, from the environment or from .env in the working directory:
 const EXIT_CODES: &str = "\
 Exit codes:
     0  done                     3  the API refused or could not be reached
-    1  error                    4  a limit was reached (--max-turns, -time, -total-tokens)
+    1  error                    4  a limit was reached (one of the --max options)
     2  usage or configuration   5  --on-end fail, and a task had not ended or had failed
   130  ended by SIGINT, 143 by SIGTERM, 129 by SIGHUP
 ";

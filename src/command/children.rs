@@ -8,7 +8,7 @@ use std::{
     os::unix::process::ExitStatusExt,
     process::{Child, Command},
     sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -24,19 +24,25 @@ use crate::threads;
 #[derive(Default)]
 pub struct Children {
     supervisors: Mutex<HashSet<i32>>,
-    /// The children that this process had before it became this program (a shell may `exec` it).
-    inherited: OnceLock<Vec<Pid>>,
+    /// What lived below this process before it became this program (a shell may `exec` it).
+    inherited: Vec<Pid>,
     /// A supervisor was killed: what it has left is a child of this process.
     has_lost: AtomicBool,
 }
 
 impl Children {
+    /// To be called before the first child is started.
+    pub fn new() -> Children {
+        Children {
+            inherited: orphans::descendants(),
+            ..Children::default()
+        }
+    }
+
     /// Starts a supervisor; it must be given to `reap` later.
     pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
         // Held while it starts: it could have ended before it is known.
         let mut supervisors = self.lock();
-        self.inherited
-            .get_or_init(|| orphans::children().unwrap_or_default());
         let child = command.spawn()?;
         supervisors.insert(Pid::from_child(&child).as_raw_pid());
         Ok(child)
@@ -62,20 +68,19 @@ impl Children {
         orphans::end_session(supervisor);
     }
 
-    /// Ends every child that is no supervisor and was not there before: when all commands are gone, those are orphans of a supervisor
-    /// that was killed, in sessions of their own. PID 1 has children that are none of its business.
+    /// Ends every child that is no supervisor and was not there before: when all commands are gone, those are
+    /// orphans of a supervisor that was killed, in sessions of their own. PID 1 has children that are none of its business.
     pub fn end_orphans(&self) {
         if std::process::id() == 1 || !self.has_lost.load(Ordering::Relaxed) {
             return;
         }
-        let inherited = self.inherited.get().map_or(&[][..], Vec::as_slice);
         for _ in 0..orphans::MOST_ROUNDS {
             let supervisors = self.lock();
             let children = orphans::children_of(rustix::process::getpid()).unwrap_or_default();
             let orphans: Vec<Pid> = children
                 .into_iter()
                 .filter(|child| !supervisors.contains(&child.as_raw_pid()))
-                .filter(|child| !inherited.contains(child))
+                .filter(|child| !self.inherited.contains(child))
                 .collect();
             if orphans.is_empty() {
                 return;

@@ -106,7 +106,7 @@ impl Log {
     }
 }
 
-/// Removes the logs in `folder` that are older than a week.
+/// Removes the logs in `folder` that are older than a week, and what a kill has left of putting one in order.
 pub fn remove_old(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else {
         return;
@@ -117,7 +117,7 @@ pub fn remove_old(folder: &Path) {
             .and_then(|m| m.modified())
             .unwrap_or(SystemTime::now());
         let old = modified.elapsed().is_ok_and(|age| age > KEEP);
-        if old && entry.path().extension().is_some_and(|e| e == "log") {
+        if old && let Some("log" | "part") = entry.path().extension().and_then(|e| e.to_str()) {
             let _ = fs::remove_file(entry.path());
         }
     }

@@ -222,8 +222,10 @@ impl Shared {
     pub fn end(&self, why: Exit) {
         let state = &mut *self.state();
         state.ended_by.get_or_insert(why);
-        if let Some(supervisor) = &state.supervisor {
-            // A command may have stopped it.
+        // A command may have stopped it. As PID 1 the reaper may have reaped it, and its number be another's.
+        if let Some(supervisor) = &state.supervisor
+            && std::process::id() != 1
+        {
             let _ = rustix::process::kill_process(Pid::from_child(supervisor), Signal::CONT);
         }
         // It fails when the supervisor has ended already.

@@ -18,7 +18,7 @@ use crate::{
         recording::Replay,
         transport::{Credential, Endpoint},
     },
-    cli::{Args, Loudness, SandboxMode, Session},
+    cli::{Args, Loudness, Mode, SandboxMode, Session},
     command::sandbox::Sandbox,
     error::{Error, Result},
 };
@@ -137,6 +137,8 @@ impl Config {
             Source::Recording(_) => Vec::new(),
         };
         secrets.retain(|secret| secret.len() >= SHORTEST_SECRET);
+        // A conversation has no end that these could bring about.
+        let is_print = args.mode == Mode::Print;
         Config {
             folder,
             is_quiet: args.loudness == Loudness::Quiet,
@@ -146,8 +148,8 @@ impl Config {
             session: args.session.clone(),
             source,
             max_retries: args.max_retries.unwrap_or(MAX_RETRIES),
-            max_turns: args.max_turns,
-            max_total_tokens: args.max_total_tokens,
+            max_turns: args.max_turns.filter(|_| is_print),
+            max_total_tokens: args.max_total_tokens.filter(|_| is_print),
             record: args.record.clone(),
             background_timeout: args.background_timeout.unwrap_or(BACKGROUND_TIMEOUT),
             max_background: args.max_background.unwrap_or(MAX_BACKGROUND),

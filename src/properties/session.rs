@@ -99,7 +99,7 @@ fn exchange(random: &mut Random, transcript: &mut Transcript, calls: &mut usize)
     let long = "x".repeat(once_in(random, 6) as usize * 2500);
     let results = ids.iter().map(|id| Block::tool_result(id, &long, false));
     match once_in(random, 6) {
-        true => transcript.answer_open_calls(),
+        true => transcript.repair(),
         false => transcript.push_user(results.collect()),
     }
 }
@@ -138,10 +138,9 @@ fn damaged(random: &mut Random, file: Vec<u8>) -> Vec<u8> {
 /// What `main` does with a session that is gone on with. None when it can't be opened.
 fn load(store: &Store) -> Option<Transcript> {
     let (file, lines) = store.open(Which::Id(ID)).ok()?;
-    let (mut transcript, _) = Transcript::load(&lines);
+    let mut transcript = Transcript::load(&lines);
     transcript.keep(Keeping::In(file));
     transcript.repair();
-    transcript.answer_open_calls();
     Some(transcript)
 }
 
@@ -192,7 +191,7 @@ fn a_session_is_loaded_as_it_was() {
         with_store(|store| {
             write_session(random, store);
             let (_, lines) = store.open(Which::Id(ID)).unwrap();
-            let (as_written, _) = Transcript::load(&lines);
+            let as_written = Transcript::load(&lines);
             let loaded = load(store).unwrap();
             assert_eq!(loaded.messages(), as_written.messages());
             assert_can_be_sent(&loaded);

@@ -1,4 +1,5 @@
-//! Makes a history whole whose file was damaged: lines are missing, doubled, or say something else. Pure.
+//! Makes a history whole: the program has ended while tools ran, or its file was damaged, and lines are missing,
+//! doubled, or say something else. Pure.
 //!
 //! What comes out the API takes: roles alternate from the user's on, no call comes twice, and the next message
 //! has one result for each. What was whole stays as it was, byte for byte.
@@ -13,7 +14,8 @@ use crate::api::{
 };
 
 const LOST_START: &str = "(The beginning of this conversation is lost.)";
-const LOST_RESULT: &str = "Error: the result of this call is lost";
+const LOST_RESULT: &str =
+    "Error: the result of this call is lost: the program ended before; it may have been run";
 
 /// The history repaired; None when there is nothing to repair.
 pub fn repaired(messages: &[Arc<str>]) -> Option<Vec<Arc<str>>> {
@@ -99,20 +101,20 @@ impl Whole {
 
     /// Completes the user's message at the end: its results come first, one for each call.
     fn answer_open(&mut self) {
-        let Some(last) = self
-            .messages
-            .last_mut()
-            .filter(|last| last.role == Role::User)
-        else {
-            return;
-        };
         let lost = self
             .open
             .drain(..)
-            .map(|id| Block::tool_result(&id, LOST_RESULT, true));
-        last.content.extend(lost);
-        last.content
-            .sort_by_key(|block| block.kind() != "tool_result");
+            .map(|id| Block::tool_result(&id, LOST_RESULT, true))
+            .collect();
+        self.push(Role::User, lost);
+        if let Some(last) = self
+            .messages
+            .last_mut()
+            .filter(|last| last.role == Role::User)
+        {
+            last.content
+                .sort_by_key(|block| block.kind() != "tool_result");
+        }
     }
 
     fn finish(mut self) -> Vec<Arc<str>> {
@@ -187,8 +189,6 @@ mod tests {
         history.push(odd);
         assert_eq!(repaired(&history), None);
         assert_eq!(repaired(&[]), None);
-        // The last call is open: whoever goes on with the session answers it.
-        assert_eq!(repaired(&history[..2]), None);
     }
 
     #[test]
@@ -206,6 +206,8 @@ mod tests {
             &[task.clone(), user(json!([result("a")]))],
             std::slice::from_ref(&task),
         );
+        let open = results(json!([result("a"), lost("b")]));
+        check(&results(json!([result("a")]))[..3], &open[..3]);
         let again = [
             task.clone(),
             calls.clone(),

@@ -21,6 +21,9 @@ use crate::api::{
     reply::Usage,
 };
 
+/// Rather too few: what is estimated then does fit.
+const BYTES_PER_TOKEN: usize = 3;
+
 #[derive(Default)]
 pub struct Transcript {
     messages: Vec<Arc<str>>,
@@ -32,8 +35,15 @@ pub struct Transcript {
     failure: Option<String>,
     /// How often a summary took the place of messages: what was counted before is not there any more.
     compactions: usize,
+    /// The background tasks of whose end the model does not know, and those of whose it does.
+    untold: Vec<StartedTask>,
+    told: Vec<StartedTask>,
     /// What the session has used so far.
     pub usage: Usage,
+    /// How many tokens the history takes: as the last reply has said, and by their bytes what came after it.
+    pub tokens: u64,
+    /// What the last request and its reply took, until the reply is in the history.
+    request: u64,
 }
 
 /// Where the history is written.
@@ -53,22 +63,22 @@ pub enum Keeping {
 /// A point in the history to go back to.
 pub struct Mark {
     compactions: usize,
+    told: usize,
     count: usize,
     last: Option<Arc<str>>,
 }
 
-/// A background task whose result nobody got, since the program ended before.
+/// A background task, in this run of the program or in another.
 #[derive(Debug, PartialEq)]
-pub struct LostTask {
+pub struct StartedTask {
     pub id: String,
     pub command: String,
 }
 
 impl Transcript {
-    /// The history that `lines` tell of, and the tasks that were lost.
-    pub fn load(lines: &[String]) -> (Transcript, Vec<LostTask>) {
+    /// The history that `lines` tell of.
+    pub fn load(lines: &[String]) -> Transcript {
         let mut transcript = Transcript::default();
-        let mut tasks: Vec<LostTask> = Vec::new();
         for line in lines {
             if let Some(message) = Message::from_json(line) {
                 let json = message.to_json();
@@ -78,19 +88,13 @@ impl Transcript {
             let Ok(record) = serde_json::from_str::<Value>(line) else {
                 continue;
             };
-            let text = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
             match record["type"].as_str() {
-                Some("task") => tasks.push(LostTask {
-                    id: text("id"),
-                    command: text("command"),
-                }),
-                Some("delivered") => tasks.retain(|task| task.id != text("id")),
-                Some("usage") => transcript.usage.add(&Usage::from_value(&record)),
+                Some("usage") => transcript.count(&Usage::from_value(&record)),
                 Some(_) => transcript.repeat(&record),
                 None => {}
             }
         }
-        (transcript, tasks)
+        transcript
     }
 
     /// From now on every change is written there.
@@ -128,33 +132,12 @@ impl Transcript {
         self.push(Message::assistant(content));
     }
 
-    /// The file may have been damaged: then the history is made one that can be sent. The file is told, since what
+    /// The program may have ended while tools ran, or the file was damaged: the history is made one that can be sent. The file is told, since what
     /// it says later of places in the history is about the one that was repaired.
     pub fn repair(&mut self) {
         if repair::repaired(&self.messages).is_some() {
             self.change(json!({"type": "repaired"}));
         }
-    }
-
-    /// The program may have ended while a tool ran: its call is answered.
-    pub fn answer_open_calls(&mut self) {
-        let last = self
-            .messages
-            .last()
-            .and_then(|json| Message::from_json(json));
-        let Some(last) = last.filter(|message| message.role == Role::Assistant) else {
-            return;
-        };
-        let calls = last
-            .content
-            .iter()
-            .filter(|block| block.kind() == "tool_use");
-        let results = calls.filter_map(|call| {
-            let text =
-                "Error: the program ended before this call was answered; it may have been run";
-            Some(Block::tool_result(call.str("id")?, text, true))
-        });
-        self.push_user(results.collect());
     }
 
     /// The messages as they are sent; cloned by reference.
@@ -163,26 +146,30 @@ impl Transcript {
     }
 
     /// Their size in bytes.
-    pub fn size(&self) -> usize {
+    fn size(&self) -> usize {
         self.messages.iter().map(|message| message.len()).sum()
     }
 
     pub fn mark(&self) -> Mark {
         Mark {
             compactions: self.compactions,
+            told: self.told.len(),
             count: self.messages.len(),
             last: self.messages.last().cloned(),
         }
     }
 
-    /// Takes everything since `mark` out of the history; the file keeps it. What was summarized since can't
+    /// Takes everything since `mark` out of the history; the file keeps it. What was told since is untold. What was summarized since can't
     /// be brought back: then the summary alone stays.
     pub fn roll_back(&mut self, mark: Mark) {
         let (count, last) = match mark.compactions == self.compactions {
             true => (mark.count, mark.last),
             false => (1, None),
         };
-        self.change(json!({"type": "roll_back", "messages": count, "last": last.as_deref()}));
+        let told = mark.told;
+        self.change(
+            json!({"type": "roll_back", "messages": count, "last": last.as_deref(), "told": told}),
+        );
     }
 
     /// Shortens the long tool results of all but the last `keep` messages.
@@ -201,18 +188,28 @@ impl Transcript {
     }
 
     pub fn task_started(&mut self, id: &str, command: &str) {
-        self.append(&json!({"type": "task", "id": id, "command": command}).to_string());
+        self.change(json!({"type": "task", "id": id, "command": command}));
     }
 
     pub fn task_delivered(&mut self, id: &str) {
-        self.append(&json!({"type": "delivered", "id": id}).to_string());
+        self.change(json!({"type": "delivered", "id": id}));
+    }
+
+    /// The background tasks of whose end the model does not know.
+    pub fn untold(&self) -> &[StartedTask] {
+        &self.untold
     }
 
     pub fn add_usage(&mut self, usage: &Usage) {
-        self.usage.add(usage);
+        self.count(usage);
         let mut record = usage.to_value();
         record["type"] = "usage".into();
         self.append(&record.to_string());
+    }
+
+    fn count(&mut self, usage: &Usage) {
+        self.usage.add(usage);
+        self.request = usage.context();
     }
 
     fn push(&mut self, message: Message) {
@@ -227,6 +224,11 @@ impl Transcript {
     /// to that.
     fn add(&mut self, message: Message, mut json: String) {
         let role = message.role;
+        match role {
+            Role::User => self.tokens = self.tokens.saturating_add(estimate(json.len())),
+            Role::Assistant if self.request > 0 => self.tokens = std::mem::take(&mut self.request),
+            Role::Assistant => {}
+        }
         if self.last == Some(role)
             && let Some(mut before) = self
                 .messages
@@ -251,8 +253,22 @@ impl Transcript {
     fn repeat(&mut self, record: &Value) {
         let keep = record["keep"].as_u64().unwrap_or_default() as usize;
         let old = self.messages.len().saturating_sub(keep);
+        let before = self.size().max(1) as u64;
+        let text = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
         match record["type"].as_str() {
+            Some("task") => self.untold.push(StartedTask {
+                id: text("id"),
+                command: text("command"),
+            }),
+            Some("delivered") => {
+                let told = self.untold.extract_if(.., |task| task.id == text("id"));
+                self.told.extend(told);
+            }
             Some("roll_back") => {
+                if let Some(told) = record["told"].as_u64() {
+                    let told = self.told.len().min(told as usize);
+                    self.untold.extend(self.told.drain(told..));
+                }
                 let count = record["messages"].as_u64().unwrap_or_default() as usize;
                 self.messages.truncate(count);
                 let last = record["last"].as_str().and_then(Message::from_json);
@@ -275,10 +291,11 @@ impl Transcript {
             Some("cleared") => self.messages.clear(),
             _ => {}
         }
-        self.last = self
-            .messages
-            .last()
-            .and_then(|json| Some(Message::from_json(json)?.role));
+        self.last = self.messages.last().map(|json| compaction::role(json));
+        self.tokens = match record["type"].as_str() {
+            Some("compacted") => estimate(self.size()),
+            _ => self.tokens.saturating_mul(self.size() as u64) / before,
+        };
     }
 
     fn append(&mut self, line: &str) {
@@ -313,6 +330,10 @@ impl Keeping {
             _ => Ok(()),
         }
     }
+}
+
+fn estimate(bytes: usize) -> u64 {
+    (bytes / BYTES_PER_TOKEN) as u64
 }
 
 #[cfg(test)]
@@ -364,7 +385,7 @@ mod tests {
         assert_eq!(texts(&transcript), [ONE]);
 
         let back = json!({"type": "roll_back", "messages": 1, "last": ONE}).to_string();
-        let (loaded, _) = Transcript::load(&lines(&[ONE, THREE, TWO, &back, TWO]));
+        let loaded = Transcript::load(&lines(&[ONE, THREE, TWO, &back, TWO]));
         assert_eq!(texts(&loaded), [ONE, TWO]);
     }
 
@@ -383,8 +404,8 @@ mod tests {
     }
 
     #[test]
-    fn loading_answers_open_calls_and_names_lost_tasks() {
-        let (mut loaded, lost) = Transcript::load(&lines(&[
+    fn loading_names_tasks_nobody_was_told_of_and_repair_answers_open_calls() {
+        let mut loaded = Transcript::load(&lines(&[
             r#"{"type":"session","version":1}"#,
             ONE,
             r#"{"type":"task","id":"a1","command":"sleep 9"}"#,
@@ -395,13 +416,13 @@ mod tests {
             CALL,
         ]));
         assert_eq!(
-            lost,
-            [LostTask {
+            loaded.untold(),
+            [StartedTask {
                 id: "a1".into(),
                 command: "sleep 9".into()
             }]
         );
-        loaded.answer_open_calls();
+        loaded.repair();
         let texts = texts(&loaded);
         assert_eq!(texts[..2], [ONE, CALL]);
         let answer = r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"Error: "#;
@@ -413,7 +434,7 @@ mod tests {
         let result = r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"ok"}]}"#;
         let back = json!({"type": "roll_back", "messages": 2, "last": "no message"}).to_string();
         let damaged = [result, TWO, THREE, TWO, &back];
-        let (mut loaded, _) = Transcript::load(&lines(&damaged));
+        let mut loaded = Transcript::load(&lines(&damaged));
         loaded.repair();
         assert_eq!(texts(&loaded)[1..], [TWO]);
         loaded.repair();
@@ -425,17 +446,32 @@ mod tests {
             TWO,
             r#"{"type":"roll_back","messages":3,"last":null}"#,
         ];
-        let (again, _) = Transcript::load(&lines(&[&damaged[..], &[repaired], &rest].concat()));
+        let again = Transcript::load(&lines(&[&damaged[..], &[repaired], &rest].concat()));
         assert_eq!(texts(&again)[1..], [TWO, THREE]);
     }
 
     #[test]
     fn a_summary_takes_the_place_of_what_is_old() {
         let compacted = r#"{"type":"compacted","summary":"sum","keep":1}"#;
-        let (loaded, _) = Transcript::load(&lines(&[ONE, TWO, THREE, TWO, compacted, THREE]));
+        let loaded = Transcript::load(&lines(&[ONE, TWO, THREE, TWO, compacted, THREE]));
         let summary = r#"{"role":"user","content":[{"type":"text","text":"sum"}]}"#;
         assert_eq!(texts(&loaded), [summary, TWO, THREE]);
-        let (cleared, _) = Transcript::load(&lines(&[ONE, r#"{"type":"cleared"}"#, THREE]));
+        let cleared = Transcript::load(&lines(&[ONE, r#"{"type":"cleared"}"#, THREE]));
         assert_eq!(texts(&cleared), [THREE]);
+    }
+
+    #[test]
+    fn what_was_told_in_a_turn_that_is_rolled_back_is_untold() {
+        let mut transcript = Transcript::default();
+        for id in ["a1", "b2"] {
+            transcript.task_started(id, "true");
+        }
+        transcript.task_delivered("a1");
+        let mark = transcript.mark();
+        transcript.task_delivered("b2");
+        assert_eq!(transcript.untold(), []);
+        transcript.roll_back(mark);
+        assert_eq!(transcript.untold()[0].id, "b2");
+        assert_eq!(transcript.untold().len(), 1);
     }
 }

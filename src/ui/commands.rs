@@ -16,25 +16,19 @@ use super::{
 use crate::{
     background::task::NO_OUTPUT,
     error::Result,
-    session::{
-        export,
-        transcript::{LostTask, Transcript},
-    },
+    session::{export, transcript::Transcript},
     text::first,
 };
 
 /// How often the output of a task is looked at while it is followed.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// A session that was kept, and the tasks that were lost with the program that kept it.
-pub type Opened = (Transcript, Vec<LostTask>);
-
 /// The sessions that were kept.
 pub struct Sessions<'a> {
     /// A table of them.
     pub table: &'a dyn Fn() -> Result<String>,
     /// Opens the one whose id starts so.
-    pub open: &'a dyn Fn(&str) -> Result<Opened>,
+    pub open: &'a dyn Fn(&str) -> Result<Transcript>,
 }
 
 impl Repl<'_> {
@@ -65,8 +59,8 @@ impl Repl<'_> {
                 Err(err) => self.terminal.error(&err),
             },
             ("/resume", id) => match (self.sessions.open)(id) {
-                Ok((transcript, lost)) => {
-                    self.agent.resume(transcript, &lost);
+                Ok(transcript) => {
+                    self.agent.resume(transcript);
                     let id = &self.agent.transcript().id;
                     self.terminal
                         .line(&format!("Going on with session {}.", first(id, 8)));

@@ -170,7 +170,10 @@ fn subtype(error: Option<&Error>) -> &'static str {
             option: "--max-time",
             ..
         }) => "error_max_time",
-        Some(Error::Limit { .. }) => "error_max_total_tokens",
+        Some(Error::Limit {
+            option: "--max-total-tokens",
+            ..
+        }) => "error_max_total_tokens",
         Some(_) => "error_during_execution",
     }
 }
