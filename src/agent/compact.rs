@@ -47,8 +47,11 @@ impl Agent {
         }
         // A single step may have read more than there is room for.
         if self.transcript.tokens >= self.settings.context_window {
+            let before = self.transcript.size();
             self.transcript.shorten(0);
-            watch(Event::Notice("tool results were shortened to make room"));
+            if self.transcript.size() < before {
+                watch(Event::Notice("tool results were shortened to make room"));
+            }
         }
         Ok(())
     }
