@@ -146,7 +146,7 @@ impl Transcript {
     }
 
     /// Their size in bytes.
-    fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.messages.iter().map(|message| message.len()).sum()
     }
 

@@ -10,10 +10,23 @@ use super::{
     shell_words::{SimpleCommand, parse},
 };
 
-/// Commands that run their arguments, and what may stand between: options, assignments, numbers.
-const WRAPPERS: [&str; 13] = [
-    "env", "nohup", "exec", "command", "builtin", "time", "nice", "ionice", "timeout", "setsid",
-    "xargs", "stdbuf", "busybox",
+/// Commands that run their arguments; the short options of each that take a value, and how many words stand
+/// before the command.
+const WRAPPERS: [(&str, &str, usize); 14] = [
+    ("env", "uC", 0),
+    ("nohup", "", 0),
+    ("exec", "a", 0),
+    ("command", "", 0),
+    ("builtin", "", 0),
+    ("time", "fo", 0),
+    ("nice", "n", 0),
+    ("ionice", "cnpPu", 0),
+    ("timeout", "ks", 1),
+    ("setsid", "", 0),
+    ("xargs", "IdEaLnPs", 0),
+    ("stdbuf", "ioe", 0),
+    ("flock", "wE", 1),
+    ("busybox", "", 0),
 ];
 
 const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "zsh", "ksh"];
@@ -74,18 +87,37 @@ fn command_is_dangerous(command: &SimpleCommand, depth: usize) -> bool {
     }
 }
 
-/// The script that `sh -c SCRIPT` or `eval SCRIPT` runs.
+/// The script that `sh -c SCRIPT`, `eval SCRIPT`, `trap SCRIPT` or `find -exec COMMAND` runs.
 pub fn nested_script(words: &[String]) -> Option<String> {
     let (name, arguments) = words.split_first()?;
+    let is_plain = |argument: &&String| !argument.starts_with('-');
     match base_name(name) {
         "eval" => Some(arguments.join(" ")),
-        name if SHELLS.contains(&name) => {
+        "trap" => arguments.iter().find(is_plain).cloned(),
+        "find" => {
+            let mut arguments = arguments.iter();
+            arguments
+                .find(|argument| argument.starts_with("-exec") || argument.starts_with("-ok"))?;
+            let command = arguments.take_while(|argument| !matches!(argument.as_str(), ";" | "+"));
+            Some(
+                command
+                    .map(|word| quoted(word))
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            )
+        }
+        name if SHELLS.contains(&name) || name == "flock" => {
             let mut arguments = arguments.iter();
             arguments.find(|argument| is_option_with(argument, 'c'))?;
-            arguments.next().cloned()
+            arguments.find(is_plain).cloned()
         }
         _ => None,
     }
+}
+
+/// A word as a shell reads it back.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// The command that is run in the end: without assignments, keywords and wrappers before it.
@@ -93,19 +125,32 @@ pub fn unwrap(mut words: &[String]) -> &[String] {
     const KEYWORDS: [&str; 9] = [
         "if", "then", "elif", "else", "while", "until", "do", "!", "{",
     ];
-    let mut in_wrapper = false;
     while let Some((first, rest)) = words.split_first() {
         let name = base_name(first);
-        let is_wrapper = WRAPPERS.contains(&name);
-        let is_detail = first.starts_with('-') || first.starts_with(|c: char| c.is_ascii_digit());
         let is_assignment = first.split_once('=').is_some_and(|(name, _)| is_name(name));
-        if !(is_wrapper || is_assignment || KEYWORDS.contains(&name) || in_wrapper && is_detail) {
-            break;
-        }
-        in_wrapper |= is_wrapper;
-        words = rest;
+        words = match WRAPPERS.iter().find(|(wrapper, ..)| *wrapper == name) {
+            // It is a script that it runs.
+            Some(("flock", ..)) if nested_script(words).is_some() => return words,
+            Some((_, with_value, before)) => wrapped(rest, with_value, *before),
+            None if is_assignment || KEYWORDS.contains(&name) => rest,
+            None => return words,
+        };
     }
     words
+}
+
+/// What stands behind the options of a wrapper, and behind so many words more.
+fn wrapped<'a>(mut words: &'a [String], with_value: &str, before: usize) -> &'a [String] {
+    while let Some((option, rest)) = words.split_first()
+        && option.starts_with('-')
+    {
+        let takes_next = option.len() == 2 && option.ends_with(|c| with_value.contains(c));
+        words = rest.get(usize::from(takes_next)..).unwrap_or_default();
+        if option == "--" {
+            break;
+        }
+    }
+    words.get(before..).unwrap_or_default()
 }
 
 fn removes_everything(arguments: &[String]) -> bool {
@@ -197,6 +242,18 @@ mod tests {
             "bash -xc \"sudo ls\"",
             "eval 'rm -rf' /",
             "find . | xargs rm -rf /",
+            "xargs -I {} sudo ls {}",
+            "env -u X -i A=1 sudo ls",
+            "timeout -s KILL 5 sudo ls",
+            "stdbuf -o L sudo ls",
+            "stdbuf -oL nice -n 5 sudo ls",
+            "flock -w 5 lock sudo ls",
+            "flock lock -c 'sudo ls'",
+            "sh -c -e 'sudo ls'",
+            "sh -c -- 'sudo ls'",
+            "trap 'sudo ls' EXIT",
+            "find . -name x -exec sudo rm {} \\;",
+            "find / -exec rm -rf / +",
             "dd if=/dev/zero of=/dev/sda",
             "echo x > /dev/sda1",
             "cat a >>/dev/nvme0n1",
@@ -228,6 +285,10 @@ mod tests {
             "which sudo",
             "echo 'a;sudo b'",
             "find / -name sudo",
+            "find . -name sudo -exec grep -l 'sudo' {} +",
+            "timeout 5 grep sudo x",
+            "xargs -n 1 grep sudo",
+            "trap - EXIT",
             "./shutdown.sh",
             "unfinished 'quote",
             "echo $(echo '); sudo id')",

@@ -35,6 +35,7 @@ fn parse_one(text: &str) -> (Vec<SimpleCommand>, Vec<String>) {
         commands: vec![SimpleCommand::default()],
         word: None,
         before_target: false,
+        before_descriptor: false,
         here_documents: Vec::new(),
         before_delimiter: false,
         nested: Vec::new(),
@@ -52,6 +53,8 @@ struct Parser<'a> {
     word: Option<String>,
     /// The next word is the target of a redirection.
     before_target: bool,
+    /// It may be the number of an open file.
+    before_descriptor: bool,
     /// The next word ends a here-document.
     before_delimiter: bool,
     here_documents: Vec<String>,
@@ -102,7 +105,11 @@ impl Parser<'_> {
         if std::mem::take(&mut self.before_delimiter) {
             self.here_documents.push(word);
         } else if std::mem::take(&mut self.before_target) {
-            command.targets.push(word);
+            // `>&2` and `>&-` name no file.
+            let is_descriptor = word.chars().all(|c| c.is_ascii_digit() || c == '-');
+            if !(std::mem::take(&mut self.before_descriptor) && is_descriptor) {
+                command.targets.push(word);
+            }
         } else {
             command.words.push(word);
         }
@@ -130,11 +137,8 @@ impl Parser<'_> {
             self.rest.next_if_eq(&'-');
             return;
         }
-        while self
-            .rest
-            .next_if(|c| matches!(c, '>' | '|' | '&'))
-            .is_some()
-        {}
+        self.rest.next_if(|c| matches!(c, '>' | '|'));
+        self.before_descriptor = self.rest.next_if_eq(&'&').is_some();
         self.before_target = true;
     }
 
@@ -266,9 +270,12 @@ mod tests {
 
     #[test]
     fn redirections_are_no_words() {
-        let commands = parse("a 2>/dev/null >> b < c 3<>d >| e >&f x");
+        let commands = parse("a 2>/dev/null >> b < c 3<>d >| e >&f 2>&1 <&- >2 x");
         assert_eq!(commands.len(), 1);
         assert_eq!(commands[0].words, ["a", "x"]);
-        assert_eq!(commands[0].targets, ["/dev/null", "b", "c", "d", "e", "f"]);
+        assert_eq!(
+            commands[0].targets,
+            ["/dev/null", "b", "c", "d", "e", "f", "2"]
+        );
     }
 }
