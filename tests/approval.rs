@@ -298,3 +298,40 @@ fn an_interrupt_ends_the_question_and_the_turn() {
         assert!(finished.request(1).tool_result(0).0.contains("interrupted"));
     }
 }
+
+#[test]
+fn a_file_is_replaced_only_as_it_was_shown() {
+    for term in TERMS {
+        let write = json!({"path": "old.txt", "content": "new\n"});
+        let mut session = asked(term, vec![Block::tool("write_file", write)]);
+        session.expect("write_file: old.txt");
+        session.expect("reason why not");
+        session
+            .dir()
+            .write("old.txt", "somebody else was quicker\n");
+        session.send_line("y");
+        session.expect("old.txt has changed since it was shown to the user");
+        assert_eq!(session.dir().read("old.txt"), "somebody else was quicker\n");
+        session.expect("Done with it.");
+        session.send_line("exit");
+        session.wait().code(0);
+    }
+    let mut session = Test::new()
+        .env("TERM", "xterm")
+        .arg("--ask")
+        .file("latin1.txt", b"caf\xe9")
+        .reply(Reply::tool(
+            "write_file",
+            json!({"path": "latin1.txt", "content": "x"}),
+        ))
+        .reply(Reply::text("Done with it."))
+        .spawn_pty();
+    session.expect("meanwhile");
+    session.send_line("go");
+    session.expect("write_file: latin1.txt (replaces 4 bytes that are no text)");
+    session.expect("reason why not");
+    session.send_line("n");
+    session.expect("Done with it.");
+    session.send_line("exit");
+    session.wait().code(0);
+}

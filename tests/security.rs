@@ -242,6 +242,19 @@ fn the_key_in_a_file_or_an_output_is_masked_before_it_is_sent_or_kept() {
 }
 
 #[test]
+fn a_credential_that_is_not_in_use_is_masked_too() {
+    let finished = Test::new()
+        .env("ANTHROPIC_AUTH_TOKEN", KEY)
+        .file("leak.txt", format!("token={KEY}\n"))
+        .print("go")
+        .reply(Reply::tool("read_file", json!({"path": "leak.txt"})))
+        .reply(Reply::text("done"))
+        .run()
+        .code(0);
+    assert_eq!(finished.request(1).tool_result(0).0, "token=[credential]");
+}
+
+#[test]
 fn a_command_of_the_same_user_cannot_read_the_environment_of_the_program() {
     if !rustix::process::getuid().is_root() {
         eprintln!("skipped: it takes root to become another user");

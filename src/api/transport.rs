@@ -37,15 +37,6 @@ pub enum Credential {
     AuthToken(String),
 }
 
-impl Credential {
-    /// What must be kept secret.
-    pub fn text(&self) -> &str {
-        match self {
-            Credential::ApiKey(text) | Credential::AuthToken(text) => text,
-        }
-    }
-}
-
 /// Where and how to reach the API.
 pub struct Endpoint {
     /// The whole URL of the messages resource.

@@ -73,7 +73,7 @@ pub struct Config {
     /// The rules, as they were typed.
     pub allow: Vec<String>,
     pub deny: Vec<String>,
-    /// What must not turn up in what is sent or kept: the credential.
+    /// What must not turn up in what is sent or kept: every credential, in use or not.
     pub secrets: Vec<String>,
     /// Variables that no command may see.
     pub hidden_variables: Vec<String>,
@@ -105,12 +105,24 @@ impl Config {
                 model.ok_or_else(no_model)?,
             ),
         };
-        Ok(Config::new(args, folder, source, model))
+        Ok(Config::new(
+            args,
+            folder,
+            source,
+            model,
+            variables.secrets(),
+        ))
     }
 
     /// The configuration of a run, which keeps nothing, that answers from `replay`, in `folder`.
     pub fn replayed(args: &Args, folder: PathBuf, replay: Replay) -> Config {
-        let config = Config::new(args, folder, Source::Recording(replay), "recorded".into());
+        let config = Config::new(
+            args,
+            folder,
+            Source::Recording(replay),
+            "recorded".into(),
+            Vec::new(),
+        );
         Config {
             session: Session::None,
             state_folder: None,
@@ -125,17 +137,20 @@ impl Config {
             .map(|folder| folder.join("tasks"))
     }
 
-    fn new(args: &Args, folder: PathBuf, source: Source, model: String) -> Config {
+    fn new(
+        args: &Args,
+        folder: PathBuf,
+        source: Source,
+        model: String,
+        secrets: Vec<String>,
+    ) -> Config {
         let add_dirs: Vec<PathBuf> = args
             .add_dirs
             .iter()
             .map(|added| folder.join(added))
             .collect();
         let sandbox = sandbox(args, &folder, &add_dirs);
-        let mut secrets = match &source {
-            Source::Api(endpoint) => vec![endpoint.credential.text().to_owned()],
-            Source::Recording(_) => Vec::new(),
-        };
+        let mut secrets = secrets;
         secrets.retain(|secret| secret.len() >= SHORTEST_SECRET);
         // A conversation has no end that these could bring about.
         let is_print = args.mode == Mode::Print;

@@ -58,6 +58,16 @@ impl Variables {
         }
     }
 
+    /// Every credential that is set anywhere, in use or not.
+    pub fn secrets(&self) -> Vec<String> {
+        let names = [API_KEY, AUTH_TOKEN];
+        let set = names.into_iter().flat_map(|name| {
+            let outside = in_environment(name).ok().flatten();
+            [outside, self.in_dotenv(name)]
+        });
+        set.flatten().collect()
+    }
+
     pub fn target(&self) -> Result<Target> {
         let base = self.get(BASE_URL)?.unwrap_or(PUBLIC_API.into());
         let roots = match env::var_os(CERTIFICATES).filter(|path| !path.is_empty()) {

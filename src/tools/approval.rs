@@ -29,9 +29,27 @@ pub enum What<'a> {
 pub struct Change {
     /// Relative to the working directory where it is in it.
     pub path: String,
-    /// None for a new file.
-    pub old: Option<String>,
+    pub old: Old,
     pub new: String,
+}
+
+/// What stands in the file now.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Old {
+    Nothing,
+    Text(String),
+    /// So many bytes that are no text, or too many to look at.
+    Other(u64),
+}
+
+impl Old {
+    /// The text, which may be none.
+    pub fn text(&self) -> &str {
+        match self {
+            Old::Text(text) => text,
+            Old::Nothing | Old::Other(_) => "",
+        }
+    }
 }
 
 /// What the user says to an act.

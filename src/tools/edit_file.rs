@@ -1,6 +1,6 @@
 //! `edit_file`: replaces exact text. Line ends, byte order mark and mode of the file stay as they are.
 
-use super::{Answer, Context, Input, Tool, read_file::is_binary};
+use super::{Answer, Context, Input, Tool, approval::Old, read_file::is_binary};
 
 pub const TOOL: Tool = Tool {
     name: "edit_file",
@@ -41,7 +41,7 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
         }
     };
     let (edited, answer) = edit(path, &content, old_text, new_text, replace_all)?;
-    context.write("edit_file", path, Some(content), edited)?;
+    context.write("edit_file", path, Old::Text(content), edited)?;
     Ok(Answer::ok(answer))
 }
 
@@ -61,11 +61,10 @@ fn edit(
     let crlf = |text: &str| text.replace("\r\n", "\n").replace('\n', "\r\n");
     let ends = text.matches('\n').count();
     let all_crlf = ends > 0 && text.matches("\r\n").count() == ends;
-    let found = text.contains(old);
-    let old = if found || !text.contains("\r\n") {
-        old.to_owned()
-    } else {
-        crlf(old)
+    let is_found = text.contains(old) && !all_crlf;
+    let old = match is_found || !text.contains("\r\n") {
+        true => old.to_owned(),
+        false => crlf(old),
     };
     let new = if all_crlf || old.contains('\r') {
         crlf(new)
@@ -165,6 +164,13 @@ mod tests {
             "1\n2",
             false,
             ("a\r\nb\n1\n2", "Edited f at line 3"),
+        );
+        check(
+            "a\r\nb\r\n",
+            "\nb",
+            "\nc",
+            false,
+            ("a\r\nc\r\n", "Edited f at line 1"),
         );
         check("a\r\nb", "a", "c", false, ("c\r\nb", "Edited f at line 1"));
         check(

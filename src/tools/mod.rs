@@ -19,7 +19,7 @@ use crossbeam_channel::Receiver;
 use serde_json::{Map, Value, json};
 
 use crate::{api::reply::ToolCall, background::Tasks, text::masked};
-use approval::{Act, Approval, Change, Refused, What};
+use approval::{Act, Approval, Change, Old, Refused, What};
 use workspace::Workspace;
 
 /// No result is longer, in characters.
@@ -54,12 +54,21 @@ impl Context {
         })
     }
 
+    /// What stands in a file now.
+    fn old(&self, path: &str) -> Old {
+        match self.workspace.read(path).map(String::from_utf8) {
+            Ok(Ok(text)) => Old::Text(text),
+            Ok(Err(err)) => Old::Other(err.as_bytes().len() as u64),
+            Err(_) => self.workspace.size(path).map_or(Old::Nothing, Old::Other),
+        }
+    }
+
     /// Writes a file, when that may be done.
     fn write(
         &mut self,
         tool: &'static str,
         path: &str,
-        old: Option<String>,
+        old: Old,
         new: String,
     ) -> Result<(), Answer> {
         self.workspace.check_writable(path)?;
@@ -69,6 +78,11 @@ impl Context {
             new,
         };
         self.approve(tool, What::Change(&change))?;
+        // While the question was open, somebody may have written.
+        if self.approval.asks && self.old(path) != change.old {
+            let text = format!("{path} has changed since it was shown to the user: read it again");
+            return Err(Answer::error(text));
+        }
         self.workspace.write(path, change.new.as_bytes())?;
         self.change = Some(change);
         Ok(())

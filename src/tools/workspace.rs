@@ -152,6 +152,11 @@ impl Workspace {
         }
     }
 
+    /// How many bytes a file has that can't be read here; None where there is none.
+    pub fn size(&self, path: &str) -> Option<u64> {
+        Some(fs::metadata(self.resolve(path).ok()?).ok()?.len())
+    }
+
     /// What `path` names, without links: relative to the working directory where it is in it.
     pub fn name(&self, path: &str) -> Result<String, Answer> {
         let resolved = self.resolve(path)?;

@@ -16,8 +16,7 @@ pub const TOOL: Tool = Tool {
 fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     let path = input.text("path")?;
     let content = input.text("content")?;
-    let old = context.workspace.read(path).ok();
-    let old = old.and_then(|bytes| String::from_utf8(bytes).ok());
+    let old = context.old(path);
     context.write("write_file", path, old, content.to_owned())?;
     Ok(Answer::ok(format!("Wrote {} bytes", content.len())))
 }

@@ -6,7 +6,7 @@ use super::diff::diff;
 use crate::{
     text::{head_and_tail, visible},
     tools::{
-        approval::{Act, What},
+        approval::{Act, Old, What},
         rules::Rule,
     },
 };
@@ -19,10 +19,14 @@ pub fn question(act: &Act, always: &[Rule]) -> String {
     let what = match act.what {
         What::Command(command) => command.to_owned(),
         What::Change(change) => {
-            let lines = diff(change.old.as_deref().unwrap_or_default(), &change.new);
+            let lines = diff(change.old.text(), &change.new);
             let lines = lines.iter().map(|line| format!("\n{line}"));
-            let new = if change.old.is_none() { " (new)" } else { "" };
-            format!("{}{new}{}", change.path, lines.collect::<String>())
+            let old = match change.old {
+                Old::Nothing => " (new)".into(),
+                Old::Text(_) => String::new(),
+                Old::Other(bytes) => format!(" (replaces {bytes} bytes that are no text)"),
+            };
+            format!("{}{old}{}", change.path, lines.collect::<String>())
         }
         What::Read(path) => path.to_owned(),
     };

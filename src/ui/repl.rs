@@ -27,6 +27,7 @@ use crate::{
     api::message::Block,
     cli::Args,
     error::{Error, Result},
+    text::first,
 };
 
 /// Tasks that end together wake the agent once: so long after the last one.
@@ -146,7 +147,7 @@ impl Repl<'_> {
         {
             let line = format!(
                 "meanwhile --resume {} goes on with this session.",
-                &id[..id.len().min(8)]
+                first(id, 8)
             );
             self.terminal.line(&line);
         }

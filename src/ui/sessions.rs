@@ -2,7 +2,7 @@
 
 use crate::{
     session::store::Summary,
-    text::{duration, one_line, visible},
+    text::{duration, first, one_line, visible},
 };
 
 /// When, id, turns, where and first words, the latest first.
@@ -12,7 +12,7 @@ pub fn table(sessions: &[Summary]) -> String {
     }
     let lines = sessions.iter().map(|session| {
         let age = format!("{} ago", duration(session.age));
-        let id = &session.id[..session.id.len().min(8)];
+        let id = first(&session.id, 8);
         let turns = match session.turns {
             1 => "1 turn".to_owned(),
             n => format!("{n} turns"),

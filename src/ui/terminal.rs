@@ -92,7 +92,7 @@ impl<W: Write> Terminal<W> {
 
     /// The lines of a file that differ, the first of them.
     fn change(&mut self, change: &Change) {
-        let lines = diff(change.old.as_deref().unwrap_or_default(), &change.new);
+        let lines = diff(change.old.text(), &change.new);
         for line in lines.iter().take(SHOWN_DIFF) {
             match line.kind {
                 Kind::Removed => self.colored(RED, &line.to_string()),
