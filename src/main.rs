@@ -204,10 +204,7 @@ fn workspace(config: &Config) -> Result<Workspace> {
 
 /// The background tasks, with everything that commands have in common.
 fn tasks(config: &Config) -> Result<Tasks> {
-    let log_folder = config
-        .state_folder
-        .as_ref()
-        .map(|folder| folder.join("tasks"));
+    let log_folder = config.log_folder();
     if let Some(folder) = &log_folder {
         log::remove_old(folder);
     }

@@ -480,6 +480,36 @@ fn the_limit_on_time_holds_while_a_file_is_waited_for() {
     });
 }
 
+/// An answer that stays in the pipe; `end` is told when its first byte has come out.
+#[track_caller]
+fn check_unread(option: &str, code: i32, end: impl Fn(&Child)) {
+    let (mut stalled, stdout) = io::pipe().unwrap();
+    let test = task(Reply::text(&"x".repeat(200_000))).arg(option);
+    let mut command = test.command();
+    command
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    stalled.read_exact(&mut [0]).unwrap();
+    end(&child);
+    let ended = child.wait_timeout(Duration::from_secs(15)).unwrap();
+    let _ = child.kill();
+    assert_eq!(ended.and_then(|status| status.code()), Some(code));
+}
+
+#[test]
+fn the_limit_on_time_holds_while_nobody_reads_the_answer() {
+    check_unread("--max-time=1", 4, |_| ());
+}
+
+#[test]
+fn a_signal_ends_a_program_whose_answer_nobody_reads() {
+    check_unread("--quiet", 130, |child| {
+        kill_process(Pid::from_child(child), Signal::INT).unwrap();
+    });
+}
+
 const SIGNALS: [(Signal, i32); 3] = [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)];
 
 /// Every signal, at this point of the run.

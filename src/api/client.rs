@@ -181,9 +181,9 @@ fn stream(response: &mut Response, progress: &Sender<Progress>) -> Result<Reply>
             result: Ok(Step::Nothing),
         };
         match read {
-            0 => std::mem::take(&mut decoder).finish(|event| batch.take(event.data)),
+            0 => std::mem::take(&mut decoder).finish(|data| batch.take(data)),
             n => decoder
-                .feed(&buffer[..n], |event| batch.take(event.data))
+                .feed(&buffer[..n], |data| batch.take(data))
                 .map_err(|_| Error::Protocol("an event is longer than 64 MiB".into()))?,
         }
         if !batch.text.is_empty() && progress.send(Progress::Text(batch.text)).is_err() {

@@ -129,7 +129,7 @@ impl Message {
     }
 
     /// The JSON text, which always ends with `}]}`: the last block, the content, the message.
-    /// The cache marker is put in before that (see `client::Request`).
+    /// The cache marker is put in before that (see `client::Body`).
     pub fn to_json(&self) -> String {
         let role = match self.role {
             Role::User => "user",

@@ -44,9 +44,9 @@ fn fold<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Reply, Error> 
         }
     };
     for chunk in chunks {
-        decoder.feed(chunk, |event| each(event.data)).unwrap();
+        decoder.feed(chunk, |data| each(data)).unwrap();
     }
-    decoder.finish(|event| each(event.data));
+    decoder.finish(|data| each(data));
     result?;
     fold.finish()
 }

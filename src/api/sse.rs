@@ -1,4 +1,4 @@
-//! Server-sent events: bytes, cut anywhere, to (event, data). Pure.
+//! Server-sent events: bytes, cut anywhere, to the data of each event; it names the event itself. Pure.
 //!
 //! <https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>
 
@@ -7,18 +7,10 @@ use std::borrow::Cow;
 /// An event longer than this is no event of this API: its largest blocks are some megabytes.
 const LONGEST_EVENT: usize = 64 * 1024 * 1024;
 
-/// One event. Its name is empty when the server gave none.
-#[derive(Debug, PartialEq)]
-pub struct Event<'a> {
-    pub name: &'a str,
-    pub data: &'a str,
-}
-
 #[derive(Default)]
 pub struct Decoder {
     /// The bytes after the last whole line.
     rest: Vec<u8>,
-    name: String,
     data: String,
     has_data: bool,
     /// The last line ended with a carriage return: a line feed right after it belongs to it.
@@ -31,8 +23,8 @@ pub struct Decoder {
 pub struct TooLong;
 
 impl Decoder {
-    /// Takes the next bytes and hands every event that they complete to `each`.
-    pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Event)) -> Result<(), TooLong> {
+    /// Takes the next bytes and hands the data of every event that they complete to `each`.
+    pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(&str)) -> Result<(), TooLong> {
         let mut bytes = bytes;
         while let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) {
             let (line, ending) = (&bytes[..end], bytes[end]);
@@ -56,7 +48,7 @@ impl Decoder {
     }
 
     /// The stream has ended: an event that lacks only its empty line still counts.
-    pub fn finish(mut self, mut each: impl FnMut(Event)) {
+    pub fn finish(mut self, mut each: impl FnMut(&str)) {
         let rest = std::mem::take(&mut self.rest);
         if !rest.is_empty() {
             self.line(&rest, &mut each);
@@ -64,7 +56,7 @@ impl Decoder {
         self.line(b"", &mut each);
     }
 
-    fn line(&mut self, line: &[u8], each: &mut impl FnMut(Event)) {
+    fn line(&mut self, line: &[u8], each: &mut impl FnMut(&str)) {
         let line = match line.strip_prefix(b"\xef\xbb\xbf") {
             Some(after_mark) if !self.started => after_mark,
             _ => line,
@@ -80,28 +72,20 @@ impl Decoder {
         };
         let (field, value) = line.split_once(':').unwrap_or((&line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
-        match field {
-            "event" => value.clone_into(&mut self.name),
-            "data" => {
-                if self.has_data {
-                    self.data.push('\n');
-                }
-                self.data.push_str(value);
-                self.has_data = true;
+        // There are comments as well (an empty field name), `event`, `id`, `retry` and what may come one day.
+        if field == "data" {
+            if self.has_data {
+                self.data.push('\n');
             }
-            // Comments (an empty field name), `id`, `retry` and what may come one day.
-            _ => {}
+            self.data.push_str(value);
+            self.has_data = true;
         }
     }
 
-    fn dispatch(&mut self, each: &mut impl FnMut(Event)) {
+    fn dispatch(&mut self, each: &mut impl FnMut(&str)) {
         if self.has_data {
-            each(Event {
-                name: &self.name,
-                data: &self.data,
-            });
+            each(&self.data);
         }
-        self.name.clear();
         self.data.clear();
         self.has_data = false;
     }
@@ -111,10 +95,10 @@ impl Decoder {
 mod tests {
     use super::*;
 
-    fn decode(chunks: &[&[u8]]) -> Vec<(String, String)> {
+    fn decode(chunks: &[&[u8]]) -> Vec<String> {
         let mut events = Vec::new();
         let mut decoder = Decoder::default();
-        let mut each = |e: Event| events.push((e.name.to_owned(), e.data.to_owned()));
+        let mut each = |data: &str| events.push(data.to_owned());
         for chunk in chunks {
             decoder.feed(chunk, &mut each).unwrap();
         }
@@ -123,12 +107,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(stream: &str, expected: &[(&str, &str)]) {
+    fn check(stream: &str, expected: &[&str]) {
         let bytes = stream.as_bytes();
-        let expected: Vec<(String, String)> = expected
-            .iter()
-            .map(|(n, d)| (n.to_string(), d.to_string()))
-            .collect();
         assert_eq!(decode(&[bytes]), expected);
         for border in 0..bytes.len() {
             assert_eq!(
@@ -143,19 +123,13 @@ mod tests {
 
     #[test]
     fn events_come_out_however_they_are_cut() {
-        check("event: a\ndata: {\"é\":1}\n\n", &[("a", "{\"é\":1}")]);
-        check(
-            "event: a\r\ndata: 1\r\n\r\ndata: 2\r\n\r\n",
-            &[("a", "1"), ("", "2")],
-        );
-        check("data: 1\r\rdata: 2\r\r", &[("", "1"), ("", "2")]);
-        check(": comment\ndata:1\ndata:  2\n\n", &[("", "1\n 2")]);
-        check("event: nothing\n\ndata: x\n\n", &[("", "x")]);
-        check(
-            "\u{feff}data: 1\n\n\n\ndata: last",
-            &[("", "1"), ("", "last")],
-        );
-        check("data\n\nid: 3\nretry: 1\n\n", &[("", "")]);
+        check("event: a\ndata: {\"é\":1}\n\n", &["{\"é\":1}"]);
+        check("event: a\r\ndata: 1\r\n\r\ndata: 2\r\n\r\n", &["1", "2"]);
+        check("data: 1\r\rdata: 2\r\r", &["1", "2"]);
+        check(": comment\ndata:1\ndata:  2\n\n", &["1\n 2"]);
+        check("event: nothing\n\ndata: x\n\n", &["x"]);
+        check("\u{feff}data: 1\n\n\n\ndata: last", &["1", "last"]);
+        check("data\n\nid: 3\nretry: 1\n\n", &[""]);
         check("", &[]);
     }
 

@@ -27,10 +27,8 @@ fn fold(stream: &str) -> Result<Reply> {
             result = fold.event(data);
         }
     };
-    decoder
-        .feed(stream.as_bytes(), |event| each(event.data))
-        .unwrap();
-    decoder.finish(|event| each(event.data));
+    decoder.feed(stream.as_bytes(), &mut each).unwrap();
+    decoder.finish(|data| each(data));
     result?;
     fold.finish()
 }

@@ -96,9 +96,7 @@ fn seeds() -> Vec<Vec<String>> {
         let mut events = Vec::new();
         let stream = recording["body_sse"].as_str().unwrap_or_default();
         let mut decoder = Decoder::default();
-        let fed = decoder.feed(stream.as_bytes(), |event| {
-            events.push(event.data.to_owned())
-        });
+        let fed = decoder.feed(stream.as_bytes(), |data| events.push(data.to_owned()));
         fed.unwrap();
         seeds.push(events);
     }
@@ -155,9 +153,9 @@ fn fold(chunks: &[&[u8]]) -> (Result<Reply, Error>, String) {
         }
     };
     for chunk in chunks {
-        decoder.feed(chunk, |event| each(event.data)).unwrap();
+        decoder.feed(chunk, |data| each(data)).unwrap();
     }
-    decoder.finish(|event| each(event.data));
+    decoder.finish(|data| each(data));
     (result.and_then(|_| fold.finish()), shown)
 }
 

@@ -5,7 +5,7 @@ use super::{
     inputs::{bytes, chunks, damage, joined, once_in},
     random::Random,
 };
-use crate::api::sse::{Decoder, Event};
+use crate::api::sse::Decoder;
 
 const PIECES: [&str; 22] = [
     "data: ",
@@ -32,12 +32,12 @@ const PIECES: [&str; 22] = [
     "data: {\"type\":\"ping\"}\n\n",
 ];
 
-type Events = Vec<(String, String)>;
+type Events = Vec<String>;
 
 fn decode(chunks: &[&[u8]]) -> Events {
     let mut events = Vec::new();
     let mut decoder = Decoder::default();
-    let mut each = |event: Event| events.push((event.name.to_owned(), event.data.to_owned()));
+    let mut each = |data: &str| events.push(data.to_owned());
     for chunk in chunks {
         let fed = decoder.feed(chunk, &mut each);
         fed.expect("it is shorter than the longest event");
@@ -51,7 +51,7 @@ fn by_the_standard(stream: &[u8]) -> Events {
     let text = String::from_utf8_lossy(stream);
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
-    let (mut events, mut name, mut data) = (Vec::new(), String::new(), Vec::new());
+    let (mut events, mut data) = (Vec::new(), Vec::new());
     // The API's last event may lack its empty line: here the standard would drop it.
     for line in text.split('\n').chain([""]) {
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
@@ -59,12 +59,10 @@ fn by_the_standard(stream: &[u8]) -> Events {
         match field {
             _ if line.is_empty() => {
                 if !data.is_empty() {
-                    events.push((name.clone(), data.join("\n")));
+                    events.push(data.join("\n"));
                 }
-                name.clear();
                 data.clear();
             }
-            "event" => name = value.to_owned(),
             "data" => data.push(value),
             _ => {}
         }
@@ -97,10 +95,7 @@ fn a_split_stream_gives_the_same_events() {
         let chunks = chunks(random, &stream);
         assert_eq!(decode(&chunks), whole, "{:?}", stream.escape_ascii());
         // Lossy decoding makes three bytes of one.
-        let size: usize = whole
-            .iter()
-            .map(|(name, data)| name.len() + data.len())
-            .sum();
+        let size: usize = whole.iter().map(String::len).sum();
         assert!(size <= 3 * stream.len());
     });
 }
@@ -122,11 +117,11 @@ fn an_event_grows_no_further_than_its_bound() {
         let line = start.to_owned() + &"x".repeat(MEBIBYTE);
         let mut decoder = Decoder::default();
         let mut largest = 0;
-        let mut each = |event: Event| largest = largest.max(event.data.len());
+        let mut each = |data: &str| largest = largest.max(data.len());
         let mut feed = |text: &str| decoder.feed(text.as_bytes(), &mut each);
         let refused = (0..66).find(|_| feed(&line).and_then(|()| feed(end)).is_err());
         assert!(refused.is_some(), "{start:?}, {end:?}");
-        decoder.finish(|event| largest = largest.max(event.data.len()));
+        decoder.finish(|data| largest = largest.max(data.len()));
         assert!(largest <= 66 * MEBIBYTE, "an event of {largest} bytes");
     });
 }

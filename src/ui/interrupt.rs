@@ -18,8 +18,11 @@ use signal_hook::{
 use crate::error::{Error, Result};
 use crate::threads;
 
-/// How long the main thread may take to look at its signals.
+/// How long the main thread may take to look at its signals, when somebody waits.
 const PATIENCE: Duration = Duration::from_millis(200);
+
+/// The same when nobody does.
+const LONG_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Hears of the signals that concern a terminal; of none, when the program is about to end here and now.
 pub type TerminalWatcher = Box<dyn FnMut(Option<i32>) + Send>;
@@ -57,12 +60,13 @@ impl Interrupts {
                     tell(Some(signal));
                     continue;
                 }
-                let _ = forward.try_send(signal);
-                if forward.len() > 1 {
-                    // The main thread has not taken the signal before: it hangs, in a write that nobody
-                    // reads for instance. What it has started ends with it.
+                let sent = forward.try_send(signal);
+                // The main thread has not taken the signal before, or takes no more: it hangs, in a write that
+                // nobody reads for instance. What it has started ends with it.
+                let hangs = || sent.is_err() || forward.len() > 1;
+                if hangs() {
                     thread::sleep(PATIENCE);
-                    if forward.len() > 1 {
+                    if hangs() {
                         tell(None);
                         std::process::exit(128 + signal);
                     }
@@ -74,7 +78,12 @@ impl Interrupts {
             let alarm = sender.clone();
             let wait = move || {
                 thread::sleep(max_time);
-                let _ = alarm.try_send(SIGALRM);
+                let sent = alarm.try_send(SIGALRM);
+                thread::sleep(LONG_PATIENCE);
+                // As above; with the exit code of every limit.
+                if sent.is_err() || !alarm.is_empty() {
+                    std::process::exit(4);
+                }
             };
             threads::start("max-time", wait).map_err(failed)?;
         }
