@@ -8,6 +8,9 @@ STATIC := $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/release/meanwhile
 ifneq ($(ARCH),$(HOST))
 export CC_$(subst -,_,$(TARGET)) := $(ARCH)-linux-gnu-gcc
 endif
+# No path of the machine that builds is in the binary.
+CARGO_HOME ?= $(HOME)/.cargo
+export CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)_RUSTFLAGS := --remap-path-prefix=$(CARGO_HOME)/registry/src/=
 # Printed by `meanwhile --version`.
 export MEANWHILE_COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null)
 PREFIX ?= /usr/local
