@@ -57,6 +57,8 @@ mod shell_help;
 mod input;
 // The lines of `--output-format stream-json`.
 mod stream;
+// Servers that lie.
+mod lying_server;
 mod support;
 // The prompt on a real terminal.
 mod terminal;

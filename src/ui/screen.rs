@@ -497,6 +497,7 @@ impl Drawing {
         }
         if let Some(busy) = &self.busy {
             let text = busy.text();
+            let text = visible(&text);
             let text = fitting(&text, columns - 1);
             rows.push(if self.color {
                 format!("{DIM}{text}{PLAIN}")
