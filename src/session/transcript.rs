@@ -292,6 +292,8 @@ impl Transcript {
             Some("compacted") => estimate(self.size()),
             _ => self.tokens.saturating_mul(self.size() as u64) / before,
         };
+        // A reply that has become part of this change stands in the history no more.
+        self.request = 0;
     }
 
     fn append(&mut self, line: &str) {
@@ -454,6 +456,24 @@ mod tests {
         assert_eq!(texts(&loaded), [summary, TWO, THREE]);
         let cleared = Transcript::load(&lines(&[ONE, r#"{"type":"cleared"}"#, THREE]));
         assert_eq!(texts(&cleared), [THREE]);
+    }
+
+    #[test]
+    fn what_a_summary_took_is_not_what_the_history_takes() {
+        let mut transcript = Transcript::default();
+        let usage = Usage {
+            input: 9000,
+            ..Usage::default()
+        };
+        transcript.push_user(vec![Block::text("one")]);
+        transcript.add_usage(&usage);
+        transcript.push_assistant(vec![Block::text("two")]);
+        assert_eq!(transcript.tokens, 9000);
+        transcript.add_usage(&usage);
+        transcript.compact("sum", 0);
+        // Interrupted: it has no usage.
+        transcript.push_assistant(vec![Block::text("three")]);
+        assert!(transcript.tokens < 100, "{}", transcript.tokens);
     }
 
     #[test]
