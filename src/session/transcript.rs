@@ -81,8 +81,7 @@ impl Transcript {
         let mut transcript = Transcript::default();
         for line in lines {
             if let Some(message) = Message::from_json(line) {
-                let json = message.to_json();
-                transcript.add(message, json);
+                transcript.add(message.role, message.to_json());
                 continue;
             }
             let Ok(record) = serde_json::from_str::<Value>(line) else {
@@ -214,32 +213,29 @@ impl Transcript {
 
     fn push(&mut self, message: Message) {
         if !message.content.is_empty() {
-            let json = message.to_json();
+            let (role, json) = (message.role, message.to_json());
+            // Gone before its JSON is copied: it may be large.
+            drop(message);
             self.append(&json);
-            self.add(message, json);
+            self.add(role, json);
         }
     }
 
-    /// Adds a message, which has this JSON. Roles alternate: what has the role of the message before belongs
+    /// Adds a message with at least one block. Roles alternate: what has the role of the message before belongs
     /// to that.
-    fn add(&mut self, message: Message, mut json: String) {
-        let role = message.role;
+    fn add(&mut self, role: Role, mut json: String) {
         match role {
             Role::User => self.tokens = self.tokens.saturating_add(estimate(json.len())),
             Role::Assistant if self.request > 0 => self.tokens = std::mem::take(&mut self.request),
             Role::Assistant => {}
         }
         if self.last == Some(role)
-            && let Some(mut before) = self
-                .messages
-                .pop()
-                .and_then(|json| Message::from_json(&json))
+            && let Some(before) = self.messages.pop()
         {
-            before.content.extend(message.content);
-            json = before.to_json();
-        } else {
-            // Gone before its JSON is copied: it may be large.
-            drop(message);
+            // As `Message::to_json` writes them: the blocks stand between the first `[` and the last `]}`.
+            let (before, blocks) = (before.strip_suffix("]}"), json.split_once('['));
+            let (before, (_, blocks)) = before.zip(blocks).expect("both are messages");
+            json = format!("{before},{blocks}");
         }
         self.last = Some(role);
         self.messages.push(json.into());
@@ -296,6 +292,8 @@ impl Transcript {
             Some("compacted") => estimate(self.size()),
             _ => self.tokens.saturating_mul(self.size() as u64) / before,
         };
+        // A reply that has become part of this change stands in the history no more.
+        self.request = 0;
     }
 
     fn append(&mut self, line: &str) {
@@ -458,6 +456,24 @@ mod tests {
         assert_eq!(texts(&loaded), [summary, TWO, THREE]);
         let cleared = Transcript::load(&lines(&[ONE, r#"{"type":"cleared"}"#, THREE]));
         assert_eq!(texts(&cleared), [THREE]);
+    }
+
+    #[test]
+    fn what_a_summary_took_is_not_what_the_history_takes() {
+        let mut transcript = Transcript::default();
+        let usage = Usage {
+            input: 9000,
+            ..Usage::default()
+        };
+        transcript.push_user(vec![Block::text("one")]);
+        transcript.add_usage(&usage);
+        transcript.push_assistant(vec![Block::text("two")]);
+        assert_eq!(transcript.tokens, 9000);
+        transcript.add_usage(&usage);
+        transcript.compact("sum", 0);
+        // Interrupted: it has no usage.
+        transcript.push_assistant(vec![Block::text("three")]);
+        assert!(transcript.tokens < 100, "{}", transcript.tokens);
     }
 
     #[test]
