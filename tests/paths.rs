@@ -227,8 +227,12 @@ fn a_link_that_is_swapped_during_the_call_is_no_way_out() {
             if swap().is_err() {
                 let _ = fs::remove_file(&folder);
                 let _ = fs::remove_dir_all(&folder);
-                let _ = fs::rename(&away, &folder);
+                let _ = fs::remove_dir_all(&away);
+                let _ = fs::create_dir_all(&folder);
+                let _ = fs::write(folder.join("file.txt"), "inside");
             }
+            // Some calls are to meet the folder itself.
+            thread::yield_now();
             swaps += 1;
         }
         swaps
