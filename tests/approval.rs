@@ -45,7 +45,16 @@ fn rules_decide_beforehand_and_deny_wins() {
         "env A=1 sh -c 'git push'",
         "--deny 'bash:git push*'",
     );
-    check(&options[3..], "ls; echo nothing", "--deny 'bash:echo no*'");
+    let denied = [
+        "ls; echo nothing",
+        "sh <<A\necho nothing\nA",
+        "cat <<A\n$(echo nothing)\nA",
+        "timeout --signal KILL 5 echo nothing",
+        "find . -exec true \\; -exec echo nothing \\;",
+    ];
+    for command in denied {
+        check(&options[3..], command, "--deny 'bash:echo no*'");
+    }
     check(
         &options[3..],
         "echo \"git\" push; echo $(echo hidden)",

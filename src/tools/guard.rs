@@ -29,6 +29,10 @@ const WRAPPERS: [(&str, &str, usize); 14] = [
     ("busybox", "", 0),
 ];
 
+/// The long options of these that take a value in the next word.
+const LONG_WITH_VALUE: &str = "--unset --chdir --signal --kill-after --adjustment --class --classdata --input \
+    --output --error --max-args --max-procs --max-chars --arg-file --delimiter --wait --timeout";
+
 const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "zsh", "ksh"];
 
 const REFUSED: [&str; 6] = ["sudo", "doas", "shutdown", "reboot", "halt", "poweroff"];
@@ -75,7 +79,7 @@ fn command_is_dangerous(command: &SimpleCommand, depth: usize) -> bool {
     let Some((name, arguments)) = words.split_first() else {
         return false;
     };
-    if let Some(script) = nested_script(words) {
+    if let Some(script) = nested_script(words, &command.inputs) {
         return is_dangerous(&script, depth + 1);
     }
     match base_name(name) {
@@ -87,37 +91,44 @@ fn command_is_dangerous(command: &SimpleCommand, depth: usize) -> bool {
     }
 }
 
-/// The script that `sh -c SCRIPT`, `eval SCRIPT`, `trap SCRIPT` or `find -exec COMMAND` runs.
-pub fn nested_script(words: &[String]) -> Option<String> {
+/// The script that `sh -c SCRIPT`, `eval SCRIPT`, `trap SCRIPT` or `find -exec COMMAND` runs, or that a shell
+/// reads from `inputs`.
+pub fn nested_script(words: &[String], inputs: &[String]) -> Option<String> {
     let (name, arguments) = words.split_first()?;
-    let is_plain = |argument: &&String| !argument.starts_with('-');
+    let is_plain = |argument: &&String| !argument.starts_with(['-', '+']);
     match base_name(name) {
         "eval" => Some(arguments.join(" ")),
         "trap" => arguments.iter().find(is_plain).cloned(),
         "find" => {
-            let mut arguments = arguments.iter();
-            arguments
-                .find(|argument| argument.starts_with("-exec") || argument.starts_with("-ok"))?;
-            let command = arguments.take_while(|argument| !matches!(argument.as_str(), ";" | "+"));
-            Some(
-                command
-                    .map(|word| quoted(word))
-                    .collect::<Vec<_>>()
-                    .join(" "),
-            )
+            let mut script = String::new();
+            let mut runs = false;
+            for word in arguments {
+                match word.as_str() {
+                    ";" | "+" => runs = false,
+                    word if word.starts_with("-exec") || word.starts_with("-ok") => {
+                        runs = true;
+                        script.push('\n');
+                    }
+                    word if runs => script += &quoted(word),
+                    _ => {}
+                }
+            }
+            Some(script)
         }
         name if SHELLS.contains(&name) || name == "flock" => {
             let mut arguments = arguments.iter();
-            arguments.find(|argument| is_option_with(argument, 'c'))?;
-            arguments.find(is_plain).cloned()
+            match arguments.find(|argument| is_option_with(argument, 'c')) {
+                Some(_) => arguments.find(is_plain).cloned(),
+                None => Some(inputs.concat()).filter(|_| name != "flock"),
+            }
         }
         _ => None,
     }
 }
 
-/// A word as a shell reads it back.
+/// A word as a shell reads it back, and the blank after it.
 fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', "'\\''"))
+    format!("'{}' ", word.replace('\'', "'\\''"))
 }
 
 /// The command that is run in the end: without assignments, keywords and wrappers before it.
@@ -130,7 +141,11 @@ pub fn unwrap(mut words: &[String]) -> &[String] {
         let is_assignment = first.split_once('=').is_some_and(|(name, _)| is_name(name));
         words = match WRAPPERS.iter().find(|(wrapper, ..)| *wrapper == name) {
             // It is a script that it runs.
-            Some(("flock", ..)) if nested_script(words).is_some() => return words,
+            Some(("flock", ..)) if nested_script(words, &[]).is_some() => return words,
+            // It only tells what would be run.
+            Some(("command", ..)) if rest.first().is_some_and(|o| o == "-v" || o == "-V") => {
+                return words;
+            }
             Some((_, with_value, before)) => wrapped(rest, with_value, *before),
             None if is_assignment || KEYWORDS.contains(&name) => rest,
             None => return words,
@@ -144,7 +159,10 @@ fn wrapped<'a>(mut words: &'a [String], with_value: &str, before: usize) -> &'a 
     while let Some((option, rest)) = words.split_first()
         && option.starts_with('-')
     {
-        let takes_next = option.len() == 2 && option.ends_with(|c| with_value.contains(c));
+        let takes_next = match option.starts_with("--") {
+            true => LONG_WITH_VALUE.split(' ').any(|long| long == option),
+            false => option.find(|c| with_value.contains(c)) == Some(option.len() - 1),
+        };
         words = rest.get(usize::from(takes_next)..).unwrap_or_default();
         if option == "--" {
             break;
@@ -248,6 +266,15 @@ mod tests {
             "stdbuf -o L sudo ls",
             "stdbuf -oL nice -n 5 sudo ls",
             "flock -w 5 lock sudo ls",
+            "timeout --signal KILL 5 sudo ls",
+            "env --unset X --ignore-environment sudo ls",
+            "xargs -0I {} sudo ls {}",
+            "sh -c +e 'sudo ls'",
+            "find . -exec true \\; -exec sudo ls \\;",
+            "cat <<EOF\n\"$(sudo ls)\"\nEOF",
+            "sh <<EOF\nsudo ls\nEOF",
+            "bash -e <<'EOF' | cat\nsudo ls\nEOF",
+            "sh <<< 'sudo ls'",
             "flock lock -c 'sudo ls'",
             "sh -c -e 'sudo ls'",
             "sh -c -- 'sudo ls'",
@@ -283,6 +310,11 @@ mod tests {
             "dd if=/dev/sda of=disk.img",
             "cp a b; mv c d",
             "which sudo",
+            "command -v sudo",
+            "cat <<'EOF'\n$(sudo ls)\nEOF",
+            "cat <<EOF\n\\$(sudo ls)\nEOF",
+            "sh -c 'cat >x' <<EOF\nsudo ls\nEOF",
+            "xargs --null grep sudo",
             "echo 'a;sudo b'",
             "find / -name sudo",
             "find . -name sudo -exec grep -l 'sudo' {} +",

@@ -61,7 +61,7 @@ pub fn denies_command<'a>(rules: &'a [Rule], tool: &str, command: &str) -> Optio
         let Some(pattern) = &rule.pattern else {
             return true;
         };
-        parts.iter().any(|words| matches(pattern, words))
+        parts.iter().any(|text| matches(pattern, text))
     })
 }
 
@@ -78,7 +78,7 @@ pub fn allow_command(rules: &[Rule], tool: &str, command: &str) -> bool {
     let Some(parts) = plain_parts(command) else {
         return false;
     };
-    let allowed = |part: &SimpleCommand| patterns.iter().any(|p| matches(p, &part.words));
+    let allowed = |part: &SimpleCommand| patterns.iter().any(|p| matches(p, &part.words.join(" ")));
     !parts.is_empty() && parts.iter().all(allowed)
 }
 
@@ -146,30 +146,30 @@ fn plain_parts(command: &str) -> Option<Vec<SimpleCommand>> {
     parts.iter().all(is_plain).then_some(parts)
 }
 
-/// The words of every part of a command, those of scripts in it included; each as it stands and without
-/// what only wraps it (`env`, `nohup`, assignments, the folder of the program).
-fn all_parts(command: &str, depth: usize) -> Vec<Vec<String>> {
+/// Every part of a command, those of scripts in it included; each as it stands, without what only wraps it
+/// (`env`, `nohup`, assignments), and without the folder of the program.
+fn all_parts(command: &str, depth: usize) -> Vec<String> {
     let mut all = Vec::new();
     for part in parse(command) {
-        let mut words = unwrap(&part.words).to_vec();
-        if let Some(script) = nested_script(&words).filter(|_| depth < DEEPEST) {
+        let words = unwrap(&part.words);
+        let script = nested_script(words, &part.inputs);
+        if let Some(script) = script.filter(|_| depth < DEEPEST) {
             all.extend(all_parts(&script, depth + 1));
         }
-        if let Some(first) = words.first_mut()
-            && let Some((_, name)) = first.rsplit_once('/')
-        {
-            *first = name.to_owned();
+        let last = part.words.len() - words.len();
+        for at in (0..last).take(DEEPEST).chain([last]) {
+            let text = part.words[at..].join(" ");
+            let folder = part.words.get(at).and_then(|first| first.rfind('/'));
+            all.extend(folder.map(|end| text[end + 1..].to_owned()));
+            all.push(text);
         }
-        all.push(part.words);
-        all.push(words);
     }
     all
 }
 
 /// `cargo *` stands for `cargo` alone too.
-fn matches(pattern: &str, words: &[String]) -> bool {
-    let text = words.join(" ");
-    glob(pattern, &text) || pattern.strip_suffix(" *") == Some(&text)
+fn matches(pattern: &str, text: &str) -> bool {
+    glob(pattern, text) || pattern.strip_suffix(" *") == Some(text)
 }
 
 /// Whether `*` can stand for texts such that the pattern is the text.
@@ -270,6 +270,11 @@ mod tests {
             "xargs -I {} git push {}",
             "trap 'git push' EXIT",
             "find . -exec git push ;",
+            "flock . git push",
+            "timeout --signal KILL 5 git push",
+            "cat <<EOF\n$(git push)\nEOF",
+            "sh <<EOF\ngit push\nEOF",
+            "find . -exec true \\; -exec git push \\;",
             "nohup bash -c \"sh -c 'git push'\" &",
             "make --force",
         ];
@@ -290,6 +295,13 @@ mod tests {
             );
         }
         assert!(denies_command(&self::rules(&["bash"]), "bash", "ls").is_some());
+        for command in ["X=1 env", "nohup env -i ls", "nohup -- env"] {
+            let rules = self::rules(&["bash:env *"]);
+            assert!(
+                denies_command(&rules, "bash", command).is_some(),
+                "{command}"
+            );
+        }
     }
 
     #[test]

@@ -5,11 +5,12 @@
 
 use std::{iter::Peekable, str::Chars};
 
-/// One simple command: its words, and the targets of its redirections.
+/// One simple command: its words, the targets of its redirections, and the here-documents that it reads.
 #[derive(Debug, Default, PartialEq)]
 pub struct SimpleCommand {
     pub words: Vec<String>,
     pub targets: Vec<String>,
+    pub inputs: Vec<String>,
 }
 
 /// Substitutions nested deeper than this are not looked at.
@@ -30,16 +31,7 @@ pub fn parse(text: &str) -> Vec<SimpleCommand> {
 
 /// The simple commands of `text` itself, and the texts of its substitutions.
 fn parse_one(text: &str) -> (Vec<SimpleCommand>, Vec<String>) {
-    let mut parser = Parser {
-        rest: text.chars().peekable(),
-        commands: vec![SimpleCommand::default()],
-        word: None,
-        before_target: false,
-        before_descriptor: false,
-        here_documents: Vec::new(),
-        before_delimiter: false,
-        nested: Vec::new(),
-    };
+    let mut parser = Parser::new(text);
     parser.run();
     let mut commands = parser.commands;
     commands.retain(|command| !command.words.is_empty() || !command.targets.is_empty());
@@ -51,25 +43,58 @@ struct Parser<'a> {
     commands: Vec<SimpleCommand>,
     /// The word that is being read.
     word: Option<String>,
-    /// The next word is the target of a redirection.
-    before_target: bool,
-    /// It may be the number of an open file.
-    before_descriptor: bool,
-    /// The next word ends a here-document.
-    before_delimiter: bool,
-    here_documents: Vec<String>,
+    /// What it is.
+    kind: Kind,
+    /// Some of it was quoted, or of a word before it in the command.
+    is_quoted: bool,
+    here_documents: Vec<HereDocument>,
     /// The texts of command substitutions.
     nested: Vec<String>,
 }
 
+#[derive(Default)]
+enum Kind {
+    #[default]
+    Word,
+    /// Of a redirection.
+    Target,
+    /// The same, or the number of an open file.
+    TargetOrDescriptor,
+    /// Of a here-document.
+    Delimiter,
+    /// All that is read.
+    Input,
+}
+
+struct HereDocument {
+    delimiter: String,
+    /// Then nothing is expanded in it.
+    is_quoted: bool,
+    /// The index of the command that reads it.
+    reader: usize,
+}
+
 impl Parser<'_> {
+    fn new(text: &str) -> Parser<'_> {
+        Parser {
+            rest: text.chars().peekable(),
+            commands: vec![SimpleCommand::default()],
+            word: None,
+            kind: Kind::Word,
+            is_quoted: false,
+            here_documents: Vec::new(),
+            nested: Vec::new(),
+        }
+    }
+
     fn run(&mut self) {
         while let Some(c) = self.rest.next() {
+            self.is_quoted |= matches!(c, '\'' | '"' | '\\');
             match c {
                 ' ' | '\t' => self.end_word(),
                 '\n' => {
                     self.end_command();
-                    self.skip_here_documents();
+                    self.read_here_documents();
                 }
                 ';' | '&' | '|' | '(' | ')' => self.end_command(),
                 '<' | '>' => self.redirection(c),
@@ -78,7 +103,7 @@ impl Parser<'_> {
                     let quoted = self.until('\'');
                     self.push(&quoted);
                 }
-                '"' => self.double_quoted(),
+                '"' => self.expanded(Some('"')),
                 '\\' => match self.rest.next() {
                     Some('\n') | None => {}
                     Some(c) => self.push(c.encode_utf8(&mut [0; 4])),
@@ -101,23 +126,26 @@ impl Parser<'_> {
 
     fn end_word(&mut self) {
         let Some(word) = self.word.take() else { return };
-        let command = self.commands.last_mut().expect("there is always one");
-        if std::mem::take(&mut self.before_delimiter) {
-            self.here_documents.push(word);
-        } else if std::mem::take(&mut self.before_target) {
-            // `>&2` and `>&-` name no file.
-            let is_descriptor = word.chars().all(|c| c.is_ascii_digit() || c == '-');
-            if !(std::mem::take(&mut self.before_descriptor) && is_descriptor) {
-                command.targets.push(word);
-            }
-        } else {
-            command.words.push(word);
+        let reader = self.commands.len() - 1;
+        let command = &mut self.commands[reader];
+        // `>&2` and `>&-` name no file.
+        let is_descriptor = || word.chars().all(|c| c.is_ascii_digit() || c == '-');
+        match std::mem::take(&mut self.kind) {
+            Kind::Word => command.words.push(word),
+            Kind::TargetOrDescriptor if is_descriptor() => {}
+            Kind::Target | Kind::TargetOrDescriptor => command.targets.push(word),
+            Kind::Input => command.inputs.push(word),
+            Kind::Delimiter => self.here_documents.push(HereDocument {
+                delimiter: word,
+                is_quoted: self.is_quoted,
+                reader,
+            }),
         }
     }
 
     fn end_command(&mut self) {
         self.end_word();
-        self.before_target = false;
+        self.kind = Kind::Word;
         self.commands.push(SimpleCommand::default());
     }
 
@@ -133,17 +161,25 @@ impl Parser<'_> {
             return self.end_command();
         }
         if first == '<' && self.rest.next_if_eq(&'<').is_some() {
-            self.before_delimiter = self.rest.next_if_eq(&'<').is_none();
+            if self.rest.next_if_eq(&'<').is_some() {
+                self.kind = Kind::Input;
+                return;
+            }
             self.rest.next_if_eq(&'-');
+            self.kind = Kind::Delimiter;
+            self.is_quoted = false;
             return;
         }
         self.rest.next_if(|c| matches!(c, '>' | '|'));
-        self.before_descriptor = self.rest.next_if_eq(&'&').is_some();
-        self.before_target = true;
+        self.kind = match self.rest.next_if_eq(&'&') {
+            Some(_) => Kind::TargetOrDescriptor,
+            None => Kind::Target,
+        };
     }
 
-    fn skip_here_documents(&mut self) {
-        for delimiter in std::mem::take(&mut self.here_documents) {
+    fn read_here_documents(&mut self) {
+        for document in std::mem::take(&mut self.here_documents) {
+            let mut body = String::new();
             loop {
                 let mut line = String::new();
                 let mut ended = true;
@@ -154,10 +190,21 @@ impl Parser<'_> {
                     }
                     line.push(c);
                 }
-                if ended || line.trim_start_matches('\t') == delimiter {
+                if line.trim_start_matches('\t') == document.delimiter {
+                    break;
+                }
+                body += &line;
+                body.push('\n');
+                if ended {
                     break;
                 }
             }
+            if !document.is_quoted {
+                let mut inner = Parser::new(&body);
+                inner.expanded(None);
+                self.nested.append(&mut inner.nested);
+            }
+            self.commands[document.reader].inputs.push(body);
         }
     }
 
@@ -172,11 +219,12 @@ impl Parser<'_> {
         text
     }
 
-    fn double_quoted(&mut self) {
+    /// What a shell expands and does not split: up to a double quote, or all of a here-document.
+    fn expanded(&mut self, end: Option<char>) {
         self.push("");
         while let Some(c) = self.rest.next() {
             match c {
-                '"' => return,
+                c if Some(c) == end => return,
                 '\\' => match self.rest.next() {
                     Some('\n') | None => {}
                     Some(c @ ('"' | '\\' | '$' | '`')) => self.push(c.encode_utf8(&mut [0; 4])),
@@ -264,6 +312,8 @@ mod tests {
             &[&["a", "$", "d"], &["b", "c)", "'"]],
         );
         check("a <<X b\nno\nX\nc", &[&["a", "b"], &["c"]]);
+        check("a <<X\n\"$(b \"c\")\" \\$(d)\nX\n", &[&["a"], &["b", "c"]]);
+        check("a << 'X'\n$(b)\nX\nc <<X; d", &[&["a"], &["c"], &["d"]]);
         check("a ''", &[&["a", ""]]);
         check("", &[]);
     }
@@ -277,5 +327,13 @@ mod tests {
             commands[0].targets,
             ["/dev/null", "b", "c", "d", "e", "f", "2"]
         );
+    }
+
+    #[test]
+    fn a_here_document_is_read_by_its_command() {
+        let commands = parse("a <<X <<-'Y' | b <<<'c d'\n1\nX\n$(2)\n\tY\n");
+        let inputs: Vec<_> = commands.iter().map(|command| &command.inputs).collect();
+        assert_eq!(inputs, [&vec!["1\n", "$(2)\n"], &vec!["c d"]]);
+        assert_eq!(commands[1].words, ["b"]);
     }
 }
