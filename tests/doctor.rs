@@ -245,6 +245,31 @@ fn no_credential_is_shown() {
 }
 
 #[test]
+fn a_credential_that_the_shell_shows_to_commands_is_said() {
+    let web = well();
+    for (script, expected) in [
+        (
+            "\"$@\"; exit $?",
+            "-- credential    is set, but commands can read it",
+        ),
+        ("exec \"$@\"", "ok credential    ANTHROPIC_API_KEY is set\n"),
+    ] {
+        let test = doctor(&web);
+        let program = test.command();
+        let variables = program
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?)));
+        let mut shell = Command::new("/bin/sh");
+        shell.env_clear().envs(variables).args(["-c", script, "sh"]);
+        shell.arg(program.get_program()).args(program.get_args());
+        let output = shell.current_dir(test.workspace()).output().unwrap();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{stdout}");
+        assert!(stdout.contains(expected), "{script}: {stdout}");
+    }
+}
+
+#[test]
 fn what_is_needed_and_missing_has_an_exit_code() {
     let web = well();
     let finished = doctor(&web).env_remove("ANTHROPIC_API_KEY").run().code(2);

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    os::unix::{ffi::OsStrExt, process::parent_id},
     path::Path,
     time::{Duration, Instant, SystemTime},
 };
@@ -45,7 +46,7 @@ pub fn examine(args: &Args) -> error::Result<(String, bool)> {
         ("temp folder", temp_folder(&std::env::temp_dir())),
         ("sandbox", sandbox()),
         ("model", needed(&survey.model, "is set")),
-        ("credential", needed(&survey.credential, "is set")),
+        ("credential", credential(&survey.credential)),
     ];
     findings.extend(network(&survey));
     let is_well = !findings
@@ -123,6 +124,24 @@ fn needed(found: &std::result::Result<String, String>, is: &str) -> Finding {
     match found {
         Ok(name) => Finding::Good(format!("{name} {is}")),
         Err(text) => Finding::Bad(text.clone()),
+    }
+}
+
+/// Whether it is there, and out of sight: a command may read the environment of the shell that started the program.
+fn credential(found: &std::result::Result<String, String>) -> Finding {
+    let name = found.as_deref().unwrap_or_default();
+    let value = std::env::var_os(name).unwrap_or_default();
+    let parent = fs::read(format!("/proc/{}/environ", parent_id())).unwrap_or_default();
+    let is_it = |variable: &[u8]| {
+        variable.starts_with(name.as_bytes()) && variable.ends_with(value.as_bytes())
+    };
+    match !value.is_empty() && parent.split(|byte| *byte == 0).any(is_it) {
+        true => Finding::Poor(
+            "is set, but commands can read it in the environment of what started meanwhile: \
+             `exec meanwhile` leaves nothing there"
+                .into(),
+        ),
+        false => needed(found, "is set"),
     }
 }
 
