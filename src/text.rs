@@ -60,6 +60,15 @@ pub fn masked(text: String, secrets: &[String]) -> String {
 /// Text that can't move the cursor, set the title or hide other text: control characters and
 /// bidirectional overrides are shown as `\u{..}`, all but line feeds and tabs.
 pub fn visible(text: &str) -> Cow<'_, str> {
+    escaped(text, false)
+}
+
+/// JSON that a terminal does not obey, and that says the same.
+pub fn visible_json(json: &str) -> Cow<'_, str> {
+    escaped(json, true)
+}
+
+fn escaped(text: &str, is_json: bool) -> Cow<'_, str> {
     // Most text is ASCII, and that is quicker to see than any character.
     let is_plain = |byte| matches!(byte, b'\n' | b'\t' | b' '..=b'~');
     if text.bytes().all(is_plain) || !text.contains(obeyed_by_terminals) {
@@ -67,11 +76,13 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     }
     let mut shown = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        if obeyed_by_terminals(c) {
-            write!(shown, "\\u{{{:x}}}", c as u32).expect("a String takes everything");
-        } else {
-            shown.push(c);
-        }
+        let written = match obeyed_by_terminals(c) {
+            false => shown.write_char(c),
+            // They all have four digits at most, as JSON wants it.
+            true if is_json => write!(shown, "\\u{:04x}", c as u32),
+            true => write!(shown, "\\u{{{:x}}}", c as u32),
+        };
+        written.expect("a String takes everything");
     }
     Cow::Owned(shown)
 }

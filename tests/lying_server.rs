@@ -269,3 +269,21 @@ fn names_of_tools_and_files_are_shown_and_not_obeyed() {
     }
     assert!(finished.stdout.contains("\\u{1b}]52;c;"));
 }
+
+#[test]
+fn records_on_a_terminal_are_not_obeyed_and_stay_json() {
+    let evil = "\u{1b}]0;t\u{7}\u{9b}2J\u{7f}\u{202e}\u{e9}";
+    for format in ["json", "stream-json"] {
+        let session = Test::new()
+            .args(["--quiet", "--output-format", format])
+            .print("go")
+            .reply(Reply::text(evil))
+            .spawn_pty();
+        let finished = session.wait().code(0);
+        let obeyed = |c: char| c.is_control() && !"\r\n".contains(c) || c == '\u{202e}';
+        assert!(!finished.stdout.contains(obeyed), "{:?}", finished.stdout);
+        let last = finished.stdout.lines().last().unwrap();
+        let record: serde_json::Value = serde_json::from_str(last).unwrap();
+        assert_eq!(record["result"], evil);
+    }
+}

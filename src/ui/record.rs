@@ -20,7 +20,7 @@ use crate::{
     cli::Format,
     command::process::Exit,
     error::{Error, Result},
-    text::visible,
+    text::{visible, visible_json},
 };
 
 /// Writes the records of one run to stdout, as the format asks.
@@ -148,12 +148,12 @@ impl Reporter {
             "permission_denials": self.refused,
             "tasks": self.tasks,
         });
-        write(&format!("{record}\n"))
+        write_json(&record)
     }
 
     fn line(&self, line: Value) -> Result<()> {
         match self.format {
-            Format::StreamJson => write(&format!("{line}\n")),
+            Format::StreamJson => write_json(&line),
             Format::Text | Format::Json => Ok(()),
         }
     }
@@ -203,6 +203,14 @@ fn task_record(task: &Task) -> Value {
         "exit_code": exit_code, "signal": signal, "duration_ms": task.age().as_millis() as u64,
         "log": task.log().map(|log| log.display().to_string()),
     })
+}
+
+fn write_json(value: &Value) -> Result<()> {
+    let line = format!("{value}\n");
+    match io::stdout().is_terminal() {
+        true => write(&visible_json(&line)),
+        false => write(&line),
+    }
 }
 
 fn write(text: &str) -> Result<()> {
