@@ -1,6 +1,7 @@
 //! `--record` and `--replay`: the same answers again, without a key and a network. And the demonstration.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -34,6 +35,10 @@ fn offline(test: Test) -> Test {
 #[track_caller]
 fn exchanges(finished: &Finished, name: &str) -> Vec<Value> {
     let text = finished.dir.read(name);
+    let mode = fs::metadata(finished.dir.workspace().join(name))
+        .unwrap()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600, "{name}");
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()

@@ -4,8 +4,9 @@
 //! never a credential.
 
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
     io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -127,15 +128,17 @@ impl Read for Paced {
     }
 }
 
-/// Writes every exchange with the API.
+/// Writes every reply of the API.
 pub struct Recorder {
     file: Mutex<File>,
 }
 
 impl Recorder {
-    /// Creates or empties the file.
+    /// Creates the file, which only the user may read, or empties it.
     pub fn create(path: &Path) -> Result<Recorder> {
-        let file = File::create(path).map_err(|err| Error::File {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let file = options.open(path).map_err(|err| Error::File {
             doing: "create the recording",
             path: path.to_owned(),
             err,

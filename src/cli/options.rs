@@ -205,7 +205,7 @@ pub const OPTIONS: [Opt; 36] = [
         None,
         "record",
         "FILE",
-        "write every exchange with the API to FILE",
+        "write every reply of the API to FILE",
     ),
     value(
         None,
