@@ -127,6 +127,16 @@ fn bash_keeps_head_and_tail_of_a_long_output_and_says_how_much_is_left_out() {
 }
 
 #[test]
+fn no_error_is_longer_than_a_result() {
+    let line = "word ".repeat(20_000);
+    let input = json!({"path": "f", "old_text": line.replace(' ', "  "), "new_text": ""});
+    let text = call(Test::new().file("f", &line), "edit_file", input);
+    assert!(text.chars().count() <= LONGEST_RESULT, "{}", text.len());
+    assert!(text.starts_with("Error: Text not found in f; line 1 differs only in white space"));
+    assert!(text.contains(" characters left out) ...\n") && text.ends_with("word \""));
+}
+
+#[test]
 fn bash_that_is_not_too_long_is_whole() {
     let text = bash("head -c 49000 /dev/zero | tr '\\0' x");
     assert!(text == "x".repeat(49_000), "{} characters", text.len());

@@ -18,7 +18,11 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 use serde_json::{Map, Value, json};
 
-use crate::{api::reply::ToolCall, background::Tasks, text::masked};
+use crate::{
+    api::reply::ToolCall,
+    background::Tasks,
+    text::{head_and_tail, masked},
+};
 use approval::{Act, Approval, Change, Old, Refused, What};
 use workspace::Workspace;
 
@@ -130,20 +134,24 @@ pub fn names() -> Vec<&'static str> {
 /// Runs one call.
 pub fn run(context: &mut Context, call: &ToolCall) -> Answer {
     let answer = run_tool(context, call);
-    Answer {
-        text: masked(answer.text, &context.secrets),
-        ..answer
-    }
+    fit(answer, context)
 }
 
 /// Runs a command for the user himself: nothing needs consent.
 pub fn run_command(context: &mut Context, command: &str) -> Answer {
     let answer = bash::run_and_wait(context, command, bash::TIMEOUT);
     let answer = answer.unwrap_or_else(|error| error);
-    Answer {
-        text: masked(answer.text, &context.secrets),
-        ..answer
+    fit(answer, context)
+}
+
+/// The answer as it may be sent: without secrets, and not too long.
+fn fit(answer: Answer, context: &Context) -> Answer {
+    let mut text = masked(answer.text, &context.secrets);
+    if text.chars().count() > LONGEST_RESULT {
+        // Room for the line that says how much was left out.
+        text = head_and_tail(&text, LONGEST_RESULT - 100).into_owned();
     }
+    Answer { text, ..answer }
 }
 
 fn run_tool(context: &mut Context, call: &ToolCall) -> Answer {
