@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::support::Test;
+use crate::support::reply::Reply;
 use crate::tools::{LONGEST_RESULT, answer, call, run};
 
 fn mode(path: &Path) -> u32 {
@@ -148,6 +151,51 @@ fn write_file_that_fails_changes_nothing() {
     assert_eq!(names(&finished.dir.workspace()), ["file", "folder"]);
     assert_eq!(names(&finished.dir.workspace().join("folder")), ["kept"]);
     assert_eq!(finished.dir.read("file"), "kept");
+}
+
+#[test]
+fn write_file_takes_no_file_away_from_its_owner() {
+    if !rustix::process::getuid().is_root() {
+        eprintln!("skipped: it takes root to be somebody else");
+        return;
+    }
+    let test = Test::new()
+        .file("theirs", "old")
+        .arg("--no-session")
+        .print("go")
+        .reply(Reply::tool(
+            "write_file",
+            json!({"path": "theirs", "content": "new"}),
+        ))
+        .reply(Reply::text("done"));
+    let workspace = test.workspace();
+    set_mode(workspace.parent().unwrap(), 0o755);
+    set_mode(&workspace, 0o777);
+    set_mode(&workspace.join("theirs"), 0o666);
+    // The folder of the build may be closed to others.
+    let program = workspace.parent().unwrap().join("program");
+    fs::copy(env!("CARGO_BIN_EXE_meanwhile"), &program).unwrap();
+    let direct = test.command();
+    let variables = direct.get_envs();
+    let mut command = Command::new(program);
+    command
+        .args(direct.get_args())
+        .env_clear()
+        .envs(variables.filter_map(|(name, value)| Some((name, value?))))
+        .current_dir(&workspace)
+        .stdin(Stdio::null())
+        .uid(12345);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let (text, is_error) = test.server().requests()[1].tool_result(0);
+    assert!(
+        is_error && text.contains("it belongs to another user"),
+        "{text}"
+    );
+    assert_eq!(names(&workspace), ["theirs"]);
+    let theirs = workspace.join("theirs");
+    assert_eq!(fs::metadata(&theirs).unwrap().uid(), 0);
+    assert_eq!(fs::read_to_string(theirs).unwrap(), "old");
 }
 
 #[test]

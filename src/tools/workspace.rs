@@ -100,7 +100,7 @@ impl Workspace {
     }
 
     /// Replaces or creates a regular file, with its parent folders: all of it, or nothing on an error.
-    /// Mode and owner of an old file stay.
+    /// Mode and owner of an old file stay; one whose owner can't is not replaced.
     pub fn write(&self, path: &str, content: &[u8]) -> Result<(), Answer> {
         self.check_writable(path)?;
         let place = self.place(path, true)?;
@@ -281,8 +281,13 @@ fn write_new(
     )?);
     file.write_all(content)?;
     if let Some(old) = old {
-        // Only root can give a file away; the mode comes after, since a change of owner clears its special bits.
+        // Where the group can't stay, as for who is no member of it, the owner must; the mode comes after, since
+        // a change of owner clears its special bits.
         let _ = std::os::unix::fs::fchown(&file, Some(old.st_uid), Some(old.st_gid));
+        if rustix::fs::fstat(&file)?.st_uid != old.st_uid {
+            let text = "it belongs to another user, who would lose it: write to it with bash";
+            return Err(io::Error::other(text));
+        }
         rustix::fs::fchmod(&file, Mode::from_raw_mode(old.st_mode & 0o7777))?;
     }
     file.sync_all()
