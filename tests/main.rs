@@ -57,7 +57,10 @@ mod shell_help;
 mod input;
 // The lines of `--output-format stream-json`.
 mod stream;
-// Servers that lie.
+// Text that would like to rule the terminal.
+mod hostile_text;
+// Servers that lie, in HTTP and in events.
+mod lying_events;
 mod lying_server;
 mod support;
 // The prompt on a real terminal.

@@ -318,32 +318,3 @@ fn what_a_file_or_a_command_prints_cannot_move_the_cursor() {
     );
     assert!(!finished.stderr.contains('\u{1b}'), "{shown}");
 }
-
-#[test]
-fn a_server_that_never_stops_talking_is_stopped() {
-    let block = |n: usize| {
-        format!(
-            "data: {{\"type\":\"content_block_start\",\"index\":{n},\"content_block\":{{\"type\":\"text\",\"text\":\"x\"}}}}\n\n"
-        )
-    };
-    let stream: String = (0..10_100).map(block).collect();
-    let finished = Test::new()
-        .arg("--max-retries=0")
-        .print("go")
-        .reply(Reply::sse(&stream))
-        .run()
-        .code(3);
-    finished.stderr_contains("more than 10,000 blocks");
-    let deep = format!(
-        "data: {{\"type\":\"x\",\"a\":{}{}}}\n\n",
-        "[".repeat(200_000),
-        "]".repeat(200_000)
-    );
-    let finished = Test::new()
-        .arg("--max-retries=0")
-        .print("go")
-        .reply(Reply::sse(&deep))
-        .run()
-        .code(3);
-    finished.stderr_contains("an event is not JSON");
-}

@@ -278,7 +278,11 @@ pub(super) fn config(
         .input_buffer_size(READ_BUFFER)
         .output_buffer_size(WRITE_BUFFER)
         .timeout_connect(Some(CONNECT_TIMEOUT))
+        .max_response_header_size(READ_BUFFER - 1)
         .timeout_per_read(Some(idle_timeout))
+        .timeout_per_write(Some(idle_timeout))
+        // A head may come for ever without a silence, by interim answers.
+        .timeout_recv_response(Some(idle_timeout))
         .user_agent(concat!("meanwhile/", env!("CARGO_PKG_VERSION")))
         .build())
 }
