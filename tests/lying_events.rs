@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Test, finished::Finished, reply::Reply, session::Session};
+use crate::support::{Test, finished::Finished, reply::Reply, session::Session, stream::Block};
 
 /// A stream of these events.
 fn stream(events: &[Value]) -> Reply {
@@ -186,6 +186,39 @@ fn an_input_that_is_none_is_an_answer() {
         let (text, is_error) = answered(call.clone(), &input);
         assert!(is_error && text.contains("is no JSON object"), "{text}");
         assert!(text.len() < 1000, "{text}");
+    }
+}
+
+#[test]
+fn calls_that_the_api_would_not_take_back_leave_a_history_that_it_takes() {
+    let call = |id: Value, name: Value| {
+        Block::Raw(
+            json!({"type": "tool_use", "id": id, "name": name, "input": {"command": "echo hi"}}),
+        )
+    };
+    for calls in [
+        vec![
+            call(json!("t"), json!("bash")),
+            call(json!("t"), json!("bash")),
+        ],
+        vec![call(json!(""), json!("bash"))],
+        vec![call(json!(null), json!("bash"))],
+        vec![call(json!("\u{1b}[2J"), json!("bash"))],
+        vec![call(json!("u"), json!(""))],
+        vec![call(json!("v"), json!(7))],
+        vec![call(json!("w"), json!("\u{1b}]0;x\u{7}"))],
+        vec![call(json!("x"), json!("long".repeat(100)))],
+    ] {
+        let count = calls.len();
+        let finished = once(Reply::message(calls).stop("tool_use"))
+            .reply(Reply::text("done"))
+            .run()
+            .code(0);
+        for n in 0..count {
+            let (text, _) = finished.request(1).tool_result(n);
+            assert!(text == "hi" || text.contains("Unknown tool"), "{text}");
+        }
+        goes_on(finished);
     }
 }
 
