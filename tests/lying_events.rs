@@ -222,6 +222,55 @@ fn calls_that_the_api_would_not_take_back_leave_a_history_that_it_takes() {
     }
 }
 
+const COUNTS: [&str; 4] = [
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+];
+
+/// A reply that says so of each count.
+fn counted(count: &Value) -> Reply {
+    let usage = COUNTS.map(|name| (name.to_owned(), count.clone()));
+    Reply::text("fine").usage(Value::Object(usage.into_iter().collect()))
+}
+
+#[test]
+fn counts_of_tokens_may_be_anything() {
+    for count in [
+        json!(u64::MAX),
+        json!(-1),
+        json!(0.5),
+        json!("7"),
+        json!([]),
+    ] {
+        let test = Test::new().args(["-v", "--output-format=json"]).print("go");
+        let finished = test.reply(counted(&count)).run().code(0);
+        let record: Value = serde_json::from_str(&finished.stdout).unwrap();
+        let kept = count.as_u64().unwrap_or_default();
+        assert_eq!(record["usage"]["input_tokens"], kept, "{record}");
+    }
+    let test = Test::new().arg("--max-total-tokens=1000").print("go");
+    let call = Reply::tool("bash", json!({"command": "true"}));
+    let call = call.usage(json!({"input_tokens": u64::MAX, "output_tokens": u64::MAX}));
+    let finished = test.reply(call).run().code(4);
+    finished.stderr_contains("--max-total-tokens");
+    // A context that is so full is made smaller before it is sent again.
+    let mut session = Test::new()
+        .reply(counted(&json!(u64::MAX)))
+        .reply(Reply::text("a summary"))
+        .reply(counted(&json!(u64::MAX)))
+        .spawn();
+    session.send_line("go");
+    session.expect("fine");
+    session.send_line("/usage");
+    session.expect(&format!("({} tokens in", u64::MAX));
+    session.send_line("go");
+    session.expect("fine");
+    session.close_stdin();
+    session.wait().code(0);
+}
+
 /// How long the program says that it waits.
 #[track_caller]
 fn wait_for(retry_after: &str) -> String {
