@@ -40,3 +40,23 @@ fn names_of_tools_and_files_are_shown_and_not_obeyed() {
     }
     assert!(finished.stdout.contains("\\u{1b}]52;c;"));
 }
+
+#[test]
+fn what_a_file_or_a_command_prints_cannot_move_the_cursor() {
+    let finished = Test::new()
+        .file("evil.txt", "a\u{1b}]0;owned\u{7}b\u{202e}c\u{9b}2J")
+        .print("go")
+        .reply(Reply::tool("read_file", json!({"path": "evil.txt"})))
+        .reply(Reply::text("\u{1b}[2Jgone \u{2066}hidden"))
+        .run()
+        .code(0);
+    let shown = format!("{}{}", finished.stdout, finished.stderr);
+    assert!(
+        finished
+            .stderr
+            .contains("a\\u{1b}]0;owned\\u{7}b\\u{202e}c\\u{9b}2J"),
+        "{}",
+        finished.stderr
+    );
+    assert!(!finished.stderr.contains('\u{1b}'), "{shown}");
+}

@@ -38,8 +38,10 @@ mod recorded;
 mod retry;
 // Why a reply stopped, and what follows.
 mod stop_reasons;
-// Attacks on what is not to be touched, read or sent.
+// What commands and the file tools are kept from.
 mod security;
+// The key, and where it must not turn up.
+mod credentials;
 // What is kept of a session, and how it goes on.
 mod sessions;
 // A history that fills the context window.

@@ -1,12 +1,10 @@
 //! Attacks on what is not to be touched, read or sent, and what comes of them.
 
-use std::{fs, os::unix::process::CommandExt, process::Command};
+use std::{fs, process::Command};
 
 use serde_json::json;
 
 use crate::support::{Test, finished::Finished, reply::Reply, server::Server};
-
-const KEY: &str = "sk-ant-a-secret-of-some-length";
 
 /// Lets the model run one command.
 fn command(command: &str) -> Test {
@@ -178,143 +176,4 @@ fn a_command_without_network_reaches_nobody() {
     assert_eq!(output(&command(&connect).run().code(0)), "connected");
     let cut_off = output(&command(&connect).arg("--no-network").run().code(0));
     assert!(!cut_off.contains("connected"), "{cut_off}");
-}
-
-#[test]
-fn the_environment_of_a_command_is_as_asked() {
-    let test = || {
-        command("env | grep -E '^(ANTHROPIC|MY_|OTHER)' | sort | tr '\\n' ' '")
-            .env("ANTHROPIC_API_KEY", KEY)
-            .env("MY_TOKEN", "t")
-            .env("OTHER", "o")
-            .env_remove("ANTHROPIC_BASE_URL_UNUSED")
-    };
-    let seen = |test: Test| {
-        let text = output(&test.run().code(0));
-        text.split(' ')
-            .filter(|word| !word.starts_with("ANTHROPIC_BASE_URL"))
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
-    assert_eq!(seen(test()), "MY_TOKEN=t OTHER=o");
-    assert_eq!(seen(test().args(["--drop-env", "OTHER"])), "MY_TOKEN=t");
-    assert_eq!(seen(test().arg("--scrub-env")), "OTHER=o");
-    assert_eq!(
-        seen(test().args(["--scrub-env", "--keep-env", "MY_TOKEN"])),
-        "MY_TOKEN=t OTHER=o"
-    );
-}
-
-#[test]
-fn the_key_in_a_file_or_an_output_is_masked_before_it_is_sent_or_kept() {
-    let finished = Test::new()
-        .env("ANTHROPIC_API_KEY", KEY)
-        .file("leak.txt", format!("key={KEY}\n"))
-        .print("go")
-        .reply(Reply::tool("read_file", json!({"path": "leak.txt"})))
-        .reply(Reply::tool("bash", json!({"command": "cat leak.txt"})))
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": "cat leak.txt"}),
-        ))
-        .reply(Reply::text("waiting"))
-        .reply(Reply::text("done"))
-        .run()
-        .code(0);
-    for request in &finished.requests {
-        assert!(!request.body.to_string().contains(KEY), "{}", request.body);
-    }
-    assert_eq!(finished.request(1).tool_result(0).0, "key=[credential]");
-    assert!(!finished.stderr.contains(KEY) && !finished.stdout.contains(KEY));
-    for (folder, count) in [("sessions", 1), ("tasks", 1)] {
-        let files = fs::read_dir(finished.dir.state().join("meanwhile").join(folder)).unwrap();
-        let texts: Vec<String> = files
-            .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
-            .collect();
-        assert_eq!(texts.len(), count, "{folder}");
-        for text in texts {
-            assert!(
-                text.contains("[credential]") && !text.contains(KEY),
-                "{text}"
-            );
-        }
-    }
-}
-
-#[test]
-fn a_credential_that_is_not_in_use_is_masked_too() {
-    let finished = Test::new()
-        .env("ANTHROPIC_AUTH_TOKEN", KEY)
-        .file("leak.txt", format!("token={KEY}\n"))
-        .print("go")
-        .reply(Reply::tool("read_file", json!({"path": "leak.txt"})))
-        .reply(Reply::text("done"))
-        .run()
-        .code(0);
-    assert_eq!(finished.request(1).tool_result(0).0, "token=[credential]");
-}
-
-#[test]
-fn a_command_of_the_same_user_cannot_read_the_environment_of_the_program() {
-    if !rustix::process::getuid().is_root() {
-        eprintln!("skipped: it takes root to become another user");
-        return;
-    }
-    let server = Server::start();
-    // The parent of the shell is the supervisor; its parent is the program.
-    let look = "agent=$(awk '{print $4}' /proc/$PPID/stat); cat /proc/$agent/environ; echo; tr '\\0' '\\n' </proc/$PPID/environ";
-    server.push(Reply::tool("bash", json!({"command": look})));
-    server.push(Reply::text("done"));
-    let home = tempfile::tempdir().unwrap();
-    std::os::unix::fs::chown(home.path(), Some(12345), Some(12345)).unwrap();
-    let program = home.path().join("meanwhile");
-    fs::copy(env!("CARGO_BIN_EXE_meanwhile"), &program).unwrap();
-    let output = Command::new(&program)
-        .args(["-p", "go"])
-        .env_clear()
-        .envs([
-            ("PATH", "/usr/bin:/bin"),
-            ("ANTHROPIC_API_KEY", KEY),
-            ("MODEL_ID", "m"),
-        ])
-        .env("ANTHROPIC_BASE_URL", server.url())
-        .env("HOME", home.path())
-        .current_dir(home.path())
-        .stdin(std::process::Stdio::null())
-        .uid(12345)
-        .gid(12345)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let seen = server.requests()[1].tool_result(0).0;
-    assert!(seen.contains("Permission denied"), "{seen}");
-    // It would be masked: the variable's name gives it away all the same.
-    assert!(
-        !seen.contains("ANTHROPIC_API_KEY") && seen.contains("MODEL_ID=m"),
-        "{seen}"
-    );
-}
-
-#[test]
-fn what_a_file_or_a_command_prints_cannot_move_the_cursor() {
-    let finished = Test::new()
-        .file("evil.txt", "a\u{1b}]0;owned\u{7}b\u{202e}c\u{9b}2J")
-        .print("go")
-        .reply(Reply::tool("read_file", json!({"path": "evil.txt"})))
-        .reply(Reply::text("\u{1b}[2Jgone \u{2066}hidden"))
-        .run()
-        .code(0);
-    let shown = format!("{}{}", finished.stdout, finished.stderr);
-    assert!(
-        finished
-            .stderr
-            .contains("a\\u{1b}]0;owned\\u{7}b\\u{202e}c\\u{9b}2J"),
-        "{}",
-        finished.stderr
-    );
-    assert!(!finished.stderr.contains('\u{1b}'), "{shown}");
 }

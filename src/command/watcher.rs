@@ -17,10 +17,10 @@ use rustix::{
 use super::{
     children::Children,
     log::Log,
-    mask::Mask,
     process::{Change, End, Event, Exit, Shared, Start},
     supervisor,
 };
+use crate::mask::Mask;
 
 /// How long output is still read when the shell has ended and its children hold the pipe.
 const DRAIN: Duration = Duration::from_millis(100);
