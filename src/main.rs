@@ -115,7 +115,7 @@ fn chat(args: &Args) -> Result<()> {
 
 fn doctor(args: &Args) -> Result<()> {
     let (report, is_well) = ui::doctor::examine(args)?;
-    print(&report)?;
+    print(&text::visible(&report))?;
     match is_well {
         true => Ok(()),
         false => Err(Error::Config(

@@ -20,7 +20,7 @@ use crate::{
     cli::Format,
     command::process::Exit,
     error::{Error, Result},
-    text::visible,
+    text::{obeyed_by_terminals, visible},
 };
 
 /// Writes the records of one run to stdout, as the format asks.
@@ -148,12 +148,12 @@ impl Reporter {
             "permission_denials": self.refused,
             "tasks": self.tasks,
         });
-        write(&format!("{record}\n"))
+        write(&line(&record))
     }
 
     fn line(&self, line: Value) -> Result<()> {
         match self.format {
-            Format::StreamJson => write(&format!("{line}\n")),
+            Format::StreamJson => write(&self::line(&line)),
             Format::Text | Format::Json => Ok(()),
         }
     }
@@ -203,6 +203,19 @@ fn task_record(task: &Task) -> Value {
         "exit_code": exit_code, "signal": signal, "duration_ms": task.age().as_millis() as u64,
         "log": task.log().map(|log| log.display().to_string()),
     })
+}
+
+/// The JSON text on a line, with escapes for what a terminal would obey: it means the same.
+fn line(value: &Value) -> String {
+    let mut line = String::new();
+    for c in value.to_string().chars() {
+        match obeyed_by_terminals(c) {
+            true => line.push_str(&format!("\\u{:04x}", c as u32)),
+            false => line.push(c),
+        }
+    }
+    line.push('\n');
+    line
 }
 
 fn write(text: &str) -> Result<()> {
