@@ -64,7 +64,9 @@ mod hostile_text;
 // Servers that lie, in HTTP and in events.
 mod lying_events;
 mod lying_server;
+// Servers that are not who they say they are.
 mod support;
+mod tls;
 // The prompt on a real terminal.
 mod terminal;
 mod valid_requests;
