@@ -26,6 +26,8 @@ mod leaving;
 mod load;
 // What lies in the workspace, and what does not.
 mod paths;
+// Links that are swapped while the file tools work.
+mod races;
 // Nothing outlives the program.
 mod processes;
 // The README's commands, and what it shows.
