@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -95,10 +96,17 @@ fn check_reaches(path: impl Fn(&Test) -> String, expected: &str) {
 #[track_caller]
 fn check_refused(path: &str, expected: &str) {
     let test = workspace();
-    let made = Command::new("mkfifo")
-        .arg(test.workspace().join("fifo"))
-        .status();
-    assert!(made.unwrap().success());
+    for (program, name, kind) in [
+        ("mkfifo", "fifo", &[][..]),
+        // A terminal that would become the program's own, and zeros without end; it takes root.
+        ("mknod", "tty", &["c", "5", "0"]),
+        ("mknod", "zero", &["c", "1", "5"]),
+    ] {
+        let mut make = Command::new(program);
+        let made = make.arg(test.workspace().join(name)).args(kind).output();
+        assert!(made.is_ok_and(|made| made.status.success() || !kind.is_empty()));
+    }
+    let _socket = UnixListener::bind(test.workspace().join("socket")).unwrap();
     let finished = run(test, vec![read(path), write(path), edit(path)]);
     for n in 0..3 {
         let (text, is_error) = finished.request(1).tool_result(n);
@@ -165,6 +173,11 @@ fn what_is_no_regular_file_is_refused_and_blocks_nothing() {
     check_refused("new/", "Error: new/ is a directory");
     check_refused("", "Error: ");
     check_refused("fifo", "Error: fifo is no regular file");
+    check_refused("socket", "Error: socket is no regular file");
+    if rustix::process::getuid().is_root() {
+        check_refused("tty", "Error: tty is no regular file");
+        check_refused("zero", "Error: zero is no regular file");
+    }
     check_refused(
         "in-circles",
         "Error: in-circles has too many symbolic links",

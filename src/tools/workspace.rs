@@ -83,8 +83,13 @@ impl Workspace {
         // Not blocking: a FIFO would wait for a writer.
         let flags =
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file =
-            rustix::fs::openat(&place.folder, &place.name, flags, Mode::empty()).map_err(failed)?;
+        let file = rustix::fs::openat(&place.folder, &place.name, flags, Mode::empty()).map_err(
+            |err| match err {
+                // A socket can't be opened, nor can every device.
+                Errno::NXIO => irregular(path),
+                err => failed(err),
+            },
+        )?;
         let stat = rustix::fs::fstat(&file).map_err(failed)?;
         regular(path, FileType::from_raw_mode(stat.st_mode))?;
         if stat.st_size as u64 > LARGEST {
@@ -292,8 +297,12 @@ fn regular(path: &str, kind: FileType) -> Result<(), Answer> {
     match kind {
         FileType::RegularFile => Ok(()),
         FileType::Directory => Err(is_folder(path)),
-        _ => Err(Answer::error(format!("{path} is no regular file"))),
+        _ => Err(irregular(path)),
     }
+}
+
+fn irregular(path: &str) -> Answer {
+    Answer::error(format!("{path} is no regular file"))
 }
 
 fn escapes(path: &str) -> Answer {
