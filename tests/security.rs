@@ -1,10 +1,14 @@
 //! Attacks on what is not to be touched, read or sent, and what comes of them.
 
-use std::{fs, process::Command};
+use std::{fs, os::unix::fs::symlink, process::Command, thread};
+
+use landlock::{AccessFs, Ruleset, RulesetAttr};
 
 use serde_json::json;
 
-use crate::support::{Test, finished::Finished, reply::Reply, server::Server};
+use crate::support::{
+    Test, finished::Finished, reply::Reply, server::Server, stream::Block, wait_until,
+};
 
 /// Lets the model run one command.
 fn command(command: &str) -> Test {
@@ -139,14 +143,8 @@ fn the_log_of_a_task_can_be_read_but_not_written() {
                 .1
                 .trim_end_matches(')');
             Reply::message(vec![
-                crate::support::stream::Block::tool(
-                    "read_file",
-                    json!({"path": log, "offset": 30001}),
-                ),
-                crate::support::stream::Block::tool(
-                    "write_file",
-                    json!({"path": log, "content": "x"}),
-                ),
+                Block::tool("read_file", json!({"path": log, "offset": 30001})),
+                Block::tool("write_file", json!({"path": log, "content": "x"})),
             ])
         }))
         .reply(Reply::text("done"))
@@ -176,4 +174,111 @@ fn a_command_without_network_reaches_nobody() {
     assert_eq!(output(&command(&connect).run().code(0)), "connected");
     let cut_off = output(&command(&connect).arg("--no-network").run().code(0));
     assert!(!cut_off.contains("connected"), "{cut_off}");
+}
+
+#[test]
+fn nothing_else_of_the_state_folder_can_be_read() {
+    let first = Test::new().print("go").reply(Reply::text("done"));
+    let finished = first.run().code(0);
+    let state = finished.dir.state().join("meanwhile");
+    let session = fs::read_dir(state.join("sessions")).unwrap().next();
+    let session = session.unwrap().unwrap().path();
+    let tasks = state.join("tasks");
+    fs::create_dir_all(tasks.join("below")).unwrap();
+    for name in ["history", "tasks/notes.txt", "tasks/below/x.log"] {
+        fs::write(state.join(name), "private").unwrap();
+    }
+    symlink("/etc/passwd", tasks.join("a.log")).unwrap();
+    symlink(&session, tasks.join("b.log")).unwrap();
+    let made = Command::new("mkfifo").arg(tasks.join("c.log")).status();
+    assert!(made.unwrap().success());
+    fs::write(tasks.join("d.log"), "a log").unwrap();
+    let names = [
+        "history",
+        "tasks/notes.txt",
+        "tasks/below/x.log",
+        "tasks/../history",
+        "tasks/a.log",
+        "tasks/b.log",
+        "tasks",
+        ".",
+    ];
+    let paths = names.map(|name| state.join(name).display().to_string());
+    let mut paths = paths.to_vec();
+    paths.push(session.display().to_string());
+    let refused = paths.len();
+    for name in ["c.log", "d.log"] {
+        paths.push(tasks.join(name).display().to_string());
+    }
+    let read = |path: &String| Block::tool("read_file", json!({"path": path}));
+    let calls = paths.iter().map(read).collect();
+    let test = finished.again().print("go").reply(Reply::message(calls));
+    let finished = test.reply(Reply::text("done")).run().code(0);
+    let answer = |n| finished.request(1).tool_result(n).0;
+    for (n, path) in paths[..refused].iter().enumerate() {
+        assert_eq!(answer(n), format!("Error: Path escapes workspace: {path}"));
+    }
+    assert!(answer(refused).ends_with("c.log is no regular file"));
+    assert_eq!(answer(refused + 1), "a log");
+}
+
+#[test]
+fn a_sandbox_that_cannot_be_set_up_runs_nothing() {
+    if !has_landlock() {
+        return;
+    }
+    // The kernel takes 16 layers and no more; a thread hands its layers down to what it starts.
+    let in_layers = || {
+        for _ in 0..16 {
+            let layer = Ruleset::default().handle_access(AccessFs::MakeBlock);
+            let layer = layer.and_then(Ruleset::create).unwrap();
+            layer.restrict_self().unwrap();
+        }
+        for options in [
+            vec!["--sandbox", "workspace"],
+            vec!["--sandbox", "read-only"],
+            vec!["--no-network"],
+        ] {
+            for tool in ["bash", "background_run"] {
+                let finished = Test::new()
+                    .args(options.clone())
+                    .print("go")
+                    .reply(Reply::tool(tool, json!({"command": "touch made"})))
+                    .reply(Reply::text("done"))
+                    .allow_unused()
+                    .reply(Reply::text("done"))
+                    .run()
+                    .code(0);
+                let last = finished.requests.last().unwrap().body.to_string();
+                assert!(last.contains("the sandbox can't be enforced"), "{last}");
+                assert!(!finished.dir.workspace().join("made").exists());
+            }
+        }
+    };
+    thread::spawn(in_layers).join().unwrap();
+}
+
+#[test]
+fn a_task_in_the_background_and_a_command_of_the_user_are_in_the_sandbox_too() {
+    if !has_landlock() {
+        return;
+    }
+    let evil = |file| format!("echo x > \"$HOME/evil\"; echo x > {file}");
+    let mut session = Test::new()
+        .args(["--sandbox", "workspace"])
+        .reply(Reply::tool(
+            "background_run",
+            json!({"command": evil("one")}),
+        ))
+        .reply(Reply::text("started"))
+        .spawn();
+    session.send_line("go");
+    session.expect("started");
+    let workspace = session.dir().workspace();
+    wait_until("the task has run", || workspace.join("one").exists());
+    session.send_line(&format!("!{}", evil("other")));
+    wait_until("the command has run", || workspace.join("other").exists());
+    session.close_stdin();
+    let finished = session.wait().code(0);
+    assert!(!finished.dir.home().join("evil").exists());
 }

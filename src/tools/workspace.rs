@@ -32,7 +32,7 @@ const LARGEST: u64 = 64 * 1024 * 1024;
 pub struct Workspace {
     /// The working directory first.
     roots: Vec<Root>,
-    /// A folder whose files may be read, where it exists: the logs of the session's own tasks.
+    /// A folder whose logs may be read, where it exists: those of the program's own tasks.
     logs: Option<PathBuf>,
     writable: bool,
 }
@@ -66,7 +66,7 @@ impl Workspace {
         Ok(())
     }
 
-    /// Lets files of this folder be read, once it exists.
+    /// Lets the logs in this folder be read, once it exists.
     pub fn add_logs(&mut self, folder: Option<PathBuf>) {
         self.logs = folder;
     }
@@ -178,6 +178,10 @@ impl Workspace {
             Some(logs) if !create => Root::open(logs).ok(),
             _ => None,
         };
+        let is_log = |logs: &Root| {
+            resolved.parent() == Some(&logs.path) && resolved.extension() == Some("log".as_ref())
+        };
+        let logs = logs.filter(is_log);
         let holds = |root: &&Root| resolved.starts_with(&root.path);
         let root = self
             .roots
