@@ -88,7 +88,7 @@ impl Body {
             let read = self.reader.read(buffer)?;
             self.masked.clear();
             self.next = 0;
-            let keep = |bytes: &[u8]| self.masked.extend_from_slice(bytes);
+            let keep = &mut |bytes: &[u8]| self.masked.extend_from_slice(bytes);
             match read {
                 0 => self.mask.end(keep),
                 n => self.mask.pass(&buffer[..n], keep),
