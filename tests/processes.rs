@@ -400,8 +400,9 @@ fn a_command_that_stops_its_supervisor_does_not_survive_the_program() {
 fn sigterm_is_not_lost_while_a_task_is_being_killed() {
     let mark = Mark::new();
     let started = Gate::new();
+    // A shell that waits with `wait` hears a signal at once.
     let command = format!(
-        "trap 'echo told > told' TERM; echo up > up; while :; do {}; done",
+        "trap 'echo told > told' TERM; echo up > up; while :; do {} & wait; done",
         mark.sleep()
     );
     let mut session = marked(&mark)

@@ -31,7 +31,8 @@ const BOUND: Duration = supervisor::GRACE.saturating_add(Duration::from_secs(3))
 /// Most commands print little; one that fills the buffer gets a larger one, and a larger pipe:
 /// 64 KiB unless asked for, up to 1 MiB for an unprivileged user (pipe(7)).
 const READ: usize = 4 * 1024;
-const LARGE_READ: usize = 256 * 1024;
+const LARGE_READ: usize = 128 * 1024;
+const LARGE_PIPE: usize = 256 * 1024;
 
 /// A command's thread: polls output and lifeline against the deadline.
 pub struct Watcher {
@@ -161,7 +162,7 @@ impl Watcher {
                     .pass(&self.buffer[..n], &mut |bytes| state.write(bytes));
                 if n == self.buffer.len() && n < LARGE_READ {
                     // A command that prints a lot: fewer, larger reads. A refusal changes nothing.
-                    let _ = rustix::pipe::fcntl_setpipe_size(&pipe, LARGE_READ);
+                    let _ = rustix::pipe::fcntl_setpipe_size(&pipe, LARGE_PIPE);
                     self.buffer.resize(LARGE_READ, 0);
                 }
             }

@@ -217,7 +217,7 @@ impl Repl<'_> {
                     if let Some(line) = lines.ahead() {
                         return Ok(Next::Line(line));
                     }
-                    self.terminal.prompt(&prompt(roster.borrow().running()));
+                    self.terminal.prompt(&roster.borrow().prompt());
                     select! {
                         recv(lines.received()) -> line => return Ok(line.map_or(Next::Leave, Next::Line)),
                         recv(self.agent.signals()) -> signal => Err(signal.unwrap_or_default()),
@@ -284,13 +284,6 @@ impl Repl<'_> {
             screen.busy(None);
         }
         done
-    }
-}
-
-pub(super) fn prompt(running: usize) -> String {
-    match running {
-        0 => "meanwhile > ".into(),
-        n => format!("meanwhile [{n} running] > "),
     }
 }
 

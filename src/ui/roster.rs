@@ -66,8 +66,16 @@ impl Roster {
         std::mem::take(&mut self.ended)
     }
 
-    pub fn running(&self) -> usize {
+    fn running(&self) -> usize {
         self.rows.iter().filter(|row| row.end.is_none()).count()
+    }
+
+    /// What stands before the line that is typed.
+    pub fn prompt(&self) -> String {
+        match self.running() {
+            0 => "meanwhile > ".into(),
+            n => format!("meanwhile [{n} running] > "),
+        }
     }
 
     /// What `/tasks` prints.

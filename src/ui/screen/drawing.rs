@@ -52,15 +52,10 @@ impl Drawing {
     }
 
     pub(super) fn prompt(&self) -> String {
-        match (
-            &self.asked,
-            self.editor.search_prompt(),
-            self.roster.running(),
-        ) {
-            (Some(_), ..) => "? ".into(),
-            (None, Some(search), _) => search,
-            (None, None, 0) => "meanwhile > ".into(),
-            (None, None, n) => format!("meanwhile [{n} running] > "),
+        match (&self.asked, self.editor.search_prompt()) {
+            (Some(_), _) => "? ".into(),
+            (None, Some(search)) => search,
+            (None, None) => self.roster.prompt(),
         }
     }
 
