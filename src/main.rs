@@ -10,6 +10,7 @@ mod command;
 mod config;
 mod dotenv;
 mod error;
+mod mask;
 #[cfg(test)]
 mod properties;
 mod session;
@@ -114,7 +115,7 @@ fn chat(args: &Args) -> Result<()> {
 
 fn doctor(args: &Args) -> Result<()> {
     let (report, is_well) = ui::doctor::examine(args)?;
-    print(&report)?;
+    print(&text::visible(&report))?;
     match is_well {
         true => Ok(()),
         false => Err(Error::Config(
@@ -135,6 +136,7 @@ fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
     if let Some(path) = &config.record {
         transport.record_to(Recorder::create(path)?);
     }
+    let system = system_prompt(&config.folder, &workspace);
     let about = agent::About {
         folder: config.folder.display().to_string(),
         model: config.model.clone(),
@@ -143,7 +145,7 @@ fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
     let client = client::Settings {
         model: config.model,
         max_tokens: config.max_output_tokens,
-        system: system_prompt(&config.folder, &workspace),
+        system: text::masked(system, &config.secrets),
         tools: tools::definitions(),
     };
     let signals = interrupts.signals.clone();

@@ -1,7 +1,9 @@
-//! Servers that lie: without end, without measure, without sense. Each is found out in bounded memory, with a sentence.
+//! Servers that lie about HTTP: without end, without measure, without sense. Each is found out in bounded time
+//! and memory, with a sentence, and the session goes on with an honest one.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    fs,
+    io::{self, BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     process::{Command, Stdio},
     sync::mpsc,
@@ -9,30 +11,55 @@ use std::{
     time::Duration,
 };
 
-use serde_json::json;
+use crate::support::{Test, reply::Reply};
 
-use crate::support::{Test, finished::Finished, reply::Reply, stream::Block};
+const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+const CHUNKED: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+const OPEN: &str = "data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n";
 
-const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+/// In kilobytes: the longest reply is 64 MiB, of which there may be a few copies.
+const MOST_MEMORY: u64 = 256 * 1024;
 
 /// The address of a server that reads a request and then does as it likes.
-fn server(lie: impl Fn(&mut TcpStream) -> std::io::Result<()> + Send + 'static) -> String {
+fn server(lie: impl Fn(&mut TcpStream) -> io::Result<()> + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-            lines.find(|line| line.as_ref().is_ok_and(String::is_empty));
             // The program may have heard enough.
-            let _ = lie(&mut stream);
+            let _ = read_request(&stream).and_then(|()| lie(&mut stream));
         }
     });
     format!("http://{address}")
 }
 
+/// All of it: what is left unread when a connection is closed takes the answer with it.
+fn read_request(stream: &TcpStream) -> io::Result<()> {
+    let mut input = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        input.read_line(&mut line)?;
+        match line.trim().strip_prefix("content-length: ") {
+            Some(text) => length = text.parse().unwrap(),
+            None if line.trim().is_empty() => break,
+            None => {}
+        }
+    }
+    io::copy(&mut input.take(length), &mut io::sink()).map(drop)
+}
+
+/// Sends this and closes the connection.
+fn once(answer: impl Into<Vec<u8>>) -> String {
+    let answer = answer.into();
+    server(move |stream| stream.write_all(&answer))
+}
+
 /// Sends a beginning, and then the same again and again.
-fn endless(begin: &'static str, again: String) -> String {
+fn endless(begin: &str, again: &str) -> String {
+    let (begin, again) = (begin.to_owned(), again.repeat(65_536 / again.len() + 1));
     server(move |stream| {
         stream.write_all(begin.as_bytes())?;
         loop {
@@ -41,233 +68,234 @@ fn endless(begin: &'static str, again: String) -> String {
     })
 }
 
-/// Runs the program in a gigabyte of address space and returns its exit code and what it says.
-fn run(url: &str, options: &[&str]) -> (Option<i32>, String) {
-    let test = Test::new();
-    let program = test.command();
-    let output = Command::new("/bin/sh")
-        .args(["-c", "ulimit -v 1000000; exec \"$@\"", "sh"])
-        .arg(program.get_program())
-        .args(["-p", "go", "--max-retries=0"])
-        .args(options)
-        .env_clear()
-        .envs(
-            program
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        )
-        .env("ANTHROPIC_BASE_URL", url)
-        .current_dir(test.workspace())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    (
-        output.status.code(),
-        String::from_utf8(output.stderr).unwrap(),
-    )
+/// The highest resident size that the process has had, in kilobytes, as far as it was seen before its end.
+fn watch_memory(pid: i32) -> thread::JoinHandle<u64> {
+    let peak = move || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().strip_suffix(" kB")?.parse().ok()
+    };
+    thread::spawn(move || {
+        let mut most = 0;
+        // A process that has ended has no memory any more.
+        while let Some(now) = peak() {
+            most = now;
+            thread::sleep(Duration::from_millis(2));
+        }
+        most
+    })
 }
 
+/// Runs the program, and then again in the same session with an honest server.
+#[track_caller]
+fn check_with(options: &[&str], url: &str, code: i32, expected: &str) {
+    let test = Test::new().env("ANTHROPIC_BASE_URL", url).args(options);
+    let mut session = test.print("go").spawn();
+    session.close_stdin();
+    let memory = watch_memory(session.pid().as_raw_pid());
+    let finished = session.wait().code(code).stderr_contains(expected);
+    let (said, memory) = (&finished.stderr, memory.join().unwrap());
+    assert!(said.len() < 1000 && said.lines().count() == 1, "{said}");
+    assert!(memory < MOST_MEMORY, "{memory} KB: {said}");
+    let honest = finished.again().arg("-c").print("go on");
+    honest
+        .reply(Reply::text("fine"))
+        .run()
+        .code(0)
+        .stdout("fine\n");
+}
+
+/// The lie is found out, and said in this sentence.
 #[track_caller]
 fn check(url: &str, expected: &str) {
-    let (code, said) = run(url, &[]);
-    assert_eq!(code, Some(3), "{said}");
-    assert!(said.contains(expected), "`{expected}` is not in: {said}");
-    assert!(said.len() < 2000 && said.lines().count() == 1, "{said}");
+    check_with(&["--max-retries=0"], url, 3, expected);
 }
 
 #[test]
 fn headers_without_end_are_refused() {
-    check(&endless("HTTP/1.1 200 OK\r\nx: ", "a".repeat(4096)), "");
-    check(&endless("HTTP/1.1 200 OK\r\n", "x: y\r\n".repeat(1000)), "");
-}
-
-#[test]
-fn a_reply_without_end_is_refused() {
-    let text = "a".repeat(256 * 1024);
-    let delta = format!(
-        "data: {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{{\"type\":\"text_delta\",\"text\":\"{text}\"}}}}\n\n"
-    );
-    let begin = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n";
-    check(&endless(begin, delta), "64 MiB");
+    const TOO_BIG: &str = "response header is too big";
+    check(&endless("HTTP/1.1 200 OK\r\nx: ", "a"), TOO_BIG);
     check(
-        &endless(OK, "data: aaaaaaaaaaaaaaaa".repeat(4096)),
-        "64 MiB",
+        &endless("HTTP/1.1 200 OK\r\n", "x: y\r\n"),
+        "too many headers",
     );
+    check(&endless("", "HTTP/1.1 100 Continue\r\n\r\n"), TOO_BIG);
+    check(&endless("HTTP/1.1 ", "2"), "invalid response status");
+}
+
+/// Sends the beginning of a reply, then this again and again, too often for a silence and too slowly for a flood.
+fn dripping(begin: &'static str, drop: &'static str) -> String {
+    server(move |stream| {
+        stream.write_all(begin.as_bytes())?;
+        loop {
+            stream.write_all(drop.as_bytes())?;
+            thread::sleep(Duration::from_millis(20));
+        }
+    })
 }
 
 #[test]
-fn an_error_without_end_is_cut() {
-    let begin = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n\r\n{\"error\": \"";
-    check(&endless(begin, "a".repeat(65_536)), "the API answered 400");
+fn a_head_that_drips_is_given_up_as_a_silent_one_is() {
+    let patience = ["--max-retries=0", "--idle-timeout=1"];
+    for (begin, drop) in [
+        ("HTTP/1.1 200 OK\r\nx: ", "a"),
+        ("", "HTTP/1.1 103 Early Hints\r\n\r\n"),
+    ] {
+        let url = dripping(begin, drop);
+        check_with(&patience, &url, 3, "timeout: receive response");
+    }
 }
 
 #[test]
 fn pings_without_end_are_ended_by_the_limit_on_time() {
-    let url = server(|stream| {
-        stream.write_all(OK.as_bytes())?;
-        loop {
-            stream.write_all(b"event: ping\ndata: {\"type\":\"ping\"}\n\n")?;
-            stream.flush()?;
-            thread::sleep(Duration::from_millis(20));
-        }
-    });
-    let (code, said) = run(&url, &["--max-time", "1"]);
-    assert_eq!(code, Some(4), "{said}");
+    let url = dripping(STREAM, "event: ping\ndata: {\"type\":\"ping\"}\n\n");
+    check_with(&["--max-time=1"], &url, 4, "--max-time");
+    let url = endless(&format!("{CHUNKED}0\r\n"), "x: y\r\n");
+    check_with(&["--max-time=1"], &url, 4, "--max-time");
+}
+
+#[test]
+fn a_server_that_takes_no_request_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    Test::new()
+        .env("ANTHROPIC_BASE_URL", url)
+        .args(["--max-retries=0", "--idle-timeout=1", "-p"])
+        .stdin(&"much to take ".repeat(1_000_000))
+        .run()
+        .code(3)
+        .stderr_contains("timeout: per write");
+}
+
+/// An event with more of a block.
+fn delta(kind: &str, field: &str, length: usize) -> String {
+    let text = "a".repeat(length);
+    format!(
+        "data: {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{{\"type\":\"{kind}\",\"{field}\":\"{text}\"}}}}\n\n"
+    )
+}
+
+#[test]
+fn a_block_without_end_is_refused() {
+    let begin = format!("{STREAM}{OPEN}");
+    for (kind, field) in [
+        ("text_delta", "text"),
+        ("thinking_delta", "thinking"),
+        ("input_json_delta", "partial_json"),
+        ("new_delta", "news"),
+    ] {
+        check(&endless(&begin, &delta(kind, field, 4000)), "64 MiB");
+    }
+}
+
+#[test]
+fn a_stream_without_end_is_refused_whatever_it_is_made_of() {
+    let long = "a".repeat(4000);
+    for line in [
+        "data: ".to_owned() + &long,
+        format!("data: {long}\n"),
+        format!(": {long}\n"),
+        format!("event: {long}\n\n"),
+        format!("data: {{\"type\":\"{long}\"}}\n\n"),
+        OPEN.replace(":\"\"", &format!(":\"{long}\"")),
+    ] {
+        check(&endless(STREAM, &line), "64 MiB");
+    }
+}
+
+#[test]
+fn a_body_without_end_is_refused() {
+    let json = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{\"content\":[\"";
+    check(&endless(json, "a"), "it is not JSON");
+    let error = "HTTP/1.1 400 Bad Request\r\n\r\n{\"error\": \"";
+    check(&endless(error, "a"), "the API answered 400");
+    let error = "HTTP/1.1 400 Bad Request\r\ntransfer-encoding: chunked\r\n\r\n";
+    check(&endless(error, "4\r\nabcd\r\n"), "the API answered 400");
+    check(&endless(CHUNKED, "1;"), "body data reading stalled");
 }
 
 #[test]
 fn a_length_that_is_a_lie_is_a_reply_that_broke_off() {
     let body = "data: {\"type\":\"ping\"}\n\n";
-    let lies = [
-        (body.len() + 1000, "the reply broke off"),
-        (body.len() - 5, "an event is not JSON"),
-    ];
-    for (length, expected) in lies {
-        let url = server(move |stream| {
-            write!(
-                stream,
-                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {length}\r\n\r\n{body}"
-            )
-        });
+    for (length, expected) in [
+        ("1000", "the reply broke off"),
+        ("9223372036854775807", "the reply broke off"),
+        ("18", "an event is not JSON"),
+        ("-1", "content-length header not a number"),
+        ("99999999999999999999", "content-length header not a number"),
+        ("3\r\ncontent-length: 4", "conflicting content-length"),
+    ] {
+        let head = STREAM.trim_end();
+        let url = once(format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}"));
         check(&url, expected);
     }
+    for (chunk, expected) in [
+        ("zz\r\n", "chunk length cannot be read"),
+        ("-1\r\n", "chunk length cannot be read"),
+        ("fffffffffffffffff\r\n", "chunk length cannot be read"),
+        ("ffffffffffffffff\r\ndata: 1\n\n", "the reply broke off"),
+    ] {
+        check(&once(format!("{CHUNKED}{chunk}")), expected);
+    }
+}
+
+#[test]
+fn what_is_no_http_is_an_error() {
+    for (answer, expected) in [
+        ("", "Peer disconnected"),
+        ("\x15\x03\x01\0\x02\x02\x28", "http parse fail"),
+        ("HTTP/9.9 200 OK\r\n\r\n", "http parse fail"),
+        ("HTTP/1.1 000 -\r\n\r\n", "http parse fail"),
+        ("HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "http parse fail"),
+        ("HTTP/1.1 999 -\r\n\r\n", "the API answered 999"),
+        ("HTTP/1.1 204 -\r\n\r\n", "the API answered 204"),
+        ("HTTP/1.1 200 OK\r\n\r\n<html>Log in</html>", "broke off"),
+    ] {
+        check(&once(answer), expected);
+    }
+    let html = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n<html>";
+    check(&once(html), "its content type is `text/html`");
+}
+
+#[test]
+fn a_stream_over_http_1_0_ends_with_its_connection() {
+    let text = "data: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"hello\"}}\n\n";
+    let stream = format!("{}{OPEN}{text}", STREAM.replace("1.1", "1.0"));
+    check(&once(&*stream), "the stream ended before `message_stop`");
+    let url = once(format!("{stream}data: {{\"type\":\"message_stop\"}}\n\n"));
+    let test = Test::new().env("ANTHROPIC_BASE_URL", url);
+    test.print("go").run().code(0).stdout("hello\n");
 }
 
 #[test]
 fn a_redirection_takes_no_key_along() {
     let (sender, received) = mpsc::channel();
-    let other = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = other.local_addr().unwrap();
-    thread::spawn(move || {
-        let (mut stream, _) = other.accept().unwrap();
-        let mut request = [0; 4096];
-        let count = stream.read(&mut request).unwrap_or(0);
-        let _ = sender.send(request[..count].to_vec());
+    let elsewhere = server(move |stream| {
+        let _ = sender.send(());
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n")
     });
-    for status in [301, 302, 307, 308] {
-        let url = server(move |stream| {
-            write!(
-                stream,
-                "HTTP/1.1 {status} Elsewhere\r\nlocation: http://{address}/v1/messages\r\ncontent-length: 0\r\n\r\n"
-            )
-        });
+    for status in [301, 302, 303, 307, 308] {
+        let url = once(format!(
+            "HTTP/1.1 {status} Elsewhere\r\nlocation: {elsewhere}/v1/messages\r\ncontent-length: 0\r\n\r\n"
+        ));
         check(&url, "it points somewhere else, which is not followed");
     }
     assert!(received.try_recv().is_err(), "nobody came there");
 }
 
 #[test]
-fn an_encoding_that_was_not_asked_for_is_an_error() {
-    let url = server(|stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: gzip\r\nconnection: close\r\n\r\n")?;
-        stream.write_all(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3])
-    });
-    check(&url, "");
-}
-
-/// Runs a reply and expects that it is refused.
-#[track_caller]
-fn check_stream(events: &str) -> Finished {
-    Test::new()
-        .arg("--max-retries=0")
-        .print("go")
-        .reply(Reply::sse(events))
-        .run()
-        .code(3)
-}
-
-#[test]
-fn events_without_sense_are_refused() {
-    let start = "data: {\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"type\":\"message\",\"role\":\"assistant\",\"content\":[],\"model\":\"m\",\"usage\":{\"input_tokens\":18446744073709551615,\"output_tokens\":-1}}}\n\n";
-    let odd = [
-        "{\"type\":\"content_block_delta\",\"index\":7,\"delta\":{\"type\":\"text_delta\",\"text\":\"x\"}}",
-        "{\"type\":\"content_block_start\",\"index\":-1,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}",
-        "{\"type\":\"content_block_start\",\"index\":18446744073709551615,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}",
-        "{\"type\":\"content_block_start\",\"index\":0,\"content_block\":[]}",
-        "{\"type\":\"message_delta\",\"delta\":7,\"usage\":[]}",
-        "[]",
-        "7",
-        "\"text\"",
-        "null",
-        "{",
-    ];
-    for event in odd {
-        check_stream(&format!("{start}data: {event}\n\n"));
-    }
-}
-
-#[test]
-fn deep_nesting_overflows_no_stack() {
-    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-    let finished = Test::new()
-        .print("go")
-        .reply(Reply::error(400, "x", "y").header("content-type", "application/json"))
-        .run()
-        .code(3);
-    finished.stderr_contains("the API answered 400");
-    Test::new()
-        .print("go")
-        .reply(Reply::raw(
-            400,
-            &[("content-type", "application/json")],
-            &deep,
-        ))
-        .run()
-        .code(3)
-        .stderr_contains("the API answered 400");
-    let input = format!("{{\"command\":{deep}}}").replace('"', "\\\"");
-    let call = format!(
-        "data: {{\"type\":\"message_start\",\"message\":{{\"id\":\"m\",\"type\":\"message\",\"role\":\"assistant\",\"content\":[],\"model\":\"m\",\"usage\":{{\"input_tokens\":1,\"output_tokens\":1}}}}}}\n\n\
-         data: {{\"type\":\"content_block_start\",\"index\":0,\"content_block\":{{\"type\":\"tool_use\",\"id\":\"t1\",\"name\":\"bash\",\"input\":{{}}}}}}\n\n\
-         data: {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{{\"type\":\"input_json_delta\",\"partial_json\":\"{input}\"}}}}\n\n\
-         data: {{\"type\":\"content_block_stop\",\"index\":0}}\n\n\
-         data: {{\"type\":\"message_delta\",\"delta\":{{\"stop_reason\":\"tool_use\"}},\"usage\":{{\"output_tokens\":9}}}}\n\n\
-         data: {{\"type\":\"message_stop\"}}\n\n"
-    );
-    let finished = Test::new()
-        .print("go")
-        .reply(Reply::sse(&call))
-        .reply(Reply::text("done"))
-        .run()
-        .code(0);
-    let (result, is_error) = finished.request(1).tool_result(0);
-    assert!(is_error && result.contains("is no JSON object"), "{result}");
-}
-
-#[test]
-fn names_of_tools_and_files_are_shown_and_not_obeyed() {
-    let evil = "\u{1b}]52;c;ZXZpbA==\u{7}\u{9b}2J\u{202e}";
-    let mut session = Test::new()
-        .env("TERM", "xterm")
-        .reply(Reply::message(vec![
-            Block::text(evil),
-            Block::tool(evil, json!({"path": evil})),
-            Block::tool(
-                "write_file",
-                json!({"path": format!("{evil}.txt"), "content": evil}),
-            ),
-            Block::tool("bash", json!({"command": format!("printf '%s' '{evil}'")})),
-            Block::tool(
-                "background_run",
-                json!({"command": format!("echo '{evil}'; exit 3")}),
-            ),
-        ]))
-        .reply(Reply::text(evil))
-        .allow_unused()
-        .reply(Reply::text("The end."))
-        .spawn_pty();
-    session.shows("meanwhile >");
-    session.send("go\r");
-    session.shows("completed (exit 3");
-    session.shows("The end.");
-    session.send("/tasks\r/last\r/save x\r");
-    session.shows("Written to x.");
-    session.send("\u{4}");
-    let finished = session.wait().code(0);
-    for obeyed in ["\u{1b}]", "\u{9b}", "\u{202e}", "\u{7}"] {
-        assert!(!finished.stdout.contains(obeyed), "{obeyed:?}");
-    }
-    assert!(finished.stdout.contains("\\u{1b}]52;c;"));
+fn what_was_packed_without_being_asked_for_is_not_unpacked() {
+    let zeros = Command::new("sh")
+        .args(["-c", "head -c 500000000 /dev/zero | gzip"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let head = STREAM.trim_end();
+    let mut answer = format!("{head}\r\ncontent-encoding: gzip\r\n\r\n").into_bytes();
+    answer.extend(zeros.stdout);
+    check(&once(answer), "the stream ended before `message_stop`");
 }
 
 #[test]

@@ -26,6 +26,8 @@ mod leaving;
 mod load;
 // What lies in the workspace, and what does not.
 mod paths;
+// Links that are swapped while the file tools work.
+mod races;
 // Nothing outlives the program.
 mod processes;
 // The README's commands, and what it shows.
@@ -38,8 +40,10 @@ mod recorded;
 mod retry;
 // Why a reply stopped, and what follows.
 mod stop_reasons;
-// Attacks on what is not to be touched, read or sent.
+// What commands and the file tools are kept from.
 mod security;
+// The key, and where it must not turn up.
+mod credentials;
 // What is kept of a session, and how it goes on.
 mod sessions;
 // A history that fills the context window.
@@ -57,9 +61,14 @@ mod shell_help;
 mod input;
 // The lines of `--output-format stream-json`.
 mod stream;
-// Servers that lie.
+// Text that would like to rule the terminal.
+mod hostile_text;
+// Servers that lie, in HTTP and in events.
+mod lying_events;
 mod lying_server;
+// Servers that are not who they say they are.
 mod support;
+mod tls;
 // The prompt on a real terminal.
 mod terminal;
 mod valid_requests;

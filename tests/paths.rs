@@ -2,9 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::process::Command;
-use std::sync::mpsc;
-use std::thread;
 
 use serde_json::{Value, json};
 
@@ -97,10 +96,17 @@ fn check_reaches(path: impl Fn(&Test) -> String, expected: &str) {
 #[track_caller]
 fn check_refused(path: &str, expected: &str) {
     let test = workspace();
-    let made = Command::new("mkfifo")
-        .arg(test.workspace().join("fifo"))
-        .status();
-    assert!(made.unwrap().success());
+    for (program, name, kind) in [
+        ("mkfifo", "fifo", &[][..]),
+        // A terminal that would become the program's own, and zeros without end; it takes root.
+        ("mknod", "tty", &["c", "5", "0"]),
+        ("mknod", "zero", &["c", "1", "5"]),
+    ] {
+        let mut make = Command::new(program);
+        let made = make.arg(test.workspace().join(name)).args(kind).output();
+        assert!(made.is_ok_and(|made| made.status.success() || !kind.is_empty()));
+    }
+    let _socket = UnixListener::bind(test.workspace().join("socket")).unwrap();
     let finished = run(test, vec![read(path), write(path), edit(path)]);
     for n in 0..3 {
         let (text, is_error) = finished.request(1).tool_result(n);
@@ -167,6 +173,11 @@ fn what_is_no_regular_file_is_refused_and_blocks_nothing() {
     check_refused("new/", "Error: new/ is a directory");
     check_refused("", "Error: ");
     check_refused("fifo", "Error: fifo is no regular file");
+    check_refused("socket", "Error: socket is no regular file");
+    if rustix::process::getuid().is_root() {
+        check_refused("tty", "Error: tty is no regular file");
+        check_refused("zero", "Error: zero is no regular file");
+    }
     check_refused(
         "in-circles",
         "Error: in-circles has too many symbolic links",
@@ -187,67 +198,4 @@ fn a_workspace_that_is_itself_reached_by_a_link_is_the_folder_it_leads_to() {
         finished.request(1).tool_result(0),
         ("inside".to_owned(), false)
     );
-}
-
-#[test]
-fn a_link_that_is_swapped_during_the_call_is_no_way_out() {
-    let outside = tempfile::tempdir().unwrap();
-    fs::write(outside.path().join("file.txt"), "outside").unwrap();
-    let test = Test::new()
-        .file("folder/file.txt", "inside")
-        .print("go")
-        .reply(Reply::message(
-            (0..100)
-                .flat_map(|n| {
-                    let (file, new) = ("folder/file.txt", format!("folder/new{n}.txt"));
-                    [
-                        Block::tool("read_file", json!({"path": file})),
-                        Block::tool("write_file", json!({"path": new, "content": "x"})),
-                    ]
-                })
-                .collect(),
-        ))
-        .reply(Reply::text("done"));
-    let (folder, away) = (
-        test.workspace().join("folder"),
-        test.workspace().join("away"),
-    );
-    let (stop, stopped) = mpsc::channel::<()>();
-    let target = outside.path().to_owned();
-    let swapping = thread::spawn(move || {
-        let mut swaps = 0;
-        while stopped.try_recv() == Err(mpsc::TryRecvError::Empty) {
-            let swap = || {
-                fs::rename(&folder, &away)?;
-                symlink(&target, &folder)?;
-                fs::remove_file(&folder)?;
-                fs::rename(&away, &folder)
-            };
-            // A file that is written in between may be in the way.
-            if swap().is_err() {
-                let _ = fs::remove_file(&folder);
-                let _ = fs::remove_dir_all(&folder);
-                let _ = fs::remove_dir_all(&away);
-                let _ = fs::create_dir_all(&folder);
-                let _ = fs::write(folder.join("file.txt"), "inside");
-            }
-            // Some calls are to meet the folder itself.
-            thread::yield_now();
-            swaps += 1;
-        }
-        swaps
-    });
-    let finished = test.run().code(0);
-    drop(stop);
-    assert!(swapping.join().unwrap() > 100, "it was swapped often");
-    let inside = (0..200).filter(|n| finished.request(1).tool_result(*n).0.contains("inside"));
-    assert!(inside.count() > 0, "some calls met the folder");
-    for n in 0..200 {
-        let (text, _) = finished.request(1).tool_result(n);
-        assert!(!text.contains("outside"), "{text}");
-    }
-    let names = fs::read_dir(outside.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name());
-    assert_eq!(names.collect::<Vec<_>>(), ["file.txt"]);
 }

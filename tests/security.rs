@@ -1,12 +1,14 @@
 //! Attacks on what is not to be touched, read or sent, and what comes of them.
 
-use std::{fs, os::unix::process::CommandExt, process::Command};
+use std::{fs, os::unix::fs::symlink, process::Command, thread};
+
+use landlock::{AccessFs, Ruleset, RulesetAttr};
 
 use serde_json::json;
 
-use crate::support::{Test, finished::Finished, reply::Reply, server::Server};
-
-const KEY: &str = "sk-ant-a-secret-of-some-length";
+use crate::support::{
+    Test, finished::Finished, reply::Reply, server::Server, stream::Block, wait_until,
+};
 
 /// Lets the model run one command.
 fn command(command: &str) -> Test {
@@ -141,14 +143,8 @@ fn the_log_of_a_task_can_be_read_but_not_written() {
                 .1
                 .trim_end_matches(')');
             Reply::message(vec![
-                crate::support::stream::Block::tool(
-                    "read_file",
-                    json!({"path": log, "offset": 30001}),
-                ),
-                crate::support::stream::Block::tool(
-                    "write_file",
-                    json!({"path": log, "content": "x"}),
-                ),
+                Block::tool("read_file", json!({"path": log, "offset": 30001})),
+                Block::tool("write_file", json!({"path": log, "content": "x"})),
             ])
         }))
         .reply(Reply::text("done"))
@@ -181,169 +177,108 @@ fn a_command_without_network_reaches_nobody() {
 }
 
 #[test]
-fn the_environment_of_a_command_is_as_asked() {
-    let test = || {
-        command("env | grep -E '^(ANTHROPIC|MY_|OTHER)' | sort | tr '\\n' ' '")
-            .env("ANTHROPIC_API_KEY", KEY)
-            .env("MY_TOKEN", "t")
-            .env("OTHER", "o")
-            .env_remove("ANTHROPIC_BASE_URL_UNUSED")
-    };
-    let seen = |test: Test| {
-        let text = output(&test.run().code(0));
-        text.split(' ')
-            .filter(|word| !word.starts_with("ANTHROPIC_BASE_URL"))
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
-    assert_eq!(seen(test()), "MY_TOKEN=t OTHER=o");
-    assert_eq!(seen(test().args(["--drop-env", "OTHER"])), "MY_TOKEN=t");
-    assert_eq!(seen(test().arg("--scrub-env")), "OTHER=o");
-    assert_eq!(
-        seen(test().args(["--scrub-env", "--keep-env", "MY_TOKEN"])),
-        "MY_TOKEN=t OTHER=o"
-    );
-}
-
-#[test]
-fn the_key_in_a_file_or_an_output_is_masked_before_it_is_sent_or_kept() {
-    let finished = Test::new()
-        .env("ANTHROPIC_API_KEY", KEY)
-        .file("leak.txt", format!("key={KEY}\n"))
-        .print("go")
-        .reply(Reply::tool("read_file", json!({"path": "leak.txt"})))
-        .reply(Reply::tool("bash", json!({"command": "cat leak.txt"})))
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": "cat leak.txt"}),
-        ))
-        .reply(Reply::text("waiting"))
-        .reply(Reply::text("done"))
-        .run()
-        .code(0);
-    for request in &finished.requests {
-        assert!(!request.body.to_string().contains(KEY), "{}", request.body);
+fn nothing_else_of_the_state_folder_can_be_read() {
+    let first = Test::new().print("go").reply(Reply::text("done"));
+    let finished = first.run().code(0);
+    let state = finished.dir.state().join("meanwhile");
+    let session = fs::read_dir(state.join("sessions")).unwrap().next();
+    let session = session.unwrap().unwrap().path();
+    let tasks = state.join("tasks");
+    fs::create_dir_all(tasks.join("below")).unwrap();
+    for name in ["history", "tasks/notes.txt", "tasks/below/x.log"] {
+        fs::write(state.join(name), "private").unwrap();
     }
-    assert_eq!(finished.request(1).tool_result(0).0, "key=[credential]");
-    assert!(!finished.stderr.contains(KEY) && !finished.stdout.contains(KEY));
-    for (folder, count) in [("sessions", 1), ("tasks", 1)] {
-        let files = fs::read_dir(finished.dir.state().join("meanwhile").join(folder)).unwrap();
-        let texts: Vec<String> = files
-            .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
-            .collect();
-        assert_eq!(texts.len(), count, "{folder}");
-        for text in texts {
-            assert!(
-                text.contains("[credential]") && !text.contains(KEY),
-                "{text}"
-            );
-        }
+    symlink("/etc/passwd", tasks.join("a.log")).unwrap();
+    symlink(&session, tasks.join("b.log")).unwrap();
+    let made = Command::new("mkfifo").arg(tasks.join("c.log")).status();
+    assert!(made.unwrap().success());
+    fs::write(tasks.join("d.log"), "a log").unwrap();
+    let names = [
+        "history",
+        "tasks/notes.txt",
+        "tasks/below/x.log",
+        "tasks/../history",
+        "tasks/a.log",
+        "tasks/b.log",
+        "tasks",
+        ".",
+    ];
+    let paths = names.map(|name| state.join(name).display().to_string());
+    let mut paths = paths.to_vec();
+    paths.push(session.display().to_string());
+    let refused = paths.len();
+    for name in ["c.log", "d.log"] {
+        paths.push(tasks.join(name).display().to_string());
     }
+    let read = |path: &String| Block::tool("read_file", json!({"path": path}));
+    let calls = paths.iter().map(read).collect();
+    let test = finished.again().print("go").reply(Reply::message(calls));
+    let finished = test.reply(Reply::text("done")).run().code(0);
+    let answer = |n| finished.request(1).tool_result(n).0;
+    for (n, path) in paths[..refused].iter().enumerate() {
+        assert_eq!(answer(n), format!("Error: Path escapes workspace: {path}"));
+    }
+    assert!(answer(refused).ends_with("c.log is no regular file"));
+    assert_eq!(answer(refused + 1), "a log");
 }
 
 #[test]
-fn a_credential_that_is_not_in_use_is_masked_too() {
-    let finished = Test::new()
-        .env("ANTHROPIC_AUTH_TOKEN", KEY)
-        .file("leak.txt", format!("token={KEY}\n"))
-        .print("go")
-        .reply(Reply::tool("read_file", json!({"path": "leak.txt"})))
-        .reply(Reply::text("done"))
-        .run()
-        .code(0);
-    assert_eq!(finished.request(1).tool_result(0).0, "token=[credential]");
-}
-
-#[test]
-fn a_command_of_the_same_user_cannot_read_the_environment_of_the_program() {
-    if !rustix::process::getuid().is_root() {
-        eprintln!("skipped: it takes root to become another user");
+fn a_sandbox_that_cannot_be_set_up_runs_nothing() {
+    if !has_landlock() {
         return;
     }
-    let server = Server::start();
-    // The parent of the shell is the supervisor; its parent is the program.
-    let look = "agent=$(awk '{print $4}' /proc/$PPID/stat); cat /proc/$agent/environ; echo; tr '\\0' '\\n' </proc/$PPID/environ";
-    server.push(Reply::tool("bash", json!({"command": look})));
-    server.push(Reply::text("done"));
-    let home = tempfile::tempdir().unwrap();
-    std::os::unix::fs::chown(home.path(), Some(12345), Some(12345)).unwrap();
-    let program = home.path().join("meanwhile");
-    fs::copy(env!("CARGO_BIN_EXE_meanwhile"), &program).unwrap();
-    let output = Command::new(&program)
-        .args(["-p", "go"])
-        .env_clear()
-        .envs([
-            ("PATH", "/usr/bin:/bin"),
-            ("ANTHROPIC_API_KEY", KEY),
-            ("MODEL_ID", "m"),
-        ])
-        .env("ANTHROPIC_BASE_URL", server.url())
-        .env("HOME", home.path())
-        .current_dir(home.path())
-        .stdin(std::process::Stdio::null())
-        .uid(12345)
-        .gid(12345)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let seen = server.requests()[1].tool_result(0).0;
-    assert!(seen.contains("Permission denied"), "{seen}");
-    // It would be masked: the variable's name gives it away all the same.
-    assert!(
-        !seen.contains("ANTHROPIC_API_KEY") && seen.contains("MODEL_ID=m"),
-        "{seen}"
-    );
-}
-
-#[test]
-fn what_a_file_or_a_command_prints_cannot_move_the_cursor() {
-    let finished = Test::new()
-        .file("evil.txt", "a\u{1b}]0;owned\u{7}b\u{202e}c\u{9b}2J")
-        .print("go")
-        .reply(Reply::tool("read_file", json!({"path": "evil.txt"})))
-        .reply(Reply::text("\u{1b}[2Jgone \u{2066}hidden"))
-        .run()
-        .code(0);
-    let shown = format!("{}{}", finished.stdout, finished.stderr);
-    assert!(
-        finished
-            .stderr
-            .contains("a\\u{1b}]0;owned\\u{7}b\\u{202e}c\\u{9b}2J"),
-        "{}",
-        finished.stderr
-    );
-    assert!(!finished.stderr.contains('\u{1b}'), "{shown}");
-}
-
-#[test]
-fn a_server_that_never_stops_talking_is_stopped() {
-    let block = |n: usize| {
-        format!(
-            "data: {{\"type\":\"content_block_start\",\"index\":{n},\"content_block\":{{\"type\":\"text\",\"text\":\"x\"}}}}\n\n"
-        )
+    // The kernel takes 16 layers and no more; a thread hands its layers down to what it starts.
+    let in_layers = || {
+        for _ in 0..16 {
+            let layer = Ruleset::default().handle_access(AccessFs::MakeBlock);
+            let layer = layer.and_then(Ruleset::create).unwrap();
+            layer.restrict_self().unwrap();
+        }
+        for options in [
+            vec!["--sandbox", "workspace"],
+            vec!["--sandbox", "read-only"],
+            vec!["--no-network"],
+        ] {
+            for tool in ["bash", "background_run"] {
+                let finished = Test::new()
+                    .args(options.clone())
+                    .print("go")
+                    .reply(Reply::tool(tool, json!({"command": "touch made"})))
+                    .reply(Reply::text("done"))
+                    .allow_unused()
+                    .reply(Reply::text("done"))
+                    .run()
+                    .code(0);
+                let last = finished.requests.last().unwrap().body.to_string();
+                assert!(last.contains("the sandbox can't be enforced"), "{last}");
+                assert!(!finished.dir.workspace().join("made").exists());
+            }
+        }
     };
-    let stream: String = (0..10_100).map(block).collect();
-    let finished = Test::new()
-        .arg("--max-retries=0")
-        .print("go")
-        .reply(Reply::sse(&stream))
-        .run()
-        .code(3);
-    finished.stderr_contains("more than 10,000 blocks");
-    let deep = format!(
-        "data: {{\"type\":\"x\",\"a\":{}{}}}\n\n",
-        "[".repeat(200_000),
-        "]".repeat(200_000)
-    );
-    let finished = Test::new()
-        .arg("--max-retries=0")
-        .print("go")
-        .reply(Reply::sse(&deep))
-        .run()
-        .code(3);
-    finished.stderr_contains("an event is not JSON");
+    thread::spawn(in_layers).join().unwrap();
+}
+
+#[test]
+fn a_task_in_the_background_and_a_command_of_the_user_are_in_the_sandbox_too() {
+    if !has_landlock() {
+        return;
+    }
+    let evil = |file| format!("echo x > \"$HOME/evil\"; echo x > {file}");
+    let mut session = Test::new()
+        .args(["--sandbox", "workspace"])
+        .reply(Reply::tool(
+            "background_run",
+            json!({"command": evil("one")}),
+        ))
+        .reply(Reply::text("started"))
+        .spawn();
+    session.send_line("go");
+    session.expect("started");
+    let workspace = session.dir().workspace();
+    wait_until("the task has run", || workspace.join("one").exists());
+    session.send_line(&format!("!{}", evil("other")));
+    wait_until("the command has run", || workspace.join("other").exists());
+    session.close_stdin();
+    let finished = session.wait().code(0);
+    assert!(!finished.dir.home().join("evil").exists());
 }

@@ -153,7 +153,8 @@ impl Agent {
     pub fn turn(&mut self, content: Vec<Block>, watch: &mut dyn FnMut(Event)) -> Result<String> {
         let start = self.transcript.mark();
         let pending = std::mem::take(&mut self.pending);
-        let mut content: Vec<Block> = pending.iter().cloned().chain(content).collect();
+        let content = pending.iter().cloned().chain(content);
+        let mut content: Vec<Block> = content.map(|block| self.masked(block)).collect();
         let (mut text, mut continuations, mut pauses) = (String::new(), 0, 0);
         loop {
             self.add_news(&mut content, watch);

@@ -1,7 +1,7 @@
 //! What the user does beside talking to the model.
 
 use super::Agent;
-use crate::{api::message::Block, session::transcript::Transcript, tools};
+use crate::{api::message::Block, session::transcript::Transcript, text::masked, tools};
 
 impl Agent {
     /// Runs a command for the user and returns what came of it. The model is told with the next thing that is said.
@@ -37,8 +37,9 @@ impl Agent {
         self.pending.clear();
     }
 
-    /// The text with every secret masked.
-    pub fn masked(&self, text: String) -> String {
-        crate::text::masked(text, &self.context.secrets)
+    /// A text with every secret masked, as it is sent and kept.
+    pub(super) fn masked(&self, block: Block) -> Block {
+        let text = block.str("text").unwrap_or_default();
+        Block::text(&masked(text.to_owned(), &self.context.secrets))
     }
 }

@@ -184,7 +184,7 @@ fn stream(response: &mut Response, progress: &Sender<Progress>) -> Result<Reply>
             0 => std::mem::take(&mut decoder).finish(|data| batch.take(data)),
             n => decoder
                 .feed(&buffer[..n], |data| batch.take(data))
-                .map_err(|_| Error::Protocol("an event is longer than 64 MiB".into()))?,
+                .map_err(|_| Error::Protocol("it is longer than 64 MiB".into()))?,
         }
         if !batch.text.is_empty() && progress.send(Progress::Text(batch.text)).is_err() {
             return Err(Error::Protocol("nobody wants the reply any more".into()));

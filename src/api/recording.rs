@@ -83,10 +83,13 @@ impl Replay {
         Ok(Response {
             status: exchange["status"].as_u64().unwrap_or_default() as u16,
             headers: headers.collect(),
-            body: Body::new(match self.pace {
-                Some(pace) => Box::new(Paced { body, at: 0, pace }),
-                None => Box::new(io::Cursor::new(body)),
-            }),
+            body: Body::new(
+                match self.pace {
+                    Some(pace) => Box::new(Paced { body, at: 0, pace }),
+                    None => Box::new(io::Cursor::new(body)),
+                },
+                &[],
+            ),
         })
     }
 }

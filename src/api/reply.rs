@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::{
     delta::{Delta, Kind},
@@ -66,15 +67,14 @@ pub enum Step {
     Done,
 }
 
-/// No model writes so much in one reply; a server that sends more would fill the memory.
-const LONGEST_REPLY: usize = 64 * 1024 * 1024;
+/// No model writes so many in one reply; the bytes are counted before (see `sse`).
 const MOST_BLOCKS: usize = 10_000;
+/// Of a tool's name (<https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/implement-tool-use>).
+const LONGEST_NAME: usize = 64;
 
 /// A reply under construction.
 #[derive(Default)]
 pub struct Fold {
-    /// The bytes of all events so far.
-    size: usize,
     blocks: BTreeMap<u64, Open>,
     stop: Option<String>,
     usage: Usage,
@@ -94,10 +94,8 @@ impl Fold {
         if data.trim() == "[DONE]" {
             return Ok(Step::Nothing);
         }
-        self.size += data.len();
-        if self.size > LONGEST_REPLY || self.blocks.len() > MOST_BLOCKS {
-            let text = "it is longer than 64 MiB, or has more than 10,000 blocks";
-            return Err(Error::Protocol(text.into()));
+        if self.blocks.len() > MOST_BLOCKS {
+            return Err(Error::Protocol("it has more than 10,000 blocks".into()));
         }
         if let Some(delta) = Delta::read(data) {
             return Ok(self.add(delta));
@@ -192,7 +190,7 @@ impl Fold {
     }
 
     /// The reply. Fails when `message_stop` has not come: only that makes a reply whole. Fails when a block is
-    /// nested too deeply for the history.
+    /// nested too deeply for the history. A call whose id or name the API would not take back gets another.
     pub fn finish(self) -> Result<Reply, Error> {
         if !self.done {
             let text = "the stream ended before `message_stop`";
@@ -207,7 +205,17 @@ impl Fold {
         let mut calls = Vec::new();
         let mut content = Vec::new();
         for (index, open) in self.blocks {
-            let (block, call) = open.close(cut_off && Some(index) == last);
+            let (mut block, mut call) = open.close(cut_off && Some(index) == last);
+            if let Some(call) = &mut call {
+                let is_taken = calls.iter().any(|other: &ToolCall| other.id == call.id);
+                if is_taken || !is_word(&call.id) {
+                    call.id = Uuid::new_v4().to_string();
+                    block.set("id", call.id.as_str().into());
+                }
+                if !is_word(&call.name) || call.name.len() > LONGEST_NAME {
+                    block.set("name", "unknown".into());
+                }
+            }
             if block.is_too_deep() {
                 let text = format!("a block is nested more than {DEEPEST} levels deep");
                 return Err(Error::Protocol(text));
@@ -369,6 +377,12 @@ impl Usage {
         take(&mut self.cache_read, "cache_read_input_tokens");
         take(&mut self.cache_write, "cache_creation_input_tokens");
     }
+}
+
+/// What the API takes back as an id or a name (it says so when it refuses one).
+fn is_word(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    !text.is_empty() && text.bytes().all(fits)
 }
 
 /// What the API takes back: no blank text, no thinking without a signature (other servers send such), and

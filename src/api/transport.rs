@@ -17,6 +17,8 @@ use ureq::{
 
 use super::recording::{Recorder, Recording, Replay};
 use crate::error::{Error, Result};
+use crate::mask::Mask;
+use crate::text::masked;
 
 /// Both buffers of a connection are zeroed before its first request, and stay. An answer's head has to fit into
 /// one, a history of megabytes passes through the other; ureq takes 128 KiB for each.
@@ -42,6 +44,8 @@ pub struct Endpoint {
     /// The whole URL of the messages resource.
     pub url: String,
     pub credential: Credential,
+    /// Texts that are masked in what comes back: a server may repeat the credential.
+    pub secrets: Vec<String>,
     /// The PEM text of certificates that stand in for the built-in roots.
     pub roots: Option<Vec<u8>>,
     /// The URL of a proxy.
@@ -58,18 +62,44 @@ pub struct Response {
     pub body: Body,
 }
 
-/// The bytes of an answer, recorded as they are read where that was asked for.
+/// The bytes of an answer, without the credential, recorded as they are read where that was asked for.
 pub struct Body {
     reader: Box<dyn Read + Send>,
+    mask: Mask,
+    /// Masked, and from `next` on not handed on yet.
+    masked: Vec<u8>,
+    next: usize,
     recording: Option<Recording>,
 }
 
 impl Body {
-    pub fn new(reader: Box<dyn Read + Send>) -> Body {
+    pub fn new(reader: Box<dyn Read + Send>, secrets: &[String]) -> Body {
         Body {
             reader,
+            mask: Mask::new(secrets),
+            masked: Vec::new(),
+            next: 0,
             recording: None,
         }
+    }
+
+    fn read_masked(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.next == self.masked.len() {
+            let read = self.reader.read(buffer)?;
+            self.masked.clear();
+            self.next = 0;
+            let keep = &mut |bytes: &[u8]| self.masked.extend_from_slice(bytes);
+            match read {
+                0 => self.mask.end(keep),
+                n => self.mask.pass(&buffer[..n], keep),
+            }
+            if read == 0 {
+                break;
+            }
+        }
+        let n = (&self.masked[self.next..]).read(buffer)?;
+        self.next += n;
+        Ok(n)
     }
 
     /// The reply is whole: the recording of it is written now, and what follows is not in it.
@@ -80,7 +110,7 @@ impl Body {
 
 impl Read for Body {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.reader.read(buffer)?;
+        let n = self.read_masked(buffer)?;
         if let Some(recording) = &mut self.recording {
             recording.add(&buffer[..n]);
         }
@@ -182,14 +212,15 @@ impl Network {
         let answer = answer.map_err(|err| self.endpoint.failure(err))?;
         self.used.store(true, Ordering::Relaxed);
         let (head, body) = answer.into_parts();
+        let secrets = &self.endpoint.secrets;
         let headers = head.headers.iter().map(|(name, value)| {
             let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            (name.as_str().to_owned(), value)
+            (name.as_str().to_owned(), masked(value, secrets))
         });
         Ok(Response {
             status: head.status.as_u16(),
             headers: headers.collect(),
-            body: Body::new(Box::new(body.into_reader())),
+            body: Body::new(Box::new(body.into_reader()), secrets),
         })
     }
 }
@@ -278,7 +309,11 @@ pub(super) fn config(
         .input_buffer_size(READ_BUFFER)
         .output_buffer_size(WRITE_BUFFER)
         .timeout_connect(Some(CONNECT_TIMEOUT))
+        .max_response_header_size(READ_BUFFER - 1)
         .timeout_per_read(Some(idle_timeout))
+        .timeout_per_write(Some(idle_timeout))
+        // A head may come for ever without a silence, by interim answers.
+        .timeout_recv_response(Some(idle_timeout))
         .user_agent(concat!("meanwhile/", env!("CARGO_PKG_VERSION")))
         .build())
 }

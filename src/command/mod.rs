@@ -3,7 +3,6 @@
 
 pub mod children;
 pub mod log;
-mod mask;
 mod orphans;
 pub mod output;
 pub mod process;

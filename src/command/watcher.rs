@@ -17,10 +17,10 @@ use rustix::{
 use super::{
     children::Children,
     log::Log,
-    mask::Mask,
     process::{Change, End, Event, Exit, Shared, Start},
     supervisor,
 };
+use crate::mask::Mask;
 
 /// How long output is still read when the shell has ended and its children hold the pipe.
 const DRAIN: Duration = Duration::from_millis(100);
@@ -159,7 +159,7 @@ impl Watcher {
             Ok(n) => {
                 let state = &mut *self.shared.state();
                 self.mask
-                    .pass(&self.buffer[..n], |bytes| state.write(bytes));
+                    .pass(&self.buffer[..n], &mut |bytes| state.write(bytes));
                 if n == self.buffer.len() && n < LARGE_READ {
                     // A command that prints a lot: fewer, larger reads. A refusal changes nothing.
                     let _ = rustix::pipe::fcntl_setpipe_size(&pipe, LARGE_PIPE);
@@ -218,7 +218,7 @@ impl Watcher {
         }
         {
             let state = &mut *self.shared.state();
-            self.mask.end(|bytes| state.write(bytes));
+            self.mask.end(&mut |bytes| state.write(bytes));
         }
         // A long log takes a while to be put in order; the output can be looked at meanwhile.
         let log = self.shared.state().log.take();

@@ -110,7 +110,7 @@ impl Config {
             folder,
             source,
             model,
-            variables.secrets(),
+            secrets(&variables),
         ))
     }
 
@@ -150,8 +150,6 @@ impl Config {
             .map(|added| folder.join(added))
             .collect();
         let sandbox = sandbox(args, &folder, &add_dirs);
-        let mut secrets = secrets;
-        secrets.retain(|secret| secret.len() >= SHORTEST_SECRET);
         // A conversation has no end that these could bring about.
         let is_print = args.mode == Mode::Print;
         Config {
@@ -225,10 +223,17 @@ fn endpoint(args: &Args, variables: &Variables) -> Result<Endpoint> {
     Ok(Endpoint {
         url,
         credential,
+        secrets: secrets(variables),
         roots,
         proxy,
         idle_timeout: args.idle_timeout.unwrap_or(IDLE_TIMEOUT),
     })
+}
+
+fn secrets(variables: &Variables) -> Vec<String> {
+    let mut secrets = variables.secrets();
+    secrets.retain(|secret| secret.len() >= SHORTEST_SECRET);
+    secrets
 }
 
 fn recording(path: &Path) -> Result<Replay> {

@@ -8,6 +8,7 @@ use super::{
     Answer, Tasks,
     rules::{Rule, allow_command, denies_command, names_file, rule_for_folder, rules_like},
 };
+use crate::text::masked;
 
 /// What a tool is about to do.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +32,20 @@ pub struct Change {
     pub path: String,
     pub old: Old,
     pub new: String,
+}
+
+impl Change {
+    /// The same without these texts, to be shown.
+    pub fn masked(self, secrets: &[String]) -> Change {
+        Change {
+            old: match self.old {
+                Old::Text(text) => Old::Text(masked(text, secrets)),
+                old => old,
+            },
+            new: masked(self.new, secrets),
+            ..self
+        }
+    }
 }
 
 /// What stands in the file now.

@@ -88,7 +88,7 @@ impl Context {
             return Err(Answer::error(text));
         }
         self.workspace.write(path, change.new.as_bytes())?;
-        self.change = Some(change);
+        self.change = Some(change.masked(&self.secrets));
         Ok(())
     }
 }

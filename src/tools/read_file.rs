@@ -1,7 +1,7 @@
 //! `read_file`: the text of a file, or some lines of it.
 
 use super::{Answer, Context, Input, LONGEST_RESULT, Tool, approval::What};
-use crate::text;
+use crate::text::{self, masked};
 
 pub const TOOL: Tool = Tool {
     name: "read_file",
@@ -31,7 +31,12 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
             "{path} is a binary file ({size} bytes): look at it with bash, for instance with od or strings"
         )));
     }
-    let text = String::from_utf8_lossy(&content);
+    let is_text = std::str::from_utf8(&content).is_ok();
+    // Before a cut could leave a part of a secret.
+    let text = masked(
+        String::from_utf8_lossy(&content).into_owned(),
+        &context.secrets,
+    );
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let count = text.lines().count();
     if offset > count.max(1) {
@@ -40,7 +45,7 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
         )));
     }
     let mut shown = excerpt(text, count, offset, limit);
-    if std::str::from_utf8(&content).is_err() {
+    if !is_text {
         shown.push_str(
             "\n(not UTF-8: the bytes that are not are shown as \u{fffd}, and edit_file refuses it)",
         );

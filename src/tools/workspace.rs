@@ -32,7 +32,7 @@ const LARGEST: u64 = 64 * 1024 * 1024;
 pub struct Workspace {
     /// The working directory first.
     roots: Vec<Root>,
-    /// A folder whose files may be read, where it exists: the logs of the session's own tasks.
+    /// A folder whose logs may be read, where it exists: those of the program's own tasks.
     logs: Option<PathBuf>,
     writable: bool,
 }
@@ -66,7 +66,7 @@ impl Workspace {
         Ok(())
     }
 
-    /// Lets files of this folder be read, once it exists.
+    /// Lets the logs in this folder be read, once it exists.
     pub fn add_logs(&mut self, folder: Option<PathBuf>) {
         self.logs = folder;
     }
@@ -83,8 +83,13 @@ impl Workspace {
         // Not blocking: a FIFO would wait for a writer.
         let flags =
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file =
-            rustix::fs::openat(&place.folder, &place.name, flags, Mode::empty()).map_err(failed)?;
+        let file = rustix::fs::openat(&place.folder, &place.name, flags, Mode::empty()).map_err(
+            |err| match err {
+                // A socket can't be opened, nor can every device.
+                Errno::NXIO => irregular(path),
+                err => failed(err),
+            },
+        )?;
         let stat = rustix::fs::fstat(&file).map_err(failed)?;
         regular(path, FileType::from_raw_mode(stat.st_mode))?;
         if stat.st_size as u64 > LARGEST {
@@ -173,6 +178,10 @@ impl Workspace {
             Some(logs) if !create => Root::open(logs).ok(),
             _ => None,
         };
+        let is_log = |logs: &Root| {
+            resolved.parent() == Some(&logs.path) && resolved.extension() == Some("log".as_ref())
+        };
+        let logs = logs.filter(is_log);
         let holds = |root: &&Root| resolved.starts_with(&root.path);
         let root = self
             .roots
@@ -297,8 +306,12 @@ fn regular(path: &str, kind: FileType) -> Result<(), Answer> {
     match kind {
         FileType::RegularFile => Ok(()),
         FileType::Directory => Err(is_folder(path)),
-        _ => Err(Answer::error(format!("{path} is no regular file"))),
+        _ => Err(irregular(path)),
     }
+}
+
+fn irregular(path: &str) -> Answer {
+    Answer::error(format!("{path} is no regular file"))
 }
 
 fn escapes(path: &str) -> Answer {

@@ -206,11 +206,7 @@ fn task_record(task: &Task) -> Value {
 }
 
 fn write_json(value: &Value) -> Result<()> {
-    let line = format!("{value}\n");
-    match io::stdout().is_terminal() {
-        true => write(&visible_json(&line)),
-        false => write(&line),
-    }
+    write(&visible_json(&format!("{value}\n")))
 }
 
 fn write(text: &str) -> Result<()> {

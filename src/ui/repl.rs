@@ -184,9 +184,7 @@ impl Repl<'_> {
         notices
             .iter()
             .for_each(|notice| self.terminal.line(&format!("meanwhile: {notice}")));
-        let files = files
-            .into_iter()
-            .map(|text| Block::text(&self.agent.masked(text)));
+        let files = files.iter().map(|text| Block::text(text));
         let content = std::iter::once(Block::text(line)).chain(files).collect();
         self.turn(content)
     }

@@ -108,12 +108,13 @@ impl<W: Write> Terminal<W> {
     /// One line with what the session has used so far.
     pub fn usage(&mut self, usage: &Usage) {
         let Usage {
-            input,
-            output,
-            cache_read,
-            cache_write,
+            output, cache_read, ..
         } = usage;
-        let sent = input + cache_read + cache_write;
+        let sent = Usage {
+            output: 0,
+            ..*usage
+        }
+        .context();
         self.line(&format!(
             "({sent} tokens in, {cache_read} of them from the cache; {output} out)"
         ));

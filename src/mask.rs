@@ -20,21 +20,21 @@ impl Mask {
     }
 
     /// Hands the next bytes on, in pieces.
-    pub fn pass(&mut self, bytes: &[u8], mut sink: impl FnMut(&[u8])) {
+    pub fn pass(&mut self, bytes: &[u8], sink: &mut dyn FnMut(&[u8])) {
         if self.held.is_empty() {
             return self.clean(bytes, sink);
         }
         let mut joined = std::mem::take(&mut self.held);
         joined.extend_from_slice(bytes);
-        self.clean(&joined, &mut sink);
+        self.clean(&joined, sink);
     }
 
     /// Hands on what was held back: nothing more comes.
-    pub fn end(&mut self, mut sink: impl FnMut(&[u8])) {
+    pub fn end(&mut self, sink: &mut dyn FnMut(&[u8])) {
         sink(&std::mem::take(&mut self.held));
     }
 
-    fn clean(&mut self, mut bytes: &[u8], mut sink: impl FnMut(&[u8])) {
+    fn clean(&mut self, mut bytes: &[u8], sink: &mut dyn FnMut(&[u8])) {
         while let Some((at, length)) = self.find(bytes) {
             sink(&bytes[..at]);
             sink(MASK.as_bytes());
@@ -91,9 +91,9 @@ mod tests {
             let mut mask = Mask::new(&["secret-of-mine".into()]);
             let mut seen = Vec::new();
             for piece in text.chunks(size) {
-                mask.pass(piece, |bytes| seen.extend_from_slice(bytes));
+                mask.pass(piece, &mut |bytes| seen.extend_from_slice(bytes));
             }
-            mask.end(|bytes| seen.extend_from_slice(bytes));
+            mask.end(&mut |bytes| seen.extend_from_slice(bytes));
             let seen = String::from_utf8(seen).unwrap();
             assert_eq!(
                 seen, "a [credential], secret-of-[credential]; sec",
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn without_a_secret_nothing_is_held_back() {
         let mut seen = 0;
-        Mask::new(&[]).pass(b"abc", |bytes| seen += bytes.len());
+        Mask::new(&[]).pass(b"abc", &mut |bytes| seen += bytes.len());
         assert_eq!(seen, 3);
     }
 }

@@ -1,0 +1,158 @@
+//! Servers that are not who they say they are: their certificate is refused, and they get no request. No switch
+//! turns that off.
+
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types::PrivatePkcs8KeyDer};
+
+use crate::support::{Test, finished::Finished};
+
+const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n\
+    data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"hello\"}}\n\n\
+    data: {\"type\":\"message_stop\"}\n\n";
+
+/// A server with TLS: its address, its certificate (PEM), and what it could read of a request.
+struct Secure {
+    url: String,
+    certificate: String,
+    received: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Secure {
+    fn start(params: CertificateParams) -> Secure {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key.into())
+            .unwrap();
+        let config = Arc::new(config);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&received);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+                let mut client = StreamOwned::new(connection, client);
+                let mut buffer = [0; 64 * 1024];
+                let mut request = Vec::new();
+                // The last message of the request, and with it the request, ends so.
+                while !request.ends_with(b"]}]}") {
+                    match client.read(&mut buffer) {
+                        Ok(n @ 1..) => request.extend_from_slice(&buffer[..n]),
+                        _ => break,
+                    }
+                }
+                kept.lock().unwrap().extend(request);
+                let _ = client.write_all(ANSWER.as_bytes());
+                client.conn.send_close_notify();
+                let _ = client.flush();
+            }
+        });
+        Secure {
+            url,
+            certificate: certificate.pem(),
+            received,
+        }
+    }
+
+    /// One task, with these certificates to trust.
+    fn ask(&self, trusted: Option<&str>) -> Finished {
+        let test = Test::new().env("ANTHROPIC_BASE_URL", &self.url).print("go");
+        match trusted {
+            Some(pem) => test.file("ca.pem", pem).env("SSL_CERT_FILE", "ca.pem"),
+            None => test,
+        }
+        .run()
+    }
+
+    /// Refused at once, with these words, and without a byte of a request.
+    #[track_caller]
+    fn check_refused(&self, trusted: Option<&str>, expected: &str) {
+        let finished = self.ask(trusted).code(3).stderr_contains(expected);
+        finished.stderr_lacks("trying again");
+        assert_eq!(*self.received.lock().unwrap(), b"");
+    }
+}
+
+fn named(name: &str) -> CertificateParams {
+    CertificateParams::new([name.to_owned()]).unwrap()
+}
+
+#[test]
+fn a_certificate_that_is_trusted_and_has_the_right_name_is_taken() {
+    let server = Secure::start(named("127.0.0.1"));
+    server
+        .ask(Some(&server.certificate))
+        .code(0)
+        .stdout("hello\n");
+    let received = String::from_utf8_lossy(&server.received.lock().unwrap()).into_owned();
+    assert!(received.contains("x-api-key: test-key"), "{received}");
+}
+
+#[test]
+fn a_certificate_that_nobody_vouches_for_is_refused() {
+    let server = Secure::start(named("127.0.0.1"));
+    server.check_refused(None, "UnknownIssuer");
+    let other = Secure::start(named("127.0.0.1"));
+    server.check_refused(Some(&other.certificate), "invalid peer certificate");
+}
+
+#[test]
+fn a_certificate_for_another_name_is_refused() {
+    for name in ["api.anthropic.com", "localhost", "127.0.0.2", "*.0.0.1"] {
+        let server = Secure::start(named(name));
+        server.check_refused(Some(&server.certificate), "not valid for");
+    }
+}
+
+#[test]
+fn a_certificate_that_is_out_of_date_is_refused() {
+    let mut expired = named("127.0.0.1");
+    expired.not_before = date_time_ymd(2000, 1, 1);
+    expired.not_after = date_time_ymd(2001, 1, 1);
+    let server = Secure::start(expired);
+    server.check_refused(Some(&server.certificate), "expired");
+    let mut early = named("127.0.0.1");
+    early.not_before = date_time_ymd(3000, 1, 1);
+    early.not_after = date_time_ymd(3001, 1, 1);
+    let server = Secure::start(early);
+    server.check_refused(Some(&server.certificate), "not valid yet");
+}
+
+#[test]
+fn no_switch_turns_it_off() {
+    let help = Test::new().arg("--help").run().code(0).stdout;
+    for word in ["insecure", "verify", "skip-tls", "no-check"] {
+        assert!(!help.contains(word), "{word}");
+    }
+    let server = Secure::start(named("127.0.0.1"));
+    for option in ["--insecure", "-k", "--no-verify", "--no-check-certificate"] {
+        let test = Test::new().env("ANTHROPIC_BASE_URL", &server.url);
+        test.arg(option).print("go").run().code(2);
+    }
+    let variables = [
+        ("NODE_TLS_REJECT_UNAUTHORIZED", "0"),
+        ("PYTHONHTTPSVERIFY", "0"),
+        ("GIT_SSL_NO_VERIFY", "1"),
+        ("SSL_CERT_DIR", "/"),
+        ("SSL_CERT_FILE", ""),
+    ];
+    let test = Test::new().env("ANTHROPIC_BASE_URL", &server.url);
+    let test = variables
+        .iter()
+        .fold(test, |test, (name, value)| test.env(name, value));
+    test.print("go").run().code(3);
+    assert_eq!(*server.received.lock().unwrap(), b"");
+}
