@@ -15,6 +15,12 @@ use ureq::{
     tls::{PemItem, RootCerts, TlsConfig},
 };
 
+use rustls::{
+    crypto::{CryptoProvider, KeyProvider, ring},
+    pki_types::PrivateKeyDer,
+    sign::SigningKey,
+};
+
 use super::recording::{Recorder, Recording, Replay};
 use crate::error::{Error, Result};
 use crate::mask::Mask;
@@ -300,7 +306,12 @@ pub(super) fn config(
         None => RootCerts::WebPki,
     };
     Ok(Agent::config_builder()
-        .tls_config(TlsConfig::builder().root_certs(roots).build())
+        .tls_config(
+            TlsConfig::builder()
+                .root_certs(roots)
+                .unversioned_rustls_crypto_provider(Arc::new(crypto()))
+                .build(),
+        )
         .proxy(proxy_url.map(proxy).transpose()?)
         .http_status_as_error(false)
         // A redirect would carry the credential to another host.
@@ -316,6 +327,26 @@ pub(super) fn config(
         .timeout_recv_response(Some(idle_timeout))
         .user_agent(concat!("meanwhile/", env!("CARGO_PKG_VERSION")))
         .build())
+}
+
+/// All that ring offers but the private keys of who has a certificate of its own: 39 KB of the binary less.
+fn crypto() -> CryptoProvider {
+    CryptoProvider {
+        key_provider: &NoKeys,
+        ..ring::default_provider()
+    }
+}
+
+#[derive(Debug)]
+struct NoKeys;
+
+impl KeyProvider for NoKeys {
+    fn load_private_key(
+        &self,
+        _: PrivateKeyDer<'static>,
+    ) -> std::result::Result<Arc<dyn SigningKey>, rustls::Error> {
+        Err(rustls::Error::General("there are no private keys".into()))
+    }
 }
 
 fn proxy(url: &str) -> Result<Proxy> {
