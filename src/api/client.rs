@@ -13,7 +13,8 @@ use crossbeam_channel::{Receiver, Sender};
 use serde_json::{Value, json};
 
 use super::{
-    reply::{Fold, Reply, Step, excerpt, stream_error},
+    fold::{Fold, Step},
+    reply::{Reply, excerpt, stream_error},
     retry, sse,
     transport::{Response, Transport},
 };

@@ -2,6 +2,7 @@
 
 pub mod client;
 mod delta;
+pub mod fold;
 pub mod message;
 pub mod probe;
 pub mod recording;

@@ -7,7 +7,8 @@ use std::{env, fs};
 use serde_json::Value;
 
 use super::{
-    reply::{Fold, Reply, Step},
+    fold::{Fold, Step},
+    reply::Reply,
     sse::Decoder,
 };
 use crate::error::Error;

@@ -4,8 +4,9 @@
 use serde_json::{Value, json};
 
 use super::{
+    fold::{Fold, Step},
     message::Message,
-    reply::{Fold, Reply, Step, StopReason},
+    reply::{Reply, StopReason},
     sse::Decoder,
 };
 use crate::error::{Error, Result};

@@ -11,8 +11,9 @@ use super::{
 };
 use crate::{
     api::{
+        fold::{Fold, Step},
         message::{Block, Message},
-        reply::{Fold, Reply, Step},
+        reply::Reply,
         sse::Decoder,
     },
     error::Error,
