@@ -85,7 +85,7 @@ impl Agent {
                 }
             },
         )?;
-        let text = reply.text();
+        let text = reply.said.to_string();
         let is_whole = matches!(reply.stop, StopReason::EndTurn | StopReason::StopSequence);
         if !is_whole || text.trim().is_empty() {
             return Err(Error::Protocol(
@@ -119,7 +119,7 @@ impl Agent {
 }
 
 /// The history up to where it is summarized, and the task to do so.
-fn with_instruction(messages: &[Arc<str>]) -> Vec<Arc<str>> {
+fn with_instruction(messages: &[Arc<String>]) -> Vec<Arc<String>> {
     let mut transcript = Transcript::default();
     let mut messages = messages.to_vec();
     if let Some(last) = messages.pop_if(|last| role(last) == Role::User)

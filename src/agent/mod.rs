@@ -7,15 +7,19 @@ mod compact;
 mod request;
 mod user;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use crossbeam_channel::Receiver;
 
 use crate::{
     api::{
         client::Client,
+        fold::Fold,
         message::Block,
-        reply::{Reply, StopReason, ToolCall, Usage},
+        reply::{Reply, Said, StopReason, ToolCall, Usage},
     },
     background::{Entry, Observer, TaskEvent, Tasks, Waited, task::Task},
     error::{Error, Result},
@@ -117,8 +121,8 @@ pub struct Agent {
     settings: Settings,
     /// What goes before the next thing that the user says.
     pending: Vec<Block>,
-    /// The text of the reply under way.
-    partial: String,
+    /// The reply under way.
+    partial: Arc<Mutex<Fold>>,
     run: Run,
 }
 
@@ -143,19 +147,19 @@ impl Agent {
             context,
             settings,
             pending: Vec::new(),
-            partial: String::new(),
+            partial: Arc::default(),
             run: Run::default(),
         }
     }
 
     /// Takes what the user said (or nothing, when there are results to tell) through requests and tool calls
     /// to the model's last word, and returns that. After an error the history can be sent again.
-    pub fn turn(&mut self, content: Vec<Block>, watch: &mut dyn FnMut(Event)) -> Result<String> {
+    pub fn turn(&mut self, content: Vec<Block>, watch: &mut dyn FnMut(Event)) -> Result<Said> {
         let start = self.transcript.mark();
         let pending = std::mem::take(&mut self.pending);
         let content = pending.iter().cloned().chain(content);
         let mut content: Vec<Block> = content.map(|block| self.masked(block)).collect();
-        let (mut text, mut continuations, mut pauses) = (String::new(), 0, 0);
+        let (mut said, mut continuations, mut pauses) = (Said::default(), 0, 0);
         loop {
             self.add_news(&mut content, watch);
             self.push_user(content, watch);
@@ -176,13 +180,15 @@ impl Agent {
                     "; the turn was taken out of the conversation".into(),
                 ));
             }
-            let said_nothing = reply.content.is_empty();
             // The text before a call is not the answer.
             match reply.calls.is_empty() {
-                true => reply.add_text_to(&mut text),
-                false => text.clear(),
+                true => said.extend(&reply.said),
+                false => said = Said::default(),
             }
-            self.transcript.push_assistant(reply.content);
+            let said_nothing = reply.message.is_none();
+            if let Some(message) = reply.message {
+                self.transcript.push_reply(message);
+            }
             content = match reply.stop {
                 _ if !reply.calls.is_empty() => {
                     self.run_tools(&reply.calls, watch);
@@ -202,16 +208,17 @@ impl Agent {
                     vec![Block::text(CONTINUE)]
                 }
                 StopReason::MaxTokens | StopReason::ContextWindowExceeded => {
-                    if text.trim().is_empty() {
+                    let said = said.trimmed();
+                    if said.is_empty() {
                         return Err(Error::Limit {
                             option: "--max-output-tokens",
                             text: "the reply was cut off before it said anything".into(),
                         });
                     }
                     watch(Event::Notice(CUT_OFF));
-                    return Ok(text.trim().to_owned());
+                    return Ok(said);
                 }
-                _ => return Ok(text.trim().to_owned()),
+                _ => return Ok(said.trimmed()),
             };
             if let Some(signal) = self.context.interrupted.take() {
                 self.transcript.push_user(content);

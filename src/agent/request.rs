@@ -1,6 +1,9 @@
 //! One request: tried again where that may help, interrupted at once, its reply whole or nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use crossbeam_channel::{after, select};
 
@@ -14,15 +17,18 @@ impl Agent {
     /// Sends a history and returns the reply. What was shown of one that broke is marked as discarded.
     pub(super) fn request(
         &mut self,
-        messages: &[Arc<str>],
+        messages: &[Arc<String>],
         watch: &mut dyn FnMut(Event),
     ) -> Result<Box<Reply>> {
         let mut failures = 0;
         loop {
-            self.partial.clear();
-            let err = match self.attempt(messages, watch) {
+            let mut is_shown = false;
+            let reply = self.attempt(messages, &mut |event| {
+                is_shown = true;
+                watch(event);
+            });
+            let err = match reply {
                 Ok(reply) => {
-                    self.partial = String::new();
                     self.transcript.add_usage(&reply.usage);
                     self.run.turns += 1;
                     self.run.usage.add(&reply.usage);
@@ -33,8 +39,7 @@ impl Agent {
             if let Error::Interrupted(_) = err {
                 return Err(err);
             }
-            if !self.partial.is_empty() {
-                self.partial.clear();
+            if is_shown {
                 watch(Event::Discarded);
             }
             let Some(asked) = err.retry().filter(|_| failures < self.settings.max_retries) else {
@@ -55,17 +60,17 @@ impl Agent {
 
     fn attempt(
         &mut self,
-        messages: &[Arc<str>],
+        messages: &[Arc<String>],
         watch: &mut dyn FnMut(Event),
     ) -> Result<Box<Reply>> {
-        let progress = self.client.send(messages.to_vec())?;
+        self.partial = Arc::default();
+        let progress = self
+            .client
+            .send(messages.to_vec(), Arc::clone(&self.partial))?;
         loop {
             select! {
                 recv(progress) -> progress => match progress {
-                    Ok(Progress::Text(text)) => {
-                        watch(Event::Text(&text));
-                        self.partial.push_str(&text);
-                    }
+                    Ok(Progress::Text(text)) => watch(Event::Text(&text)),
                     Ok(Progress::Ended(reply)) => return reply,
                     Err(_) => return Err(Error::Protocol("its thread failed".into())),
                 },
@@ -100,6 +105,10 @@ impl Agent {
     /// call that was not whole does not.
     pub(super) fn keep_partial(&mut self) {
         let partial = std::mem::take(&mut self.partial);
+        let partial = partial
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .text();
         if !partial.trim().is_empty() {
             self.transcript
                 .push_assistant(vec![Block::text(partial.trim_end())]);

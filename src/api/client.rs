@@ -5,7 +5,7 @@
 
 use std::{
     io::{self, Read},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -13,7 +13,8 @@ use crossbeam_channel::{Receiver, Sender};
 use serde_json::{Value, json};
 
 use super::{
-    fold::{Fold, Step},
+    fold::Fold,
+    message::Role,
     reply::{Reply, excerpt, stream_error},
     retry, sse,
     transport::{Response, Transport},
@@ -27,8 +28,6 @@ const CACHE_MARKER: &str = r#","cache_control":{"type":"ephemeral"}"#;
 
 /// How a message ends: its last block, its content, itself (see `Message::to_json`).
 const MESSAGE_END: &str = "}]}";
-/// How a message of the user begins.
-const USER: &str = r#"{"role":"user""#;
 
 /// An error's body is a short JSON text; a proxy may send any page.
 const LONGEST_ERROR: u64 = 1024 * 1024;
@@ -59,7 +58,7 @@ pub struct Client {
     transport: Arc<Transport>,
     settings: Settings,
     /// The request up to its first message.
-    head: Arc<str>,
+    head: Arc<String>,
     /// Disconnected when the last request has let go of its connection.
     last_finished: Receiver<()>,
 }
@@ -84,9 +83,13 @@ impl Client {
         &self.settings.model
     }
 
-    /// Sends `messages`, each the JSON of a message, the last one from the user. Dropping the receiver
-    /// gives the reply up.
-    pub fn send(&mut self, messages: Vec<Arc<str>>) -> Result<Receiver<Progress>> {
+    /// Sends `messages`, each the JSON of a message, the last one from the user. What comes of a stream is in
+    /// `fold` until the reply is whole. Dropping the receiver gives the reply up.
+    pub fn send(
+        &mut self,
+        messages: Vec<Arc<String>>,
+        fold: Arc<Mutex<Fold>>,
+    ) -> Result<Receiver<Progress>> {
         // Some reads ahead of the terminal, no more: a slow terminal slows the stream.
         let (sender, receiver) = crossbeam_channel::bounded(64);
         let (finished, last_finished) = crossbeam_channel::bounded(0);
@@ -96,7 +99,7 @@ impl Client {
         let request = move || {
             // The connection is free once the reply before was read to its very end.
             let _ = before.recv_timeout(CONNECTION_WAIT);
-            request_on_thread(&transport, body, sender);
+            request_on_thread(&transport, body, &fold, sender);
             drop(finished);
         };
         threads::start("request", request).map_err(|err| Error::System {
@@ -112,11 +115,16 @@ impl Client {
     }
 }
 
-fn request_on_thread(transport: &Transport, body: Body, progress: Sender<Progress>) {
+fn request_on_thread(
+    transport: &Transport,
+    body: Body,
+    fold: &Mutex<Fold>,
+    progress: Sender<Progress>,
+) {
     let length = body.length();
     let reply = transport
         .post(body, length)
-        .and_then(|mut response| Ok((receive(&mut response, &progress)?, response)));
+        .and_then(|mut response| Ok((receive(&mut response, fold, &progress)?, response)));
     match reply {
         Ok((reply, mut response)) => {
             response.body.complete();
@@ -151,7 +159,11 @@ fn head(settings: &Settings) -> String {
     format!("{},\"messages\":[", &fields[..fields.len() - 1])
 }
 
-fn receive(response: &mut Response, progress: &Sender<Progress>) -> Result<Reply> {
+fn receive(
+    response: &mut Response,
+    fold: &Mutex<Fold>,
+    progress: &Sender<Progress>,
+) -> Result<Reply> {
     if response.status != 200 {
         return Err(refusal(response));
     }
@@ -163,12 +175,15 @@ fn receive(response: &mut Response, progress: &Sender<Progress>) -> Result<Reply
         let text = format!("its content type is `{}`", excerpt(content_type));
         return Err(Error::Protocol(text));
     }
-    stream(response, progress)
+    stream(response, fold, progress)
 }
 
-fn stream(response: &mut Response, progress: &Sender<Progress>) -> Result<Reply> {
+fn stream(
+    response: &mut Response,
+    fold: &Mutex<Fold>,
+    progress: &Sender<Progress>,
+) -> Result<Reply> {
     let mut decoder = sse::Decoder::default();
-    let mut fold = Fold::default();
     let mut buffer = [0; 16 * 1024];
     loop {
         let read = match response.body.read(&mut buffer) {
@@ -176,44 +191,29 @@ fn stream(response: &mut Response, progress: &Sender<Progress>) -> Result<Reply>
             Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
             Err(err) => return Err(Error::CutOff(err.to_string())),
         };
-        let mut batch = Batch {
-            fold,
-            text: String::new(),
-            result: Ok(Step::Nothing),
-        };
-        match read {
-            0 => std::mem::take(&mut decoder).finish(|data| batch.take(data)),
-            n => decoder
-                .feed(&buffer[..n], |data| batch.take(data))
-                .map_err(|_| Error::Protocol("it is longer than 64 MiB".into()))?,
+        // The events of one read: one text for all of them.
+        let mut text = String::new();
+        let mut is_done = Ok(false);
+        {
+            let fold = &mut *fold.lock().unwrap_or_else(PoisonError::into_inner);
+            let take = |data: &str| {
+                if let Ok(false) = is_done {
+                    is_done = fold.event(data, &mut text);
+                }
+            };
+            match read {
+                0 => std::mem::take(&mut decoder).finish(take),
+                n => decoder
+                    .feed(&buffer[..n], take)
+                    .map_err(|_| Error::Protocol("it is longer than 64 MiB".into()))?,
+            }
         }
-        if !batch.text.is_empty() && progress.send(Progress::Text(batch.text)).is_err() {
+        if !text.is_empty() && progress.send(Progress::Text(text)).is_err() {
             return Err(Error::Protocol("nobody wants the reply any more".into()));
         }
-        fold = batch.fold;
-        let step = batch.result?;
-        if read == 0 || step == Step::Done {
-            return fold.finish();
-        }
-    }
-}
-
-/// The events of one read: one text for all of them.
-struct Batch {
-    fold: Fold,
-    text: String,
-    result: Result<Step>,
-}
-
-impl Batch {
-    fn take(&mut self, data: &str) {
-        if !matches!(self.result, Ok(Step::Nothing)) {
-            return;
-        }
-        match self.fold.event(data) {
-            Ok(Step::Text(text)) => self.text.push_str(&text),
-            Ok(Step::NextText) => self.text.push_str("\n\n"),
-            end => self.result = end,
+        if is_done? || read == 0 {
+            let mut fold = fold.lock().unwrap_or_else(PoisonError::into_inner);
+            return std::mem::take(&mut *fold).finish();
         }
     }
 }
@@ -226,8 +226,8 @@ fn whole_message(response: &mut Response, progress: &Sender<Progress>) -> Result
         .map_err(|err| Error::CutOff(err.to_string()))?;
     let message = serde_json::from_str(&text)
         .map_err(|err| Error::Protocol(format!("it is not JSON ({err}): {}", excerpt(&text))))?;
-    let reply = Reply::from_message(message)?;
-    let _ = progress.send(Progress::Text(reply.text()));
+    let reply = Fold::message(message)?;
+    let _ = progress.send(Progress::Text(reply.said.to_string()));
     Ok(reply)
 }
 
@@ -277,16 +277,16 @@ struct Body {
 enum Piece {
     Fixed(&'static str),
     /// All but the last `usize` bytes.
-    Shared(Arc<str>, usize),
+    Shared(Arc<String>, usize),
 }
 
 impl Body {
-    fn new(head: Arc<str>, messages: Vec<Arc<str>>) -> Body {
+    fn new(head: Arc<String>, messages: Vec<Arc<String>>) -> Body {
         let mut pieces = vec![Piece::Shared(head, 0)];
         // After a pause the last message is the model's; the marker stands on the user's last one.
         let marked = messages
             .iter()
-            .rposition(|message| message.starts_with(USER));
+            .rposition(|message| message.starts_with(Role::User.opening()));
         for (index, message) in messages.into_iter().enumerate() {
             if index > 0 {
                 pieces.push(Piece::Fixed(","));

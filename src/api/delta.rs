@@ -1,16 +1,17 @@
 //! The events that come by the thousand: a piece of text, read without building a tree of its JSON. Pure.
 //!
 //! Only the usual form is read: the keys that are known, each once, in any order. Everything else, be it
-//! wrong or merely uncommon, is None and left to the general way in `reply`, which decides what it means.
+//! wrong or merely uncommon, is None and left to the general way in `fold`, which decides what it means.
 
-use std::borrow::Cow;
+use super::escaped;
 
 /// One more piece of a block.
 #[derive(Debug, PartialEq)]
 pub struct Delta<'a> {
     pub index: u64,
     pub kind: Kind,
-    pub text: Cow<'a, str>,
+    /// As it came, with its escapes.
+    pub escaped: &'a str,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,12 +53,14 @@ impl Delta<'_> {
             "delta" => scanner.piece().and_then(|found| once(&mut piece, found)),
             _ => None,
         })?;
-        let (kind, text) = piece?;
+        let (kind, escaped) = piece?;
         let is_whole = scanner.skip_space() == data.len() && event? == "content_block_delta";
-        is_whole.then_some(Delta {
+        // A control character must be escaped.
+        let is_right = is_whole && escaped.bytes().all(|byte| byte >= b' ');
+        is_right.then_some(Delta {
             index: index?,
             kind,
-            text,
+            escaped,
         })
     }
 }
@@ -80,7 +83,7 @@ impl<'a> Scanner<'a> {
         loop {
             let key = self.string()?;
             self.expect(b':')?;
-            value(self, &key)?;
+            value(self, key)?;
             if self.expect(b',').is_none() {
                 return self.expect(b'}');
             }
@@ -88,7 +91,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The object of a delta.
-    fn piece(&mut self) -> Option<(Kind, Cow<'a, str>)> {
+    fn piece(&mut self) -> Option<(Kind, &'a str)> {
         let (mut name, mut piece) = (None, None);
         self.object(&mut |scanner, key| match key {
             "type" => scanner.string().and_then(|found| once(&mut name, found)),
@@ -98,54 +101,25 @@ impl<'a> Scanner<'a> {
                 once(&mut piece, (kind, text))
             }
         })?;
-        let kind = Kind::from_name(&name?);
+        let kind = Kind::from_name(name?);
         piece.filter(|(field, _)| Some(*field) == kind)
     }
 
-    fn string(&mut self) -> Option<Cow<'a, str>> {
+    /// What stands between the quotes. No name that is known has an escape.
+    fn string(&mut self) -> Option<&'a str> {
         self.expect(b'"')?;
-        let mut unescaped = String::new();
+        let rest = &self.data[self.at..];
+        let mut end = 0;
         loop {
-            let rest = &self.data[self.at..];
-            let end = rest
-                .bytes()
-                .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
-            self.at += end + 1;
-            match rest.as_bytes()[end] {
-                b'"' if unescaped.is_empty() => return Some(Cow::Borrowed(&rest[..end])),
-                b'"' => {
-                    unescaped.push_str(&rest[..end]);
-                    return Some(Cow::Owned(unescaped));
-                }
-                b'\\' => {
-                    if unescaped.is_empty() {
-                        // Little more than the text is left of an event.
-                        unescaped.reserve(rest.len());
-                    }
-                    unescaped.push_str(&rest[..end]);
-                    unescaped.push(self.escaped()?);
-                }
-                // A control character must be escaped.
-                _ => return None,
+            end += memchr::memchr2(b'"', b'\\', &rest.as_bytes()[end..])?;
+            if rest.as_bytes()[end] == b'"' {
+                self.at += end + 1;
+                return Some(&rest[..end]);
             }
+            // Those by number are rare.
+            escaped::simple(*rest.as_bytes().get(end + 1)?)?;
+            end += 2;
         }
-    }
-
-    /// The character that an escape stands for; those by number are rare.
-    fn escaped(&mut self) -> Option<char> {
-        let character = match self.data.as_bytes().get(self.at)? {
-            b'n' => '\n',
-            b'"' => '"',
-            b'\\' => '\\',
-            b't' => '\t',
-            b'/' => '/',
-            b'r' => '\r',
-            b'b' => '\u{8}',
-            b'f' => '\u{c}',
-            _ => return None,
-        };
-        self.at += 1;
-        Some(character)
     }
 
     /// A whole number without a sign; the general way sees to what follows its digits, if anything does.
@@ -181,7 +155,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    /// What `reply` would read in it.
+    /// What `fold` would read in it.
     fn general(data: &str) -> Option<(u64, String)> {
         let event: Value = serde_json::from_str(data).ok()?;
         let text = ["text", "partial_json", "thinking"]
@@ -192,7 +166,11 @@ mod tests {
 
     #[track_caller]
     fn check(data: &str, is_read: bool) {
-        let read = Delta::read(data).map(|delta| (delta.index, delta.text.into_owned()));
+        let read = Delta::read(data).map(|delta| {
+            let mut text = String::new();
+            escaped::unescape(delta.escaped, &mut text);
+            (delta.index, text)
+        });
         assert_eq!(read.is_some(), is_read, "{data}");
         if is_read {
             assert_eq!(read, general(data), "{data}");

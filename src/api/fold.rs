@@ -3,33 +3,26 @@
 //! Blocks are keyed by their index: several may be open at once. What a delta of an unknown kind
 //! holds is merged into its block by field name, so that nothing the API sent is lost.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
     delta::{Delta, Kind},
-    message::{Block, DEEPEST},
-    reply::{Reply, StopReason, ToolCall, Usage, excerpt, sendable, stream_error},
+    escaped::{escape, is_blank, unescape},
+    message::{Block, DEEPEST, Role, sendable},
+    reply::{Reply, Said, StopReason, ToolCall, Usage, excerpt, stream_error},
 };
 use crate::error::Error;
-
-/// What an event brought.
-#[derive(Debug, PartialEq)]
-pub enum Step {
-    Nothing,
-    /// More of a text block.
-    Text(String),
-    /// A block after the first begins: texts of different blocks do not run together.
-    NextText,
-    Done,
-}
 
 /// No model writes so many in one reply; the bytes are counted before (see `sse`).
 const MOST_BLOCKS: usize = 10_000;
 /// Of a tool's name (<https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/implement-tool-use>).
 const LONGEST_NAME: usize = 64;
+
+/// The kinds of blocks whose text comes in pieces.
+const GROWING: [&str; 2] = ["text", "thinking"];
 
 /// A reply under construction.
 #[derive(Default)]
@@ -42,30 +35,36 @@ pub struct Fold {
 
 struct Open {
     block: Block,
+    /// The field that is named like the block's kind, where that is a text. It is empty in the block: its value
+    /// grows here, with its escapes.
+    field: Option<&'static str>,
+    grown: String,
     /// The pieces of a tool's input, put together. They are cut anywhere: parsed only at the end.
     input: String,
 }
 
 impl Fold {
-    /// Takes one event's data. Fails when it is an error, or no JSON object.
-    pub fn event(&mut self, data: &str) -> Result<Step, Error> {
+    /// Takes one event's data, and appends the text in it to `shown`. Returns whether the reply is whole. Fails
+    /// when the event is an error, or no JSON object.
+    pub fn event(&mut self, data: &str, shown: &mut String) -> Result<bool, Error> {
+        if let Some(delta) = Delta::read(data) {
+            self.add(delta, shown);
+            return Ok(false);
+        }
         // Gateways end their streams the way another API does.
         if data.trim() == "[DONE]" {
-            return Ok(Step::Nothing);
+            return Ok(false);
         }
         if self.blocks.len() > MOST_BLOCKS {
             return Err(Error::Protocol("it has more than 10,000 blocks".into()));
-        }
-        if let Some(delta) = Delta::read(data) {
-            return Ok(self.add(delta));
         }
         let mut event: Value = serde_json::from_str(data).map_err(|err| {
             Error::Protocol(format!("an event is not JSON ({err}): {}", excerpt(data)))
         })?;
         match event["type"].as_str().unwrap_or_default() {
             "message_start" => self.usage.update(&event["message"]["usage"]),
-            "content_block_start" => return Ok(self.start(&mut event)),
-            "content_block_delta" => return Ok(self.delta(&mut event)),
+            "content_block_start" => self.start(&mut event, shown),
+            "content_block_delta" => self.delta(&mut event, shown),
             "message_delta" => {
                 if let Some(reason) = event["delta"]["stop_reason"].as_str() {
                     self.stop = Some(reason.to_owned());
@@ -74,70 +73,62 @@ impl Fold {
             }
             "message_stop" => {
                 self.done = true;
-                return Ok(Step::Done);
             }
             "error" => return Err(stream_error(&event)),
             _ => {}
         }
-        Ok(Step::Nothing)
+        Ok(self.done)
     }
 
-    fn start(&mut self, event: &mut Value) -> Step {
+    fn start(&mut self, event: &mut Value, shown: &mut String) {
         let index = event["index"].as_u64().unwrap_or(self.blocks.len() as u64);
         let Some(block) = Block::from_value(event["content_block"].take()) else {
-            return Step::Nothing;
+            return;
         };
-        let text = block.str("text").unwrap_or_default().to_owned();
-        let is_text = block.kind() == "text";
-        let has_text = self.blocks.values().any(|open| !open.block.is_blank_text());
-        self.blocks.insert(
-            index,
-            Open {
-                block,
-                input: String::new(),
-            },
-        );
-        match is_text {
-            true if text.is_empty() && has_text => Step::NextText,
-            true if !text.is_empty() => Step::Text(text),
-            _ => Step::Nothing,
+        if block.kind() == "text" {
+            let text = block.str("text").unwrap_or_default();
+            // Texts of different blocks do not run together.
+            if text.is_empty() && self.blocks.values().any(Open::has_text) {
+                shown.push_str("\n\n");
+            }
+            shown.push_str(text);
         }
+        self.blocks.insert(index, Open::new(block));
     }
 
-    fn add(&mut self, delta: Delta) -> Step {
+    fn add(&mut self, delta: Delta, shown: &mut String) {
         let Some(open) = self.blocks.get_mut(&delta.index) else {
-            return Step::Nothing;
+            return;
         };
         match delta.kind {
             Kind::Text => {
-                open.block.append("text", &delta.text);
-                return Step::Text(delta.text.into_owned());
+                open.append("text", delta.escaped);
+                unescape(delta.escaped, shown);
             }
-            Kind::Input => open.input.push_str(&delta.text),
-            Kind::Thinking => open.block.append("thinking", &delta.text),
+            Kind::Input => unescape(delta.escaped, &mut open.input),
+            Kind::Thinking => open.append("thinking", delta.escaped),
         }
-        Step::Nothing
     }
 
     /// A delta of whatever kind and form.
-    fn delta(&mut self, event: &mut Value) -> Step {
+    fn delta(&mut self, event: &mut Value, shown: &mut String) {
         let Some(open) = event["index"]
             .as_u64()
             .and_then(|index| self.blocks.get_mut(&index))
         else {
-            return Step::Nothing;
+            return;
         };
         let Value::Object(delta) = event["delta"].take() else {
-            return Step::Nothing;
+            return;
         };
         let field = |name: &str| delta.get(name).and_then(Value::as_str).unwrap_or_default();
         match field("type") {
             "text_delta" => {
-                open.block.append("text", field("text"));
-                return Step::Text(field("text").to_owned());
+                open.append("text", &escape(field("text")));
+                shown.push_str(field("text"));
             }
             "input_json_delta" => open.input.push_str(field("partial_json")),
-            "thinking_delta" => open.block.append("thinking", field("thinking")),
+            "thinking_delta" => open.append("thinking", &escape(field("thinking"))),
             "signature_delta" => open.block.set("signature", field("signature").into()),
             "citations_delta" => {
                 let citation = delta.get("citation").cloned().unwrap_or_default();
@@ -145,89 +136,22 @@ impl Fold {
             }
             _ => open.merge(delta),
         }
-        Step::Nothing
     }
 
-    /// The reply. Fails when `message_stop` has not come: only that makes a reply whole. Fails when a block is
-    /// nested too deeply for the history. A call whose id or name the API would not take back gets another.
-    pub fn finish(self) -> Result<Reply, Error> {
-        if !self.done {
-            let text = "the stream ended before `message_stop`";
-            return Err(Error::CutOff(text.into()));
-        }
-        let stop = StopReason::from_name(self.stop.as_deref().unwrap_or_default());
-        let last = self.blocks.keys().next_back().copied();
-        let cut_off = matches!(
-            stop,
-            StopReason::MaxTokens | StopReason::ContextWindowExceeded
-        );
-        let mut calls = Vec::new();
-        let mut content = Vec::new();
-        for (index, open) in self.blocks {
-            let (mut block, mut call) = open.close(cut_off && Some(index) == last);
-            if let Some(call) = &mut call {
-                let is_taken = calls.iter().any(|other: &ToolCall| other.id == call.id);
-                if is_taken || !is_word(&call.id) {
-                    call.id = Uuid::new_v4().to_string();
-                    block.set("id", call.id.as_str().into());
-                }
-                if !is_word(&call.name) || call.name.len() > LONGEST_NAME {
-                    block.set("name", "unknown".into());
-                }
+    /// The text so far; blocks are separated by an empty line.
+    pub fn text(&self) -> String {
+        let mut all = String::new();
+        for open in self.blocks.values().filter(|open| open.has_text()) {
+            if !all.is_empty() {
+                all.push_str("\n\n");
             }
-            if block.is_too_deep() {
-                let text = format!("a block is nested more than {DEEPEST} levels deep");
-                return Err(Error::Protocol(text));
-            }
-            calls.extend(call);
-            content.push(block);
+            unescape(&open.grown, &mut all);
         }
-        Ok(Reply {
-            content: sendable(content),
-            calls,
-            stop,
-            usage: self.usage,
-        })
-    }
-}
-
-impl Open {
-    fn merge(&mut self, delta: Map<String, Value>) {
-        for (name, value) in delta {
-            match value {
-                _ if name == "type" => {}
-                Value::String(text) => self.block.append(&name, &text),
-                value => self.block.set(&name, value),
-            }
-        }
+        all
     }
 
-    /// The finished block, and its call where it is a `tool_use`.
-    fn close(mut self, cut_off: bool) -> (Block, Option<ToolCall>) {
-        if !self.block.kind().ends_with("tool_use") {
-            return (self.block, None);
-        }
-        let input = match (self.input.as_str(), self.block.get("input")) {
-            (pieces, _) if cut_off => Err(pieces.to_owned()),
-            // A call that sends its input whole, or has none.
-            ("", Some(Value::Object(whole))) => Ok(whole.clone()),
-            ("", _) => Ok(Map::new()),
-            (pieces, _) => serde_json::from_str(pieces).map_err(|_| pieces.to_owned()),
-        };
-        self.block
-            .set("input", Value::Object(input.clone().unwrap_or_default()));
-        let call = (self.block.kind() == "tool_use").then(|| ToolCall {
-            id: self.block.str("id").unwrap_or_default().to_owned(),
-            name: self.block.str("name").unwrap_or_default().to_owned(),
-            input,
-        });
-        (self.block, call)
-    }
-}
-
-impl Reply {
     /// The reply in a body that is a whole message, from a server that does not stream.
-    pub fn from_message(mut message: Value) -> Result<Reply, Error> {
+    pub fn message(mut message: Value) -> Result<Reply, Error> {
         if message["type"] == "error" {
             return Err(stream_error(&message));
         }
@@ -245,18 +169,183 @@ impl Reply {
         };
         for (index, block) in blocks.into_iter().enumerate() {
             if let Some(block) = Block::from_value(block) {
-                fold.blocks.insert(
-                    index as u64,
-                    Open {
-                        block,
-                        input: String::new(),
-                    },
-                );
+                fold.blocks.insert(index as u64, Open::new(block));
             }
         }
         fold.stop = message["stop_reason"].as_str().map(str::to_owned);
         fold.usage.update(&message["usage"]);
         fold.finish()
+    }
+
+    /// The reply. Fails when `message_stop` has not come: only that makes a reply whole. Fails when a block is
+    /// nested too deeply for the history. A call whose id or name the API would not take back gets another.
+    pub fn finish(self) -> Result<Reply, Error> {
+        if !self.done {
+            let text = "the stream ended before `message_stop`";
+            return Err(Error::CutOff(text.into()));
+        }
+        let stop = StopReason::from_name(self.stop.as_deref().unwrap_or_default());
+        let last = self.blocks.keys().next_back().copied();
+        let cut_off = matches!(
+            stop,
+            StopReason::MaxTokens | StopReason::ContextWindowExceeded
+        );
+        let mut calls = Vec::new();
+        let mut content = Vec::new();
+        for (index, mut open) in self.blocks {
+            if let Some(mut call) = open.close(cut_off && Some(index) == last) {
+                let is_taken = calls.iter().any(|other: &ToolCall| other.id == call.id);
+                if is_taken || !is_word(&call.id) {
+                    call.id = Uuid::new_v4().to_string();
+                    open.block.set("id", call.id.as_str().into());
+                }
+                if !is_word(&call.name) || call.name.len() > LONGEST_NAME {
+                    open.block.set("name", "unknown".into());
+                }
+                calls.push(call);
+            }
+            if open.block.is_too_deep() {
+                let text = format!("a block is nested more than {DEEPEST} levels deep");
+                return Err(Error::Protocol(text));
+            }
+            content.push(open);
+        }
+        let content = sendable(
+            content,
+            |open| &open.block,
+            |open| open.block.kind() == "text" && !open.has_text(),
+        );
+        let mut message = String::new();
+        let mut texts = Vec::new();
+        for open in content {
+            texts.extend(open.write(&mut message));
+        }
+        let message = (!message.is_empty()).then(|| {
+            message.push_str("]}");
+            message.shrink_to_fit();
+            Arc::new(message)
+        });
+        Ok(Reply {
+            said: message
+                .as_ref()
+                .map(|message| Said::new(message, texts))
+                .unwrap_or_default(),
+            message,
+            calls,
+            stop,
+            usage: self.usage,
+        })
+    }
+}
+
+impl Open {
+    fn new(mut block: Block) -> Open {
+        let field = GROWING.into_iter().find(|field| block.kind() == *field);
+        let field = field.filter(|field| block.str(field).is_some());
+        let grown = field.map_or(String::new(), |field| {
+            let text = escape(block.str(field).unwrap_or_default());
+            block.set(field, "".into());
+            text
+        });
+        Open {
+            block,
+            field,
+            grown,
+            input: String::new(),
+        }
+    }
+
+    /// Appends to the text in this field.
+    fn append(&mut self, field: &'static str, escaped: &str) {
+        if self.block.kind() != field {
+            let mut text = String::new();
+            unescape(escaped, &mut text);
+            return self.block.append(field, &text);
+        }
+        if self.field.is_none() {
+            self.block.set(field, "".into());
+            self.field = Some(field);
+        }
+        self.grown.push_str(escaped);
+    }
+
+    fn has_text(&self) -> bool {
+        self.block.kind() == "text" && self.field.is_some() && !is_blank(&self.grown)
+    }
+
+    /// Takes the fields of a delta of a kind that is not known.
+    fn merge(&mut self, delta: Map<String, Value>) {
+        for (name, value) in delta {
+            let is_growing = self.field == Some(name.as_str());
+            match value {
+                _ if name == "type" => {}
+                Value::String(text) if is_growing => self.grown += &escape(&text),
+                Value::String(text) => self.block.append(&name, &text),
+                value => {
+                    if is_growing {
+                        self.field = None;
+                        self.grown.clear();
+                    }
+                    self.block.set(&name, value);
+                }
+            }
+        }
+    }
+
+    /// Appends the block to the JSON of a message. Returns where its text stands in it.
+    fn write(self, message: &mut String) -> Option<Range<usize>> {
+        let is_first = message.is_empty();
+        let mut before = match is_first {
+            true => format!("{}[", Role::Assistant.opening()),
+            false => ",".into(),
+        };
+        let mut after = String::new();
+        let mut json = &mut before;
+        for (n, (name, value)) in self.block.fields().iter().enumerate() {
+            json.push(if n == 0 { '{' } else { ',' });
+            *json += &format!("{}:", Value::from(name.as_str()));
+            if self.field == Some(name) {
+                json.push('"');
+                json = &mut after;
+                json.push('"');
+            } else {
+                *json += &value.to_string();
+            }
+        }
+        json.push('}');
+        let start = message.len() + before.len();
+        match is_first {
+            // It may be large: the message comes about where it is.
+            true => {
+                *message = self.grown;
+                message.insert_str(0, &before);
+            }
+            false => *message += &(before + &self.grown),
+        }
+        let place = start..message.len();
+        *message += &after;
+        (self.field == Some("text")).then_some(place)
+    }
+
+    /// Finishes the block. Returns its call where it is a `tool_use`.
+    fn close(&mut self, cut_off: bool) -> Option<ToolCall> {
+        if !self.block.kind().ends_with("tool_use") {
+            return None;
+        }
+        let input = match (self.input.as_str(), self.block.get("input")) {
+            (pieces, _) if cut_off => Err(pieces.to_owned()),
+            // A call that sends its input whole, or has none.
+            ("", Some(Value::Object(whole))) => Ok(whole.clone()),
+            ("", _) => Ok(Map::new()),
+            (pieces, _) => serde_json::from_str(pieces).map_err(|_| pieces.to_owned()),
+        };
+        self.block
+            .set("input", Value::Object(input.clone().unwrap_or_default()));
+        (self.block.kind() == "tool_use").then(|| ToolCall {
+            id: self.block.str("id").unwrap_or_default().to_owned(),
+            name: self.block.str("name").unwrap_or_default().to_owned(),
+            input,
+        })
     }
 }
 
@@ -264,4 +353,21 @@ impl Reply {
 fn is_word(text: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
     !text.is_empty() && text.bytes().all(fits)
+}
+
+/// What becomes of a stream that comes in these pieces, and the text that is shown on the way.
+#[cfg(test)]
+pub fn fold<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Result<Reply, Error>, String) {
+    let (mut decoder, mut fold) = (super::sse::Decoder::default(), Fold::default());
+    let (mut shown, mut is_done) = (String::new(), Ok(false));
+    let mut each = |data: &str| {
+        if let Ok(false) = is_done {
+            is_done = fold.event(data, &mut shown);
+        }
+    };
+    for chunk in chunks {
+        decoder.feed(chunk, &mut each).unwrap();
+    }
+    decoder.finish(&mut each);
+    (is_done.and_then(|_| fold.finish()), shown)
 }

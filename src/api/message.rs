@@ -25,6 +25,16 @@ pub struct Message {
     pub content: Vec<Block>,
 }
 
+impl Role {
+    /// How the JSON of a message begins, up to its blocks.
+    pub fn opening(self) -> &'static str {
+        match self {
+            Role::User => r#"{"role":"user","content":"#,
+            Role::Assistant => r#"{"role":"assistant","content":"#,
+        }
+    }
+}
+
 impl Block {
     pub fn text(text: &str) -> Block {
         Block::from_fields(json!({"type": "text", "text": text}))
@@ -131,13 +141,9 @@ impl Message {
     /// The JSON text, which always ends with `}]}`: the last block, the content, the message.
     /// The cache marker is put in before that (see `client::Body`).
     pub fn to_json(&self) -> String {
-        let role = match self.role {
-            Role::User => "user",
-            Role::Assistant => "assistant",
-        };
         let content: Vec<&Map<String, Value>> = self.content.iter().map(|block| &block.0).collect();
         // Into one buffer: a message may be large.
-        let mut json = format!(r#"{{"role":"{role}","content":"#).into_bytes();
+        let mut json = self.role.opening().as_bytes().to_vec();
         serde_json::to_writer(&mut json, &content).expect("JSON values have JSON text");
         json.push(b'}');
         String::from_utf8(json).expect("JSON text is UTF-8")
@@ -162,6 +168,20 @@ impl Message {
         let message = Message { role, content };
         (!message.content.is_empty()).then_some(message)
     }
+}
+
+/// What the API takes back: no blank text, no thinking without a signature (other servers send such), and
+/// no thinking at the end of a message.
+pub fn sendable<T>(
+    mut content: Vec<T>,
+    block: impl Fn(&T) -> &Block,
+    is_blank_text: impl Fn(&T) -> bool,
+) -> Vec<T> {
+    content.retain(|item| !is_blank_text(item) && !block(item).is_unsigned_thinking());
+    while content.last().is_some_and(|last| block(last).is_thinking()) {
+        content.pop();
+    }
+    content
 }
 
 /// Whether `value` has more than so many levels of arrays and objects.

@@ -2,6 +2,7 @@
 
 pub mod client;
 mod delta;
+mod escaped;
 pub mod fold;
 pub mod message;
 pub mod probe;

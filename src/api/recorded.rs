@@ -6,12 +6,12 @@ use std::{env, fs};
 
 use serde_json::Value;
 
-use super::{
-    fold::{Fold, Step},
-    reply::Reply,
-    sse::Decoder,
-};
+use super::{fold, reply::Reply};
 use crate::error::Error;
+
+fn fold<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Reply, Error> {
+    fold::fold(chunks).0
+}
 
 /// Long streams are cut at every so many bytes, short ones at each.
 const SHORT: usize = 2000;
@@ -33,23 +33,6 @@ fn streams() -> Vec<(String, String)> {
         Some((path.display().to_string(), stream))
     };
     files.filter_map(read).collect()
-}
-
-fn fold<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Reply, Error> {
-    let mut decoder = Decoder::default();
-    let mut fold = Fold::default();
-    let mut result = Ok(Step::Nothing);
-    let mut each = |data: &str| {
-        if !matches!(result, Ok(Step::Done) | Err(_)) {
-            result = fold.event(data);
-        }
-    };
-    for chunk in chunks {
-        decoder.feed(chunk, |data| each(data)).unwrap();
-    }
-    decoder.finish(|data| each(data));
-    result?;
-    fold.finish()
 }
 
 #[test]

@@ -1,15 +1,23 @@
 //! A whole reply: what goes into the history, the calls, the stop reason and the usage. Pure.
 
+use std::{fmt, ops::Range, sync::Arc};
+
 use serde_json::{Map, Value, json};
 
-use super::{message::Block, retry};
+use super::{
+    escaped::{self, Pieces},
+    message::{Block, Message},
+    retry,
+};
 use crate::error::Error;
 
 /// A whole reply.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
-    /// What goes into the history. Empty when the model had nothing to say.
-    pub content: Vec<Block>,
+    /// What goes into the history, as JSON. None when the model had nothing to say.
+    pub message: Option<Arc<String>>,
+    /// The text in it.
+    pub said: Said,
     pub calls: Vec<ToolCall>,
     pub stop: StopReason,
     pub usage: Usage,
@@ -46,23 +54,90 @@ pub struct Usage {
     pub cache_write: u64,
 }
 
+/// What the model has said, in one reply or in several on end. It is held once, in the messages of the history.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Said(Vec<Part>);
+
+#[derive(Debug, Clone, PartialEq)]
+struct Part {
+    /// What parts it from the text before.
+    between: &'static str,
+    message: Arc<String>,
+    /// Where it stands, with its escapes.
+    place: Range<usize>,
+}
+
 impl Reply {
-    /// All its text; blocks are separated by an empty line.
-    pub fn text(&self) -> String {
-        let mut all = String::new();
-        self.add_text_to(&mut all);
-        all
+    /// The blocks of the message.
+    pub fn content(&self) -> Vec<Block> {
+        let message = self
+            .message
+            .as_ref()
+            .and_then(|json| Message::from_json(json));
+        message.map(|message| message.content).unwrap_or_default()
+    }
+}
+
+impl Said {
+    /// The texts at these places of a message, separated by empty lines.
+    pub fn new(message: &Arc<String>, places: Vec<Range<usize>>) -> Said {
+        let parts = places.into_iter().enumerate().map(|(n, place)| Part {
+            between: if n > 0 { "\n\n" } else { "" },
+            message: Arc::clone(message),
+            place,
+        });
+        Said(parts.collect())
     }
 
-    /// Appends all its text.
-    pub fn add_text_to(&self, all: &mut String) {
-        let texts = self.content.iter().filter(|block| block.kind() == "text");
-        for (n, text) in texts.filter_map(|block| block.str("text")).enumerate() {
-            if n > 0 {
-                all.push_str("\n\n");
-            }
-            all.push_str(text);
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Goes on with `more`, without anything between.
+    pub fn extend(&mut self, more: &Said) {
+        self.0.extend_from_slice(&more.0);
+    }
+
+    /// The same without the white space around it.
+    pub fn trimmed(mut self) -> Said {
+        let is_blank = |part: &Part| escaped::is_blank(part.escaped());
+        while self.0.pop_if(|part| is_blank(part)).is_some() {}
+        let blank = self.0.iter().take_while(|part| is_blank(part)).count();
+        self.0.drain(..blank);
+        if let Some(first) = self.0.first_mut() {
+            first.between = "";
+            first.place.start += escaped::trimmed(first.escaped()).map_or(0, |place| place.start);
         }
+        if let Some(last) = self.0.last_mut() {
+            let end = escaped::trimmed(last.escaped()).map_or(0, |place| place.end);
+            last.place.end = last.place.start + end;
+        }
+        self
+    }
+
+    /// Hands the text on in pieces: all of it would be a second time in memory.
+    pub fn pieces(&self, each: &mut dyn FnMut(&str)) {
+        for part in &self.0 {
+            each(part.between);
+            let pieces = Pieces {
+                rest: part.escaped(),
+            };
+            pieces.for_each(|piece| piece.with(each));
+        }
+    }
+}
+
+impl Part {
+    fn escaped(&self) -> &str {
+        &self.message[self.place.clone()]
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut result = Ok(());
+        self.pieces(&mut |piece| result = result.and_then(|()| f.write_str(piece)));
+        result
     }
 }
 
@@ -124,16 +199,6 @@ impl Usage {
         take(&mut self.cache_read, "cache_read_input_tokens");
         take(&mut self.cache_write, "cache_creation_input_tokens");
     }
-}
-
-/// What the API takes back: no blank text, no thinking without a signature (other servers send such), and
-/// no thinking at the end of a message.
-pub fn sendable(mut content: Vec<Block>) -> Vec<Block> {
-    content.retain(|block| !block.is_blank_text() && !block.is_unsigned_thinking());
-    while content.last().is_some_and(Block::is_thinking) {
-        content.pop();
-    }
-    content
 }
 
 /// `{"type":"error","error":{"type":...,"message":...}}`, in a stream or as a body.

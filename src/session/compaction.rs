@@ -26,7 +26,7 @@ pub const INTRODUCTION: &str =
     "(The conversation before this point was summarized by the model, to make room.)";
 
 /// Shortens the long tool results in `messages`.
-pub fn shorten(messages: &mut [Arc<str>]) {
+pub fn shorten(messages: &mut [Arc<String>]) {
     for json in messages {
         // A short message has no long result, and most are short.
         if json.len() <= SHORT_RESULT {
@@ -57,7 +57,7 @@ fn shorten_result(block: &mut Block) {
 /// How many messages at the end are kept: a fifth of the history at most, and the first of them is the
 /// model's, so that no call is separated from its result. Inside a turn the model's last message and what
 /// came after it are kept in any case. None when nothing would be gained.
-pub fn kept(messages: &[Arc<str>], inside_turn: bool) -> Option<usize> {
+pub fn kept(messages: &[Arc<String>], inside_turn: bool) -> Option<usize> {
     let total: usize = messages.iter().map(|message| message.len()).sum();
     let mut size = 0;
     let mut kept = 0;
@@ -91,14 +91,14 @@ pub fn role(json: &str) -> Role {
 mod tests {
     use super::*;
 
-    fn message(role: Role, text: &str) -> Arc<str> {
+    fn message(role: Role, text: &str) -> Arc<String> {
         let content = vec![Block::text(text)];
         Message { role, content }.to_json().into()
     }
 
     #[test]
     fn the_last_fifth_stays_and_starts_with_the_model() {
-        let history: Vec<Arc<str>> = (0..40)
+        let history: Vec<Arc<String>> = (0..40)
             .map(|i| {
                 message(
                     if i % 2 == 0 {

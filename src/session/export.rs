@@ -1,5 +1,7 @@
 //! A conversation as Markdown, for people. Pure.
 
+use std::sync::Arc;
+
 use crate::{
     api::message::{Block, Message, Role},
     text::head_and_tail,
@@ -9,12 +11,9 @@ use crate::{
 const LONGEST_RESULT: usize = 4_000;
 
 /// The messages, each under its own heading.
-pub fn markdown(messages: &[impl AsRef<str>]) -> String {
+pub fn markdown(messages: &[Arc<String>]) -> String {
     let mut text = String::from("# A conversation with meanwhile\n");
-    for message in messages
-        .iter()
-        .filter_map(|json| Message::from_json(json.as_ref()))
-    {
+    for message in messages.iter().filter_map(|json| Message::from_json(json)) {
         let is_result = |block: &Block| block.kind() == "tool_result";
         let heading = match message.role {
             Role::Assistant => "\n## Model\n",
@@ -76,6 +75,9 @@ mod tests {
             r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"1","content":"```\nx"}]}"#,
         ];
         let expected = "# A conversation with meanwhile\n\n## User\n\nDo it.\n\n## Model\n\nI look.\n\n**bash**\n\n```\n{\"command\":\"ls\"}\n```\n\n````\n```\nx\n````\n";
-        assert_eq!(markdown(&messages), expected);
+        assert_eq!(
+            markdown(&messages.map(|json| Arc::new(json.into()))),
+            expected
+        );
     }
 }

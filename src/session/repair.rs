@@ -8,17 +8,14 @@ use std::{collections::HashSet, sync::Arc};
 
 use serde_json::Value;
 
-use crate::api::{
-    message::{Block, Message, Role},
-    reply::sendable,
-};
+use crate::api::message::{Block, Message, Role, sendable};
 
 const LOST_START: &str = "(The beginning of this conversation is lost.)";
 const LOST_RESULT: &str =
     "Error: the result of this call is lost: the program ended before; it may have been run";
 
 /// The history repaired; None when there is nothing to repair.
-pub fn repaired(messages: &[Arc<str>]) -> Option<Vec<Arc<str>>> {
+pub fn repaired(messages: &[Arc<String>]) -> Option<Vec<Arc<String>>> {
     let mut whole = Whole::default();
     for message in messages {
         match Message::from_json(message) {
@@ -62,7 +59,7 @@ impl Whole {
             "tool_use" => self.is_new_call(block),
             kind => kind != "tool_result",
         });
-        let content = sendable(content);
+        let content = sendable(content, |block| block, Block::is_blank_text);
         if content.is_empty() {
             return;
         }
@@ -117,7 +114,7 @@ impl Whole {
         }
     }
 
-    fn finish(mut self) -> Vec<Arc<str>> {
+    fn finish(mut self) -> Vec<Arc<String>> {
         self.answer_open();
         self.messages
             .iter()
@@ -166,7 +163,7 @@ mod tests {
             values
                 .iter()
                 .map(|v| v.to_string().into())
-                .collect::<Vec<Arc<str>>>()
+                .collect::<Vec<Arc<String>>>()
         };
         let (history, expected) = (json(history), json(expected));
         assert_eq!(repaired(&history).unwrap_or(history), expected);
@@ -175,14 +172,16 @@ mod tests {
 
     #[test]
     fn what_is_whole_stays_as_it_is() {
-        let odd: Arc<str> =
-            r#"{"role":"assistant","content":[{"z":1,"type":"future","a":1.0}]}"#.into();
+        let odd: Arc<String> =
+            r#"{"role":"assistant","content":[{"z":1,"type":"future","a":1.0}]}"#
+                .to_owned()
+                .into();
         let history = [
             user(json!([text("a")])),
             model(json!([text("b"), call("t")])),
             user(json!([result("t")])),
         ];
-        let mut history: Vec<Arc<str>> = history
+        let mut history: Vec<Arc<String>> = history
             .iter()
             .map(|value| value.to_string().into())
             .collect();

@@ -26,7 +26,7 @@ const BYTES_PER_TOKEN: usize = 3;
 
 #[derive(Default)]
 pub struct Transcript {
-    messages: Vec<Arc<str>>,
+    messages: Vec<Arc<String>>,
     last: Option<Role>,
     /// Of the session, kept or not.
     pub id: String,
@@ -65,7 +65,7 @@ pub struct Mark {
     compactions: usize,
     told: usize,
     count: usize,
-    last: Option<Arc<str>>,
+    last: Option<Arc<String>>,
 }
 
 /// A background task, in this run of the program or in another.
@@ -81,7 +81,7 @@ impl Transcript {
         let mut transcript = Transcript::default();
         for line in lines {
             if let Some(message) = Message::from_json(line) {
-                transcript.add(message.role, message.to_json());
+                transcript.add(message.role, Arc::new(message.to_json()));
                 continue;
             }
             let Ok(record) = serde_json::from_str::<Value>(line) else {
@@ -126,9 +126,15 @@ impl Transcript {
         self.push(Message::user(content));
     }
 
-    /// Adds what the model said; nothing when it said nothing. After a pause it goes on its own message.
+    /// Adds what the model said; nothing when it said nothing.
     pub fn push_assistant(&mut self, content: Vec<Block>) {
         self.push(Message::assistant(content));
+    }
+
+    /// Adds the message of a reply. After a pause it goes on its own message.
+    pub fn push_reply(&mut self, json: Arc<String>) {
+        self.append(&json);
+        self.add(Role::Assistant, json);
     }
 
     /// The program may have ended while tools ran, or the file was damaged: the history is made one that can be sent. The file is told, since what
@@ -140,7 +146,7 @@ impl Transcript {
     }
 
     /// The messages as they are sent; cloned by reference.
-    pub fn messages(&self) -> Vec<Arc<str>> {
+    pub fn messages(&self) -> Vec<Arc<String>> {
         self.messages.clone()
     }
 
@@ -213,17 +219,15 @@ impl Transcript {
 
     fn push(&mut self, message: Message) {
         if !message.content.is_empty() {
-            let (role, json) = (message.role, message.to_json());
-            // Gone before its JSON is copied: it may be large.
-            drop(message);
+            let json = Arc::new(message.to_json());
             self.append(&json);
-            self.add(role, json);
+            self.add(message.role, json);
         }
     }
 
     /// Adds a message with at least one block. Roles alternate: what has the role of the message before belongs
     /// to that.
-    fn add(&mut self, role: Role, mut json: String) {
+    fn add(&mut self, role: Role, mut json: Arc<String>) {
         match role {
             Role::User => self.tokens = self.tokens.saturating_add(estimate(json.len())),
             Role::Assistant if self.request > 0 => self.tokens = std::mem::take(&mut self.request),
@@ -235,10 +239,10 @@ impl Transcript {
             // As `Message::to_json` writes them: the blocks stand between the first `[` and the last `]}`.
             let (before, blocks) = (before.strip_suffix("]}"), json.split_once('['));
             let (before, (_, blocks)) = before.zip(blocks).expect("both are messages");
-            json = format!("{before},{blocks}");
+            json = Arc::new(format!("{before},{blocks}"));
         }
         self.last = Some(role);
-        self.messages.push(json.into());
+        self.messages.push(json);
     }
 
     fn change(&mut self, record: Value) {

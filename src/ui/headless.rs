@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     agent::{Agent, Event},
+    api::reply::Said,
     background::task::Status,
     cli::{Args, Format, Loudness, OnEnd},
     error::{Error, Result},
@@ -51,7 +52,7 @@ pub fn print(args: &Args, make_agent: impl FnOnce(&Interrupts) -> Result<Agent>)
 pub fn refuse(err: Error, format: Format) -> Result<()> {
     let outcome = Err(err);
     let _ = Reporter::new(format).finish(&outcome);
-    outcome.map(|_: String| ())
+    outcome.map(|_: Said| ())
 }
 
 /// The pseudo signals stand for what else may end a run.
@@ -74,7 +75,7 @@ fn do_task(
     agent: &mut Agent,
     interrupts: &Interrupts,
     reporter: &mut Reporter,
-) -> Result<String> {
+) -> Result<Said> {
     let mut stderr = Terminal::new(io::stderr(), has_color(args.color, &io::stderr()));
     reporter.begin(agent)?;
     let (content, gave_up) = read_task(
@@ -88,7 +89,7 @@ fn do_task(
             "meanwhile: nothing came on standard input for {seconds} s: going on without it (</dev/null avoids the wait)"
         ));
     }
-    let mut unshown = String::new();
+    let mut unshown = Said::default();
     let mut watch = |event: Event| {
         if reporter.event(&event).is_err() {
             interrupts.raise(SIGPIPE);
@@ -104,15 +105,15 @@ fn do_task(
                 if args.loudness == Loudness::Verbose {
                     stderr.request(reply, time);
                 }
-                reply.add_text_to(&mut unshown);
+                unshown.extend(&reply.said);
                 // It is shown at once before the calls that follow.
                 if !reply.calls.is_empty() {
-                    stderr.line(&std::mem::take(&mut unshown));
+                    stderr.said(&std::mem::take(&mut unshown));
                 }
             }
             // What the model said before this is not the answer.
             event => {
-                stderr.line(&std::mem::take(&mut unshown));
+                stderr.said(&std::mem::take(&mut unshown));
                 stderr.show(event);
             }
         }
@@ -125,9 +126,9 @@ fn do_task(
 fn finish_tasks(
     agent: &mut Agent,
     on_end: OnEnd,
-    mut answer: String,
+    mut answer: Said,
     watch: &mut dyn FnMut(Event),
-) -> Result<String> {
+) -> Result<Said> {
     loop {
         if on_end == OnEnd::Fail {
             fail_with_tasks(agent)?;
@@ -151,7 +152,7 @@ pub fn run(
     agent: &mut Agent,
     task: Vec<crate::api::message::Block>,
     watch: &mut dyn FnMut(Event),
-) -> Result<String> {
+) -> Result<Said> {
     let answer = agent.turn(task, watch)?;
     finish_tasks(agent, OnEnd::Wait, answer, watch)
 }

@@ -3,7 +3,8 @@
 //! Field names are those of Claude Code's `stream-json`, where it has one, since scripts know them.
 
 use std::{
-    io::{self, IsTerminal, StdoutLock, Write},
+    fmt,
+    io::{self, BufWriter, IsTerminal, StdoutLock, Write},
     time::Instant,
 };
 
@@ -14,7 +15,7 @@ use crate::{
     agent::{Agent, Event, Refused},
     api::{
         message::Block,
-        reply::{ToolCall, Usage},
+        reply::{Said, ToolCall, Usage},
     },
     background::task::Task,
     cli::Format,
@@ -66,7 +67,7 @@ impl Reporter {
         let line = match event {
             Event::Reply { reply, .. } => json!({
                 "type": "assistant", "session_id": id,
-                "message": {"role": "assistant", "content": blocks(&reply.content), "usage": reply.usage.to_value()},
+                "message": {"role": "assistant", "content": blocks(&reply.content()), "usage": reply.usage.to_value()},
             }),
             Event::ToolResult { call, answer, .. } => {
                 let result = Block::tool_result(&call.id, &answer.text, answer.is_error);
@@ -116,15 +117,15 @@ impl Reporter {
     }
 
     /// Writes the last thing: the answer, or the final record. Fails when nobody reads.
-    pub fn finish(&self, outcome: &Result<String>) -> Result<()> {
+    pub fn finish(&self, outcome: &Result<Said>) -> Result<()> {
         if self.format == Format::Text {
             return match outcome {
                 Ok(answer) if answer.is_empty() => Ok(()),
                 // A script gets it as it is; a terminal would obey what is in it.
                 Ok(answer) if io::stdout().is_terminal() => {
-                    write(&format!("{}\n", visible(answer)))
+                    write(format_args!("{}\n", visible(&answer.to_string())))
                 }
-                Ok(answer) => write(&format!("{answer}\n")),
+                Ok(answer) => write(format_args!("{answer}\n")),
                 Err(_) => Ok(()),
             };
         }
@@ -137,7 +138,7 @@ impl Reporter {
             "type": "result",
             "subtype": subtype(error),
             "is_error": error.is_some(),
-            "result": outcome.as_deref().unwrap_or_default(),
+            "result": outcome.as_ref().map(Said::to_string).unwrap_or_default(),
             "error": error.map(Error::to_string),
             "exit_code": error.map_or(0, Error::exit_code),
             "limit": limit,
@@ -206,12 +207,12 @@ fn task_record(task: &Task) -> Value {
 }
 
 fn write_json(value: &Value) -> Result<()> {
-    write(&visible_json(&format!("{value}\n")))
+    write(format_args!("{}\n", visible_json(&value.to_string())))
 }
 
-fn write(text: &str) -> Result<()> {
-    let mut stdout = io::stdout().lock();
-    match write_all(&mut stdout, text.as_bytes()) {
+fn write(text: fmt::Arguments) -> Result<()> {
+    let mut stdout = BufWriter::new(Patient(io::stdout().lock()));
+    match stdout.write_fmt(text).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(()),
         Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Err(Error::Closed),
         Err(err) => Err(Error::System {
@@ -221,25 +222,33 @@ fn write(text: &str) -> Result<()> {
     }
 }
 
-/// Writes and flushes all of it, also into a pipe that somebody has made not blocking.
-fn write_all(stdout: &mut StdoutLock, mut bytes: &[u8]) -> io::Result<()> {
-    loop {
-        let done = match bytes {
-            [] => stdout.flush().map(|()| true),
-            some => stdout.write(some).map(|n| {
-                bytes = &bytes[n..];
-                false
-            }),
-        };
-        match done {
-            Ok(true) => return Ok(()),
-            Ok(false) => {}
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                let mut ready = [PollFd::new(stdout, PollFlags::OUT)];
-                let _ = rustix::event::poll(&mut ready, None);
+/// Writes also into a pipe that somebody has made not blocking.
+struct Patient(StdoutLock<'static>);
+
+impl Write for Patient {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.patiently(|stdout| stdout.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.patiently(|stdout| stdout.flush())
+    }
+}
+
+impl Patient {
+    fn patiently<T>(
+        &mut self,
+        mut attempt: impl FnMut(&mut StdoutLock) -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            match attempt(&mut self.0) {
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                    let mut ready = [PollFd::new(&self.0, PollFlags::OUT)];
+                    let _ = rustix::event::poll(&mut ready, None);
+                }
+                done => return done,
             }
-            Err(err) => return Err(err),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     agent::Event,
-    api::reply::{Reply, ToolCall, Usage},
+    api::reply::{Reply, Said, ToolCall, Usage},
     cli::ColorWhen,
     error::Error,
     text::{duration, first, one_line, sentence, visible},
@@ -27,6 +27,8 @@ const GREEN: &str = "32";
 const SHOWN_RESULT: usize = 200;
 /// How many lines of it.
 const SHOWN_LINES: usize = 5;
+/// How much of a reply's text is written at once, in bytes.
+const WRITE_AT_ONCE: usize = 8 * 1024;
 /// How many lines of a diff.
 const SHOWN_DIFF: usize = 40;
 
@@ -136,6 +138,21 @@ impl<W: Write> Terminal<W> {
 
     pub fn error(&mut self, err: &Error) {
         self.colored(RED, &format!("meanwhile: {}", sentence(&err.to_string())));
+    }
+
+    /// What the model has said, on lines of its own.
+    pub fn said(&mut self, said: &Said) {
+        self.end_line();
+        let mut buffer = String::new();
+        said.pieces(&mut |piece| {
+            buffer.push_str(piece);
+            if buffer.len() > WRITE_AT_ONCE {
+                self.text(&buffer);
+                buffer.clear();
+            }
+        });
+        self.text(&buffer);
+        self.end_line();
     }
 
     /// More of the model's text.
