@@ -135,8 +135,9 @@ impl<'a> Scanner<'a> {
     }
 
     fn expect(&mut self, byte: u8) -> Option<()> {
-        let at = self.skip_space();
-        let is_there = self.data.as_bytes().get(at) == Some(&byte);
+        let is_at = |at| self.data.as_bytes().get(at) == Some(&byte);
+        // There seldom is a space.
+        let is_there = is_at(self.at) || is_at(self.skip_space());
         self.at += usize::from(is_there);
         is_there.then_some(())
     }

@@ -257,12 +257,12 @@ impl Open {
 
     /// Appends to the text in this field.
     fn append(&mut self, field: &'static str, escaped: &str) {
-        if self.block.kind() != field {
-            let mut text = String::new();
-            unescape(escaped, &mut text);
-            return self.block.append(field, &text);
-        }
-        if self.field.is_none() {
+        if self.field != Some(field) {
+            if self.block.kind() != field {
+                let mut text = String::new();
+                unescape(escaped, &mut text);
+                return self.block.append(field, &text);
+            }
             self.block.set(field, "".into());
             self.field = Some(field);
         }

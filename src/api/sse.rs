@@ -68,21 +68,20 @@ impl Decoder {
         if line.is_empty() {
             return self.dispatch(each);
         }
-        // Checked at once; `from_utf8_lossy` goes from character to character.
-        let line = match str::from_utf8(line) {
-            Ok(line) => Cow::Borrowed(line),
-            Err(_) => String::from_utf8_lossy(line),
-        };
-        let (field, value) = line.split_once(':').unwrap_or((&line, ""));
-        let value = value.strip_prefix(' ').unwrap_or(value);
         // There are comments as well (an empty field name), `event`, `id`, `retry` and what may come one day.
-        if field == "data" {
-            if self.has_data {
-                self.data.push('\n');
-            }
-            self.data.push_str(value);
-            self.has_data = true;
+        let Some(value) = data_of(line) else {
+            return;
+        };
+        // Checked at once; `from_utf8_lossy` goes from character to character.
+        let value = match str::from_utf8(value) {
+            Ok(value) => Cow::Borrowed(value),
+            Err(_) => String::from_utf8_lossy(value),
+        };
+        if self.has_data {
+            self.data.push('\n');
         }
+        self.data.push_str(&value);
+        self.has_data = true;
     }
 
     fn dispatch(&mut self, each: &mut impl FnMut(&str)) {
@@ -91,6 +90,15 @@ impl Decoder {
         }
         self.data.clear();
         self.has_data = false;
+    }
+}
+
+/// The value of the field `data`, where the line is one.
+fn data_of(line: &[u8]) -> Option<&[u8]> {
+    let rest = line.strip_prefix(b"data")?;
+    match rest.strip_prefix(b":") {
+        Some(value) => Some(value.strip_prefix(b" ").unwrap_or(value)),
+        None => rest.is_empty().then_some(rest),
     }
 }
 
