@@ -11,17 +11,19 @@ use std::{
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types::PrivatePkcs8KeyDer};
 
-use crate::support::{Test, finished::Finished};
+use crate::{
+    support::{Test, finished::Finished, wait_until},
+    terminal::at_prompt,
+};
 
-const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n\
-    data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"hello\"}}\n\n\
+const EVENTS: &str = "data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"hello\"}}\n\n\
     data: {\"type\":\"message_stop\"}\n\n";
 
-/// A server with TLS: its address, its certificate (PEM), and what it could read of a request.
+/// A server with TLS: its address, its certificate (PEM), and what it could read on each connection.
 struct Secure {
     url: String,
     certificate: String,
-    received: Arc<Mutex<Vec<u8>>>,
+    received: Arc<Mutex<Vec<String>>>,
 }
 
 impl Secure {
@@ -45,19 +47,27 @@ impl Secure {
             for client in listener.incoming().flatten() {
                 let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
                 let mut client = StreamOwned::new(connection, client);
-                let mut buffer = [0; 64 * 1024];
-                let mut request = Vec::new();
-                // The last message of the request, and with it the request, ends so.
-                while !request.ends_with(b"]}]}") {
-                    match client.read(&mut buffer) {
-                        Ok(n @ 1..) => request.extend_from_slice(&buffer[..n]),
-                        _ => break,
+                let nth = {
+                    let mut kept = kept.lock().unwrap();
+                    kept.push(String::new());
+                    kept.len() - 1
+                };
+                let kept = Arc::clone(&kept);
+                thread::spawn(move || {
+                    let mut buffer = [0; 64 * 1024];
+                    let mut request = String::new();
+                    while let Ok(n @ 1..) = client.read(&mut buffer) {
+                        let piece = String::from_utf8_lossy(&buffer[..n]);
+                        request.push_str(&piece);
+                        kept.lock().unwrap()[nth].push_str(&piece);
+                        let Some(answer) = answer(&request) else {
+                            continue;
+                        };
+                        request.clear();
+                        client.write_all(answer.as_bytes()).unwrap();
+                        client.flush().unwrap();
                     }
-                }
-                kept.lock().unwrap().extend(request);
-                let _ = client.write_all(ANSWER.as_bytes());
-                client.conn.send_close_notify();
-                let _ = client.flush();
+                });
             }
         });
         Secure {
@@ -82,8 +92,20 @@ impl Secure {
     fn check_refused(&self, trusted: Option<&str>, expected: &str) {
         let finished = self.ask(trusted).code(3).stderr_contains(expected);
         finished.stderr_lacks("trying again");
-        assert_eq!(*self.received.lock().unwrap(), b"");
+        assert!(self.received.lock().unwrap().concat().is_empty());
     }
+}
+
+/// What a whole request is answered.
+fn answer(request: &str) -> Option<String> {
+    let length = EVENTS.len();
+    if request.starts_with("HEAD") && request.ends_with("\r\n\r\n") {
+        return Some("HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 9\r\n\r\n".into());
+    }
+    // The last message, and with it the request, ends so.
+    request.ends_with("}]}]}").then(|| {
+        format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {length}\r\n\r\n{EVENTS}")
+    })
 }
 
 fn named(name: &str) -> CertificateParams {
@@ -97,7 +119,7 @@ fn a_certificate_that_is_trusted_and_has_the_right_name_is_taken() {
         .ask(Some(&server.certificate))
         .code(0)
         .stdout("hello\n");
-    let received = String::from_utf8_lossy(&server.received.lock().unwrap()).into_owned();
+    let received = server.received.lock().unwrap().concat();
     assert!(received.contains("x-api-key: test-key"), "{received}");
 }
 
@@ -154,5 +176,37 @@ fn no_switch_turns_it_off() {
         .iter()
         .fold(test, |test, (name, value)| test.env(name, value));
     test.print("go").run().code(3);
-    assert_eq!(*server.received.lock().unwrap(), b"");
+    assert!(server.received.lock().unwrap().concat().is_empty());
+}
+
+#[test]
+fn the_connection_is_opened_while_the_user_types() {
+    let server = Secure::start(named("127.0.0.1"));
+    let test = Test::new()
+        .env("ANTHROPIC_BASE_URL", &server.url)
+        .file("ca.pem", &server.certificate)
+        .env("SSL_CERT_FILE", "ca.pem");
+    let mut session = at_prompt(test);
+    assert!(server.received.lock().unwrap().is_empty());
+    session.send("h");
+    wait_until("the connection is there", || {
+        let received = server.received.lock().unwrap();
+        received.concat().ends_with("\r\n\r\n")
+    });
+    for (n, line) in [(1, "i\r"), (2, "again\r")] {
+        session.send(line);
+        session.shows_that("the answers and a prompt", |screen| {
+            screen.matches("tokens in").count() == n && screen.ends_with("meanwhile >")
+        });
+    }
+    session.send("\x04");
+    session.wait().code(0);
+    let received = server.received.lock().unwrap();
+    let [all] = received.as_slice() else {
+        panic!("{received:?}");
+    };
+    let (head, requests) = all.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HEAD /v1/messages HTTP/1.1\r\n"), "{head}");
+    assert!(!head.contains("test-key"), "{head}");
+    assert_eq!(requests.matches("POST /v1/messages ").count(), 2);
 }

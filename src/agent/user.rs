@@ -17,6 +17,11 @@ impl Agent {
         answer.text
     }
 
+    /// The user types: a request will follow.
+    pub fn warm_up(&mut self) {
+        self.client.warm_up();
+    }
+
     pub fn model(&self) -> &str {
         self.client.model()
     }

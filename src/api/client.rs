@@ -6,7 +6,7 @@
 use std::{
     io::{self, Read},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, Sender};
@@ -17,7 +17,7 @@ use super::{
     message::Role,
     reply::{Reply, excerpt, stream_error},
     retry, sse,
-    transport::{Response, Transport},
+    transport::{KEPT, Response, Transport},
 };
 use crate::error::{Error, Result};
 use crate::threads;
@@ -61,6 +61,8 @@ pub struct Client {
     head: Arc<String>,
     /// Disconnected when the last request has let go of its connection.
     last_finished: Receiver<()>,
+    /// When the connection was last made use of.
+    used: Option<Instant>,
 }
 
 impl Client {
@@ -70,6 +72,7 @@ impl Client {
             head: head(&settings).into(),
             settings,
             last_finished: crossbeam_channel::bounded(0).1,
+            used: None,
         }
     }
 
@@ -92,25 +95,44 @@ impl Client {
     ) -> Result<Receiver<Progress>> {
         // Some reads ahead of the terminal, no more: a slow terminal slows the stream.
         let (sender, receiver) = crossbeam_channel::bounded(64);
-        let (finished, last_finished) = crossbeam_channel::bounded(0);
-        let before = std::mem::replace(&mut self.last_finished, last_finished);
-        let transport = Arc::clone(&self.transport);
         let body = Body::new(Arc::clone(&self.head), messages);
-        let request = move || {
-            // The connection is free once the reply before was read to its very end.
-            let _ = before.recv_timeout(CONNECTION_WAIT);
-            request_on_thread(&transport, body, &fold, sender);
-            drop(finished);
-        };
-        threads::start("request", request).map_err(|err| Error::System {
-            doing: "start a thread",
-            err,
+        self.start("request", move |transport| {
+            request_on_thread(transport, body, &fold, sender);
         })?;
         Ok(receiver)
     }
 
+    /// Opens the connection while the user types, where that takes its time and none is open.
+    pub fn warm_up(&mut self) {
+        let is_open = self.used.is_some_and(|used| used.elapsed() < KEPT);
+        if !is_open && self.transport.is_far() {
+            // Without it the request opens one.
+            let _ = self.start("warm-up", Transport::warm_up);
+        }
+    }
+
+    /// Runs this on a thread of its own, after what was started before.
+    fn start(&mut self, name: &str, run: impl FnOnce(&Transport) + Send + 'static) -> Result<()> {
+        self.used = Some(Instant::now());
+        let (finished, last_finished) = crossbeam_channel::bounded(0);
+        let before = std::mem::replace(&mut self.last_finished, last_finished);
+        let transport = Arc::clone(&self.transport);
+        let run = move || {
+            // The connection is free once the reply before was read to its very end.
+            let _ = before.recv_timeout(CONNECTION_WAIT);
+            run(&transport);
+            drop::<Sender<()>>(finished);
+        };
+        let started = threads::start(name, run).map(drop);
+        started.map_err(|err| Error::System {
+            doing: "start a thread",
+            err,
+        })
+    }
+
     /// Gives the request under way up at once, and its connection with it.
-    pub fn abort(&self) {
+    pub fn abort(&mut self) {
+        self.used = None;
         self.transport.abort();
     }
 }

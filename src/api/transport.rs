@@ -31,6 +31,10 @@ use crate::text::masked;
 const READ_BUFFER: usize = 32 * 1024;
 const WRITE_BUFFER: usize = 64 * 1024;
 
+/// How long a connection is kept while commands run or the user types: as long as Go's `http.DefaultTransport`
+/// keeps one. ureq's 15 s are less than a test run takes.
+pub const KEPT: Duration = Duration::from_secs(90);
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The version of the API that this program speaks.
@@ -176,6 +180,21 @@ impl Transport {
         let recording = recorder.begin(response.status, &response.headers);
         response.body.recording = Some(recording);
         Ok(response)
+    }
+
+    /// Whether the way to the first request is long enough to be gone ahead.
+    pub fn is_far(&self) -> bool {
+        matches!(&self.way, Way::Network(network) if network.endpoint.url.starts_with("https:"))
+    }
+
+    /// Opens the connection, with the name looked up and the keys exchanged. It says nothing of what comes of it:
+    /// the request will.
+    pub fn warm_up(&self) {
+        if let Way::Network(network) = &self.way {
+            let agent = lock(&network.agent).clone();
+            let answer = agent.head(&network.endpoint.url).call();
+            network.used.fetch_or(answer.is_ok(), Ordering::Relaxed);
+        }
     }
 
     /// Ends a request that another thread is waiting for: it fails at once.
@@ -325,6 +344,7 @@ pub(super) fn config(
         .timeout_per_write(Some(idle_timeout))
         // A head may come for ever without a silence, by interim answers.
         .timeout_recv_response(Some(idle_timeout))
+        .max_idle_age(KEPT)
         .user_agent(concat!("meanwhile/", env!("CARGO_PKG_VERSION")))
         .build())
 }

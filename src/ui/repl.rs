@@ -205,6 +205,9 @@ impl Repl<'_> {
                         Ok(Typed::Leave) | Err(_) => return Ok(Next::Leave),
                         Ok(Typed::Typing(is_typing)) => {
                             (self.is_typing, settled) = (is_typing, never());
+                            if is_typing {
+                                self.agent.warm_up();
+                            }
                             continue;
                         }
                         Ok(Typed::Key) => continue,
