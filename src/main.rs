@@ -36,7 +36,7 @@ use api::{
 };
 use background::Tasks;
 use cli::{Args, Mode, Session};
-use command::{children::Children, log, supervisor};
+use command::{children::Children, supervisor};
 use config::{Config, Source};
 use error::{Error, Result};
 use session::{
@@ -207,9 +207,6 @@ fn workspace(config: &Config) -> Result<Workspace> {
 /// The background tasks, with everything that commands have in common.
 fn tasks(config: &Config) -> Result<Tasks> {
     let log_folder = config.log_folder();
-    if let Some(folder) = &log_folder {
-        log::remove_old(folder);
-    }
     if !config.is_quiet && !Path::new("/proc/self").exists() {
         let _ = writeln!(
             io::stderr(),

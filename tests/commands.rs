@@ -690,7 +690,7 @@ fn a_short_result_of_bash_leaves_no_log() {
 }
 
 #[test]
-fn logs_older_than_a_week_are_removed_at_the_start() {
+fn logs_older_than_a_week_are_removed_with_the_next_log() {
     let test = Test::new();
     let folder = test.home().join("state/meanwhile/tasks");
     fs::create_dir_all(&folder).unwrap();
@@ -703,8 +703,18 @@ fn logs_older_than_a_week_are_removed_at_the_start() {
         let age = Duration::from_secs(days * 24 * 3600);
         file.set_modified(SystemTime::now() - age).unwrap();
     }
-    let finished = test.reply(Reply::text("done")).print("go").run().code(0);
-    assert_eq!(logs(&finished), [folder.join("new00000.log")]);
+    let old = folder.join("0ld00000.log");
+    let wait = format!("while [ -e {} ]; do sleep 0.01; done", old.display());
+    let finished = test
+        .reply(background("echo"))
+        .reply(bash(&wait))
+        .reply(Reply::text("done"))
+        .print("go")
+        .run()
+        .code(0);
+    let left = logs(&finished);
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(left.contains(&folder.join("new00000.log")), "{left:?}");
 }
 
 #[test]

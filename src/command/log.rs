@@ -8,6 +8,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -17,7 +18,7 @@ const PENDING: usize = 48 * 1024;
 /// The line in the middle of a log past its cap is no longer: a number of bytes and some words.
 const LONGEST_MARK: u64 = 64;
 
-/// Logs that nobody wrote to for this long are removed at start.
+/// Logs that nobody wrote to for this long are removed when there is a new one.
 const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 
 pub struct Log {
@@ -106,8 +107,16 @@ impl Log {
     }
 }
 
-/// Removes the logs in `folder` that are older than a week, and what a kill has left of putting one in order.
-pub fn remove_old(folder: &Path) {
+/// Removes the logs beside `log` that are older than a week, and what a kill has left of putting one in order;
+/// once in a run. It takes its time where there are many: nobody should wait for it.
+pub fn remove_old(log: &Path) {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if !DONE.swap(true, Ordering::Relaxed) {
+        remove_old_in(log.parent().unwrap_or(Path::new("/")));
+    }
+}
+
+fn remove_old_in(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else {
         return;
     };

@@ -16,7 +16,7 @@ use rustix::{
 
 use super::{
     children::Children,
-    log::Log,
+    log::{Log, remove_old},
     process::{Change, End, Event, Exit, Shared, Start},
     supervisor,
 };
@@ -226,7 +226,7 @@ impl Watcher {
         let end = {
             let state = &mut *self.shared.state();
             state.output.shrink();
-            state.log_path = log_path;
+            state.log_path = log_path.clone();
             let exit = state.ended_by.clone().or(shell.map(|shell| shell.exit));
             exit.unwrap_or(Exit::Failed(LOST.into()))
         };
@@ -234,6 +234,9 @@ impl Watcher {
         // The result does not wait for this: the supervisor has nothing left to do.
         if let Some(supervisor) = supervisor {
             self.children.reap(supervisor, BOUND);
+        }
+        if let Some(log) = log_path {
+            remove_old(&log);
         }
     }
 

@@ -174,14 +174,10 @@ impl Workspace {
     /// Where `path` is in the workspace; with `create` its parent folders are made.
     fn place(&self, path: &str, create: bool) -> Result<Place, Answer> {
         let resolved = self.resolve(path)?;
-        let logs = match &self.logs {
-            Some(logs) if !create => Root::open(logs).ok(),
-            _ => None,
-        };
-        let is_log = |logs: &Root| {
-            resolved.parent() == Some(&logs.path) && resolved.extension() == Some("log".as_ref())
-        };
-        let logs = logs.filter(is_log);
+        let is_log = !create && resolved.extension() == Some("log".as_ref());
+        let logs = self.logs.as_ref().filter(|_| is_log);
+        let logs = logs.and_then(|logs| Root::open(logs).ok());
+        let logs = logs.filter(|logs| resolved.parent() == Some(&logs.path));
         let holds = |root: &&Root| resolved.starts_with(&root.path);
         let root = self
             .roots
