@@ -3,15 +3,16 @@
 //! Blocks are keyed by their index: several may be open at once. What a delta of an unknown kind
 //! holds is merged into its block by field name, so that nothing the API sent is lost.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
     delta::{Delta, Kind},
-    escaped::{escape, is_blank, unescape},
-    message::{Block, DEEPEST, Role, sendable},
+    escaped::{escape, unescape},
+    message::{Block, DEEPEST, sendable},
+    open::Open,
     reply::{Reply, Said, StopReason, ToolCall, Usage, excerpt, stream_error},
 };
 use crate::error::Error;
@@ -21,9 +22,6 @@ const MOST_BLOCKS: usize = 10_000;
 /// Of a tool's name (<https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/implement-tool-use>).
 const LONGEST_NAME: usize = 64;
 
-/// The kinds of blocks whose text comes in pieces.
-const GROWING: [&str; 2] = ["text", "thinking"];
-
 /// A reply under construction.
 #[derive(Default)]
 pub struct Fold {
@@ -31,16 +29,6 @@ pub struct Fold {
     stop: Option<String>,
     usage: Usage,
     done: bool,
-}
-
-struct Open {
-    block: Block,
-    /// The field that is named like the block's kind, where that is a text. It is empty in the block: its value
-    /// grows here, with its escapes.
-    field: Option<&'static str>,
-    grown: String,
-    /// The pieces of a tool's input, put together. They are cut anywhere: parsed only at the end.
-    input: String,
 }
 
 impl Fold {
@@ -234,117 +222,6 @@ impl Fold {
             calls,
             stop,
             usage: self.usage,
-        })
-    }
-}
-
-impl Open {
-    fn new(mut block: Block) -> Open {
-        let field = GROWING.into_iter().find(|field| block.kind() == *field);
-        let field = field.filter(|field| block.str(field).is_some());
-        let grown = field.map_or(String::new(), |field| {
-            let text = escape(block.str(field).unwrap_or_default());
-            block.set(field, "".into());
-            text
-        });
-        Open {
-            block,
-            field,
-            grown,
-            input: String::new(),
-        }
-    }
-
-    /// Appends to the text in this field.
-    fn append(&mut self, field: &'static str, escaped: &str) {
-        if self.field != Some(field) {
-            if self.block.kind() != field {
-                let mut text = String::new();
-                unescape(escaped, &mut text);
-                return self.block.append(field, &text);
-            }
-            self.block.set(field, "".into());
-            self.field = Some(field);
-        }
-        self.grown.push_str(escaped);
-    }
-
-    fn has_text(&self) -> bool {
-        self.block.kind() == "text" && self.field.is_some() && !is_blank(&self.grown)
-    }
-
-    /// Takes the fields of a delta of a kind that is not known.
-    fn merge(&mut self, delta: Map<String, Value>) {
-        for (name, value) in delta {
-            let is_growing = self.field == Some(name.as_str());
-            match value {
-                _ if name == "type" => {}
-                Value::String(text) if is_growing => self.grown += &escape(&text),
-                Value::String(text) => self.block.append(&name, &text),
-                value => {
-                    if is_growing {
-                        self.field = None;
-                        self.grown.clear();
-                    }
-                    self.block.set(&name, value);
-                }
-            }
-        }
-    }
-
-    /// Appends the block to the JSON of a message. Returns where its text stands in it.
-    fn write(self, message: &mut String) -> Option<Range<usize>> {
-        let is_first = message.is_empty();
-        let mut before = match is_first {
-            true => format!("{}[", Role::Assistant.opening()),
-            false => ",".into(),
-        };
-        let mut after = String::new();
-        let mut json = &mut before;
-        for (n, (name, value)) in self.block.fields().iter().enumerate() {
-            json.push(if n == 0 { '{' } else { ',' });
-            *json += &format!("{}:", Value::from(name.as_str()));
-            if self.field == Some(name) {
-                json.push('"');
-                json = &mut after;
-                json.push('"');
-            } else {
-                *json += &value.to_string();
-            }
-        }
-        json.push('}');
-        let start = message.len() + before.len();
-        match is_first {
-            // It may be large: the message comes about where it is.
-            true => {
-                *message = self.grown;
-                message.insert_str(0, &before);
-            }
-            false => *message += &(before + &self.grown),
-        }
-        let place = start..message.len();
-        *message += &after;
-        (self.field == Some("text")).then_some(place)
-    }
-
-    /// Finishes the block. Returns its call where it is a `tool_use`.
-    fn close(&mut self, cut_off: bool) -> Option<ToolCall> {
-        if !self.block.kind().ends_with("tool_use") {
-            return None;
-        }
-        let input = match (self.input.as_str(), self.block.get("input")) {
-            (pieces, _) if cut_off => Err(pieces.to_owned()),
-            // A call that sends its input whole, or has none.
-            ("", Some(Value::Object(whole))) => Ok(whole.clone()),
-            ("", _) => Ok(Map::new()),
-            (pieces, _) => serde_json::from_str(pieces).map_err(|_| pieces.to_owned()),
-        };
-        self.block
-            .set("input", Value::Object(input.clone().unwrap_or_default()));
-        (self.block.kind() == "tool_use").then(|| ToolCall {
-            id: self.block.str("id").unwrap_or_default().to_owned(),
-            name: self.block.str("name").unwrap_or_default().to_owned(),
-            input,
         })
     }
 }

@@ -1,13 +1,18 @@
 //! Talking to the Messages API: what goes out, what comes back, and the way there.
 
 pub mod client;
+mod connection;
 mod delta;
 mod escaped;
 pub mod fold;
 pub mod message;
+mod open;
 pub mod probe;
+mod receive;
 pub mod recording;
 pub mod reply;
+mod request;
+mod response;
 pub mod retry;
 pub mod sse;
 pub mod transport;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::transport::config;
+use super::connection::config;
 
 /// A server to look at without a credential.
 #[derive(Clone)]

@@ -15,7 +15,7 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value, json};
 
-use super::transport::{Body, Response};
+use super::response::{Body, Response};
 use crate::error::{Error, Result};
 
 /// The headers that say how to read the body, or what to do after an error.

@@ -1,0 +1,130 @@
+//! An answer, read to the end: a stream or a whole message, or what was wrong with the request.
+
+use std::{
+    io::{self, Read},
+    sync::{Mutex, PoisonError},
+};
+
+use crossbeam_channel::Sender;
+use serde_json::Value;
+
+use super::{
+    client::Progress,
+    fold::Fold,
+    reply::{Reply, excerpt, stream_error},
+    response::Response,
+    retry, sse,
+};
+use crate::error::{Error, Result};
+
+/// An error's body is a short JSON text; a proxy may send any page.
+const LONGEST_ERROR: u64 = 1024 * 1024;
+
+/// A reply that does not stream.
+const LONGEST_MESSAGE: u64 = 64 * 1024 * 1024;
+
+pub fn receive(
+    response: &mut Response,
+    fold: &Mutex<Fold>,
+    progress: &Sender<Progress>,
+) -> Result<Reply> {
+    if response.status != 200 {
+        return Err(refusal(response));
+    }
+    let content_type = response.header("content-type").unwrap_or_default();
+    if content_type.contains("application/json") {
+        return whole_message(response, progress);
+    }
+    if !content_type.is_empty() && !content_type.contains("text/event-stream") {
+        let text = format!("its content type is `{}`", excerpt(content_type));
+        return Err(Error::Protocol(text));
+    }
+    stream(response, fold, progress)
+}
+
+fn stream(
+    response: &mut Response,
+    fold: &Mutex<Fold>,
+    progress: &Sender<Progress>,
+) -> Result<Reply> {
+    let mut decoder = sse::Decoder::default();
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        let read = match response.body.read(&mut buffer) {
+            Ok(n) => n,
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
+            Err(err) => return Err(Error::CutOff(err.to_string())),
+        };
+        // The events of one read: one text for all of them.
+        let mut text = String::new();
+        let mut is_done = Ok(false);
+        {
+            let fold = &mut *fold.lock().unwrap_or_else(PoisonError::into_inner);
+            let take = |data: &str| {
+                if let Ok(false) = is_done {
+                    is_done = fold.event(data, &mut text);
+                }
+            };
+            match read {
+                0 => std::mem::take(&mut decoder).finish(take),
+                n => decoder
+                    .feed(&buffer[..n], take)
+                    .map_err(|_| Error::Protocol("it is longer than 64 MiB".into()))?,
+            }
+        }
+        if !text.is_empty() && progress.send(Progress::Text(text)).is_err() {
+            return Err(Error::Protocol("nobody wants the reply any more".into()));
+        }
+        if is_done? || read == 0 {
+            let mut fold = fold.lock().unwrap_or_else(PoisonError::into_inner);
+            return std::mem::take(&mut *fold).finish();
+        }
+    }
+}
+
+fn whole_message(response: &mut Response, progress: &Sender<Progress>) -> Result<Reply> {
+    let mut text = String::new();
+    (&mut response.body)
+        .take(LONGEST_MESSAGE)
+        .read_to_string(&mut text)
+        .map_err(|err| Error::CutOff(err.to_string()))?;
+    let message = serde_json::from_str(&text)
+        .map_err(|err| Error::Protocol(format!("it is not JSON ({err}): {}", excerpt(&text))))?;
+    let reply = Fold::message(message)?;
+    let _ = progress.send(Progress::Text(reply.said.to_string()));
+    Ok(reply)
+}
+
+/// The error in an answer whose status is not 200.
+fn refusal(response: &mut Response) -> Error {
+    let status = response.status;
+    let said = response
+        .header("x-should-retry")
+        .and_then(|said| said.parse().ok());
+    let retry_after = response.header("retry-after").and_then(retry::retry_after);
+    let in_header = response.header("request-id").map(str::to_owned);
+    let mut bytes = Vec::new();
+    let _ = (&mut response.body)
+        .take(LONGEST_ERROR)
+        .read_to_end(&mut bytes);
+    let body = String::from_utf8_lossy(&bytes);
+    let (kind, message, in_body) =
+        match serde_json::from_str::<Value>(&body).map(|body| stream_error(&body)) {
+            Ok(Error::Api {
+                kind,
+                message,
+                request_id,
+                ..
+            }) if kind != "unknown" => (kind, message, request_id),
+            // A proxy's page, or nothing.
+            _ => ("error".into(), excerpt(&body), None),
+        };
+    Error::Api {
+        status,
+        kind,
+        message,
+        request_id: in_body.or(in_header),
+        retry: said.unwrap_or(retry::status_may_pass(status)),
+        retry_after,
+    }
+}

@@ -1,0 +1,113 @@
+//! The body of a request: a head, the messages as they lie in the history, a tail. Pure.
+
+use std::{
+    io::{self, Read},
+    sync::Arc,
+};
+
+use serde_json::json;
+
+use super::{client::Settings, message::Role};
+
+/// Marks what the API caches: everything up to here
+/// (<https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching>).
+const CACHE_MARKER: &str = r#","cache_control":{"type":"ephemeral"}"#;
+
+/// How a message ends: its last block, its content, itself (see `Message::to_json`).
+const MESSAGE_END: &str = "}]}";
+
+/// The system prompt and the tools are the same in every request: each ends with a cache marker.
+pub fn head(settings: &Settings) -> String {
+    let marker = json!({"type": "ephemeral"});
+    let mut tools = settings.tools.clone();
+    if let Some(last) = tools.as_array_mut().and_then(|tools| tools.last_mut()) {
+        last["cache_control"] = marker.clone();
+    }
+    let fields = json!({
+        "model": settings.model,
+        "max_tokens": settings.max_tokens,
+        "stream": true,
+        "system": [{"type": "text", "text": settings.system, "cache_control": marker}],
+        "tools": tools,
+    });
+    let fields = fields.to_string();
+    format!("{},\"messages\":[", &fields[..fields.len() - 1])
+}
+
+/// The body of a request: pieces that are read one after another from where they lie.
+#[derive(Clone)]
+pub struct Body {
+    pieces: Vec<Piece>,
+    next: usize,
+    at: usize,
+}
+
+#[derive(Clone)]
+enum Piece {
+    Fixed(&'static str),
+    /// All but the last `usize` bytes.
+    Shared(Arc<String>, usize),
+}
+
+impl Body {
+    pub fn new(head: Arc<String>, messages: Vec<Arc<String>>) -> Body {
+        let mut pieces = vec![Piece::Shared(head, 0)];
+        // After a pause the last message is the model's; the marker stands on the user's last one.
+        let marked = messages
+            .iter()
+            .rposition(|message| message.starts_with(Role::User.opening()));
+        for (index, message) in messages.into_iter().enumerate() {
+            if index > 0 {
+                pieces.push(Piece::Fixed(","));
+            }
+            // The marker moves with the last block; the messages before it stay as they were.
+            if Some(index) == marked {
+                pieces.push(Piece::Shared(message, MESSAGE_END.len()));
+                pieces.extend([CACHE_MARKER, MESSAGE_END].map(Piece::Fixed));
+            } else {
+                pieces.push(Piece::Shared(message, 0));
+            }
+        }
+        pieces.push(Piece::Fixed("]}"));
+        Body {
+            pieces,
+            next: 0,
+            at: 0,
+        }
+    }
+
+    pub fn length(&self) -> u64 {
+        self.pieces
+            .iter()
+            .map(|piece| piece.bytes().len() as u64)
+            .sum()
+    }
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Piece::Fixed(text) => text.as_bytes(),
+            Piece::Shared(text, less) => &text.as_bytes()[..text.len() - less],
+        }
+    }
+}
+
+impl Read for Body {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while let Some(piece) = self.pieces.get(self.next) {
+            let rest = &piece.bytes()[self.at..];
+            let n = rest.len().min(buffer.len() - filled);
+            buffer[filled..filled + n].copy_from_slice(&rest[..n]);
+            filled += n;
+            self.at += n;
+            if n < rest.len() {
+                break;
+            }
+            self.next += 1;
+            self.at = 0;
+        }
+        Ok(filled)
+    }
+}
