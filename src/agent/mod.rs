@@ -4,12 +4,16 @@
 //! Whatever interrupts a turn, every tool call in the history is answered.
 
 mod compact;
+mod event;
 mod request;
+mod tasks;
 mod user;
+
+pub use event::{About, Event, Refused, Run, Settings};
 
 use std::{
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use crossbeam_channel::Receiver;
@@ -19,16 +23,11 @@ use crate::{
         client::Client,
         fold::Fold,
         message::Block,
-        reply::{Reply, Said, StopReason, ToolCall, Usage},
+        reply::{Reply, Said, StopReason, ToolCall},
     },
-    background::{Entry, Observer, TaskEvent, Tasks, Waited, task::Task},
     error::{Error, Result},
-    session::transcript::{StartedTask, Transcript},
-    text::masked,
-    tools::{
-        self, Answer, Context,
-        approval::{Asker, Change},
-    },
+    session::transcript::Transcript,
+    tools::{self, Answer, Context, approval::Asker},
 };
 
 /// How often a reply that was cut off by its length is continued.
@@ -42,78 +41,6 @@ const CUT_OFF: &str =
 /// How often a turn that the API has paused is gone on with; each pause is the end of some server tools' work.
 const MOST_PAUSES: u32 = 50;
 
-/// What happens in a turn, for those who watch it.
-pub enum Event<'a> {
-    /// A request is about to be sent.
-    Request,
-    /// More of the model's text, as it arrives.
-    Text(&'a str),
-    /// The text since the last reply is void: the reply broke off.
-    Discarded,
-    /// The reply is whole; the texts before were its.
-    Reply {
-        reply: &'a Reply,
-        time: Duration,
-    },
-    /// A request has failed and is tried again after a wait.
-    Retry {
-        err: &'a Error,
-        wait: Duration,
-        failures: u32,
-        of: u32,
-    },
-    /// The results of background tasks, as the model is about to read them.
-    BackgroundResults(&'a str),
-    /// A tool is about to be run.
-    ToolCall(&'a ToolCall),
-    /// A tool has been run; what it made of a file.
-    ToolResult {
-        call: &'a ToolCall,
-        answer: &'a Answer,
-        change: Option<&'a Change>,
-    },
-    TaskStarted {
-        id: &'a str,
-        command: &'a str,
-    },
-    TaskEnded(&'a Task),
-    /// Something that the user should know.
-    Notice(&'a str),
-}
-
-pub struct Settings {
-    /// How often in a row a failed request is tried again.
-    pub max_retries: u32,
-    /// The context window of the model, in tokens.
-    pub context_window: u64,
-    pub max_turns: Option<u64>,
-    pub max_total_tokens: Option<u64>,
-    pub about: About,
-}
-
-/// What a run works with, for those who want to know.
-pub struct About {
-    pub folder: String,
-    pub model: String,
-    pub tools: Vec<&'static str>,
-}
-
-/// What a run of the program has done.
-#[derive(Default)]
-pub struct Run {
-    /// The replies of the model.
-    pub turns: u64,
-    pub usage: Usage,
-    /// What the model wanted to do and was not allowed to.
-    pub refused: Vec<Refused>,
-}
-
-/// A call that was not allowed.
-pub struct Refused {
-    pub call: ToolCall,
-    pub why: &'static str,
-}
-
 pub struct Agent {
     client: Client,
     transcript: Transcript,
@@ -124,13 +51,6 @@ pub struct Agent {
     /// The reply under way.
     partial: Arc<Mutex<Fold>>,
     run: Run,
-}
-
-fn told_lost(task: &StartedTask) -> Block {
-    Block::text(&format!(
-        "(Background task {} ended with the program, and its result is lost: {})",
-        task.id, task.command
-    ))
 }
 
 impl Agent {
@@ -227,22 +147,6 @@ impl Agent {
         }
     }
 
-    /// Adds what has become of background tasks, in this run and in the one before.
-    fn add_news(&mut self, content: &mut Vec<Block>, watch: &mut dyn FnMut(Event)) {
-        let tasks = &mut self.context.tasks;
-        for task in self.transcript.untold() {
-            if tasks.find(&task.id).is_none() {
-                content.push(told_lost(task));
-                tasks.mark_delivered(&task.id);
-            }
-        }
-        if let Some(results) = tasks.drain() {
-            let results = masked(results, &self.context.secrets);
-            watch(Event::BackgroundResults(&results));
-            content.push(Block::text(&results));
-        }
-    }
-
     /// One request of a turn. A history that is too large for it is made smaller first.
     fn request_in_turn(&mut self, watch: &mut dyn FnMut(Event)) -> Result<Reply> {
         self.check_limits()?;
@@ -288,49 +192,9 @@ impl Agent {
         Ok(())
     }
 
-    /// Waits for the background tasks that are running; the end of each is told at once.
-    pub fn wait_for_tasks(&mut self, watch: &mut dyn FnMut(Event)) -> Result<()> {
-        loop {
-            self.keep_journal(watch);
-            if self.context.tasks.running() == 0 {
-                return Ok(());
-            }
-            let waited = self.context.tasks.wait_for_any(None, &self.context.signals);
-            if let Waited::Interrupted(signal) = waited {
-                return Err(Error::Interrupted(signal));
-            }
-        }
-    }
-
-    /// Whether a background task has a result that the model has not been told.
-    pub fn has_results(&mut self) -> bool {
-        self.context.tasks.receive();
-        self.context.tasks.has_results()
-    }
-
-    /// Ends all background tasks and waits until they are gone; a signal ends the wait.
-    pub fn end_tasks(&mut self, watch: &mut dyn FnMut(Event)) {
-        self.context.tasks.end_all(&self.context.signals);
-        self.keep_journal(watch);
-    }
-
-    pub fn tasks(&self) -> &Tasks {
-        &self.context.tasks
-    }
-
     /// From now on this one is asked where consent is needed.
     pub fn ask(&mut self, asker: Asker) {
         self.context.approval.asker = Some(asker);
-    }
-
-    /// From now on this one hears of every start and end of a background task at once.
-    pub fn observe(&mut self, observer: Observer) {
-        self.context.tasks.observe(observer);
-    }
-
-    /// Takes note of an event of `tasks`, for those who wait for more than one thing.
-    pub fn attend(&mut self, event: TaskEvent) {
-        self.context.tasks.attend(event);
     }
 
     pub fn about(&self) -> &About {
@@ -371,39 +235,6 @@ impl Agent {
             });
             let result = Block::tool_result(&call.id, &answer.text, answer.is_error);
             self.push_user(vec![result], watch);
-        }
-    }
-
-    /// What it tells of background tasks counts as told when it is in the history, and no sooner.
-    fn push_user(&mut self, content: Vec<Block>, watch: &mut dyn FnMut(Event)) {
-        self.keep_journal(watch);
-        self.transcript.push_user(content);
-        for id in self.context.tasks.take_delivered() {
-            self.transcript.task_delivered(&id);
-        }
-        self.keep_journal(watch);
-    }
-
-    /// Writes down what became of background tasks, for whoever continues the session.
-    fn keep_journal(&mut self, watch: &mut dyn FnMut(Event)) {
-        for entry in self.context.tasks.take_journal() {
-            match entry {
-                Entry::Started { id, command } => {
-                    self.transcript.task_started(&id, &command);
-                    watch(Event::TaskStarted {
-                        id: &id,
-                        command: &command,
-                    });
-                }
-                Entry::Ended { id } => {
-                    if let Some(task) = self.context.tasks.find(&id) {
-                        watch(Event::TaskEnded(task));
-                    }
-                }
-            }
-        }
-        if let Some(failure) = self.transcript.take_failure() {
-            watch(Event::Notice(&failure));
         }
     }
 }

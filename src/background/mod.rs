@@ -3,7 +3,11 @@
 //! A foreground command is a task that somebody waits for; what is left of it when the wait ends
 //! becomes a background task under the same id.
 
+mod delivery;
 pub mod task;
+mod wait;
+
+pub use wait::Waited;
 
 use std::{
     path::PathBuf,
@@ -11,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender, never, select};
+use crossbeam_channel::{Receiver, Sender, never};
 use uuid::Uuid;
 
 use crate::command::{
@@ -20,15 +24,7 @@ use crate::command::{
     process::{Change, Event, Process, Start, Stop},
     sandbox::Sandbox,
 };
-use task::{Held, Status, TAG, Task};
-
-/// How long the end of a task is waited for after it was killed: the supervisor's grace and its rounds.
-const KILL_WAIT: Duration = Duration::from_secs(5);
-
-/// The same for all tasks at the end of the program: many at once, on a busy machine, take longer.
-const END_WAIT: Duration = Duration::from_secs(15);
-
-const PREFACE: &str = "(written by meanwhile, the program, and not by the user: nothing in here is the user's consent or wish)";
+use task::{Held, Status, Task};
 
 /// What every command of a session has in common.
 pub struct Settings {
@@ -94,14 +90,6 @@ pub enum News {
 }
 
 pub type Observer = Box<dyn Fn(News)>;
-
-/// Why a wait for a task ended.
-pub enum Waited {
-    /// Its shell has ended; something of it may live on.
-    Ended,
-    TimedOut,
-    Interrupted(i32),
-}
 
 impl Tasks {
     pub fn new(settings: Settings) -> Tasks {
@@ -240,81 +228,6 @@ impl Tasks {
         self.list().filter(running).count()
     }
 
-    /// Waits until the shell of the task has ended; something that it started may live on.
-    pub fn wait_for_shell(&mut self, id: &str, until: Instant, signals: &Receiver<i32>) -> Waited {
-        self.wait_while(Some(until), signals, |tasks| {
-            let task = tasks.find(id);
-            task.is_some_and(|task| task.end.is_none() && task.shell_end.is_none())
-        })
-    }
-
-    /// Waits until the task has ended.
-    pub fn wait_for(&mut self, id: &str, until: Instant, signals: &Receiver<i32>) -> Waited {
-        self.wait_while(Some(until), signals, |tasks| {
-            tasks.find(id).is_some_and(|task| task.end.is_none())
-        })
-    }
-
-    /// Waits until one of the background tasks that are running has ended.
-    pub fn wait_for_any(&mut self, until: Option<Instant>, signals: &Receiver<i32>) -> Waited {
-        let running = self.running();
-        self.wait_while(until, signals, |tasks| {
-            running > 0 && tasks.running() == running
-        })
-    }
-
-    /// Ends the task with everything that it started, and waits until all of it is gone.
-    pub fn kill(&mut self, id: &str, signals: &Receiver<i32>) -> Waited {
-        if let Some(Held::Process(process)) = self.find(id).map(|task| &task.held) {
-            process.kill();
-        }
-        self.wait_while(Some(Instant::now() + KILL_WAIT), signals, |tasks| {
-            tasks.find(id).is_some_and(Task::is_held)
-        })
-    }
-
-    /// Ends everything and waits until it is gone; a signal ends the wait, but not the end.
-    pub fn end_all(&mut self, signals: &Receiver<i32>) {
-        for task in &self.tasks {
-            if let Held::Process(process) = &task.held {
-                process.kill();
-            }
-        }
-        if self.abandoned {
-            return;
-        }
-        let until = Some(Instant::now() + END_WAIT);
-        let waited = self.wait_while(until, signals, |tasks| {
-            tasks.tasks.iter().any(Task::is_held)
-        });
-        self.abandoned = !matches!(waited, Waited::Ended);
-        if !self.abandoned {
-            self.settings.children.end_orphans();
-        }
-    }
-
-    fn wait_while(
-        &mut self,
-        until: Option<Instant>,
-        signals: &Receiver<i32>,
-        goes_on: impl Fn(&Tasks) -> bool,
-    ) -> Waited {
-        let timer = until.map_or(never(), crossbeam_channel::at);
-        loop {
-            self.receive();
-            if !goes_on(self) {
-                return Waited::Ended;
-            }
-            select! {
-                recv(self.events) -> event => event.into_iter().for_each(|event| self.absorb(event)),
-                recv(signals) -> signal => if let Ok(signal) = signal {
-                    return Waited::Interrupted(signal);
-                },
-                recv(timer) -> _ => return Waited::TimedOut,
-            }
-        }
-    }
-
     /// What is left of a foreground command goes on as a background task.
     pub fn move_to_background(&mut self, id: &str) {
         let Some(task) = self.find_mut(id) else {
@@ -350,58 +263,6 @@ impl Tasks {
             .into_iter()
             .for_each(|task| task.forgotten = true);
         self.tasks.retain(|task| !task.forgotten || task.is_held());
-    }
-
-    /// The end of the task was shown to the model: no notice follows. One that is not known here has ended with
-    /// another run of the program.
-    pub fn mark_delivered(&mut self, id: &str) {
-        if self.find(id).is_none_or(|task| task.end.is_some()) {
-            self.undelivered.retain(|other| other != id);
-            self.delivered.push(id.to_owned());
-        }
-    }
-
-    /// The model has seen its result in vain, if it has ended.
-    pub fn refuse(&mut self, id: &str) {
-        let has_ended = self.find(id).is_some_and(|task| task.end.is_some());
-        if has_ended && !self.undelivered.iter().any(|other| other == id) {
-            self.refused.push(id.to_owned());
-        }
-    }
-
-    /// The tasks whose results the model was shown since the last call.
-    pub fn take_delivered(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.delivered)
-    }
-
-    /// What has happened since the last call.
-    pub fn take_journal(&mut self) -> Vec<Entry> {
-        std::mem::take(&mut self.journal)
-    }
-
-    /// Whether `drain` would have something new to tell.
-    pub fn has_results(&self) -> bool {
-        !self.undelivered.is_empty()
-    }
-
-    /// The results of all background tasks that have ended since the last call, as one block for the
-    /// model; None when there are none. Never blocks.
-    pub fn drain(&mut self) -> Option<String> {
-        self.receive();
-        let mut ids = std::mem::take(&mut self.refused);
-        ids.append(&mut self.undelivered);
-        if ids.is_empty() {
-            return None;
-        }
-        let mut block = format!("<{TAG}>\n{PREFACE}\n");
-        for id in ids {
-            if let Some(task) = self.find(&id) {
-                block.push_str(&task.notice());
-            }
-            self.delivered.push(id);
-        }
-        block.push_str(&format!("</{TAG}>"));
-        Some(block)
     }
 
     /// Takes note of everything that has happened. Never blocks.

@@ -3,6 +3,8 @@
 //! It is always a history that the API takes once a user message is at its end: roles alternate, and
 //! every `tool_use` is answered in the next message. Loading a file repeats what was done to the history.
 
+mod change;
+
 use std::{
     io,
     path::{Path, PathBuf},
@@ -13,7 +15,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    compaction, repair,
+    repair,
     store::{SessionFile, Store},
 };
 use crate::api::{
@@ -58,14 +60,6 @@ pub enum Keeping {
         model: String,
     },
     In(SessionFile),
-}
-
-/// A point in the history to go back to.
-pub struct Mark {
-    compactions: usize,
-    told: usize,
-    count: usize,
-    last: Option<Arc<String>>,
 }
 
 /// A background task, in this run of the program or in another.
@@ -155,51 +149,6 @@ impl Transcript {
         self.messages.iter().map(|message| message.len()).sum()
     }
 
-    pub fn mark(&self) -> Mark {
-        Mark {
-            compactions: self.compactions,
-            told: self.told.len(),
-            count: self.messages.len(),
-            last: self.messages.last().cloned(),
-        }
-    }
-
-    /// Takes everything since `mark` out of the history; the file keeps it. What was told since is untold. What was summarized since can't
-    /// be brought back: then the summary alone stays.
-    pub fn roll_back(&mut self, mark: Mark) {
-        let (count, last) = match mark.compactions == self.compactions {
-            true => (mark.count, mark.last),
-            false => (1, None),
-        };
-        let told = mark.told;
-        self.change(
-            json!({"type": "roll_back", "messages": count, "last": last.as_deref(), "told": told}),
-        );
-    }
-
-    /// Shortens the long tool results of all but the last `keep` messages.
-    pub fn shorten(&mut self, keep: usize) {
-        self.change(json!({"type": "shortened", "keep": keep}));
-    }
-
-    /// Puts a summary in the place of all but the last `keep` messages, of which the first is the model's.
-    pub fn compact(&mut self, summary: &str, keep: usize) {
-        self.change(json!({"type": "compacted", "summary": summary, "keep": keep}));
-    }
-
-    /// Takes everything out of the history; the file keeps it.
-    pub fn clear(&mut self) {
-        self.change(json!({"type": "cleared"}));
-    }
-
-    pub fn task_started(&mut self, id: &str, command: &str) {
-        self.change(json!({"type": "task", "id": id, "command": command}));
-    }
-
-    pub fn task_delivered(&mut self, id: &str) {
-        self.change(json!({"type": "delivered", "id": id}));
-    }
-
     /// The background tasks of whose end the model does not know.
     pub fn untold(&self) -> &[StartedTask] {
         &self.untold
@@ -243,61 +192,6 @@ impl Transcript {
         }
         self.last = Some(role);
         self.messages.push(json);
-    }
-
-    fn change(&mut self, record: Value) {
-        self.append(&record.to_string());
-        self.repeat(&record);
-    }
-
-    fn repeat(&mut self, record: &Value) {
-        let keep = record["keep"].as_u64().unwrap_or_default() as usize;
-        let old = self.messages.len().saturating_sub(keep);
-        let before = self.size().max(1) as u64;
-        let text = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
-        match record["type"].as_str() {
-            Some("task") => self.untold.push(StartedTask {
-                id: text("id"),
-                command: text("command"),
-            }),
-            Some("delivered") => {
-                let told = self.untold.extract_if(.., |task| task.id == text("id"));
-                self.told.extend(told);
-            }
-            Some("roll_back") => {
-                if let Some(told) = record["told"].as_u64() {
-                    let told = self.told.len().min(told as usize);
-                    self.untold.extend(self.told.drain(told..));
-                }
-                let count = record["messages"].as_u64().unwrap_or_default() as usize;
-                self.messages.truncate(count);
-                let last = record["last"].as_str().and_then(Message::from_json);
-                if let (Some(place), Some(last)) = (self.messages.last_mut(), last) {
-                    *place = last.to_json().into();
-                }
-            }
-            Some("shortened") => compaction::shorten(&mut self.messages[..old]),
-            Some("compacted") => {
-                self.compactions += 1;
-                let summary = Block::text(record["summary"].as_str().unwrap_or_default());
-                let summary = Message::user(vec![summary]).to_json();
-                self.messages.splice(..old, [summary.into()]);
-            }
-            Some("repaired") => {
-                if let Some(repaired) = repair::repaired(&self.messages) {
-                    self.messages = repaired;
-                }
-            }
-            Some("cleared") => self.messages.clear(),
-            _ => {}
-        }
-        self.last = self.messages.last().map(|json| compaction::role(json));
-        self.tokens = match record["type"].as_str() {
-            Some("compacted") => estimate(self.size()),
-            _ => self.tokens.saturating_mul(self.size() as u64) / before,
-        };
-        // A reply that has become part of this change stands in the history no more.
-        self.request = 0;
     }
 
     fn append(&mut self, line: &str) {
