@@ -261,7 +261,11 @@ fn transcript(config: &Config) -> Result<Transcript> {
 /// A session that was kept, to be gone on with.
 fn resumed(state_folder: Option<PathBuf>, which: Which) -> Result<Transcript> {
     let (file, lines) = session_store(state_folder)?.open(which)?;
-    let mut transcript = Transcript::load(&lines);
+    let mut transcript = Transcript::load(lines).map_err(|err| Error::File {
+        doing: "read the session",
+        path: file.path().to_owned(),
+        err,
+    })?;
     transcript.keep(Keeping::In(file));
     transcript.repair();
     Ok(transcript)

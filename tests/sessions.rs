@@ -133,6 +133,54 @@ fn a_message_is_on_disk_before_it_is_sent_and_only_for_the_user() {
 }
 
 #[test]
+fn damaged_lines_are_left_out_and_said() {
+    let first = Test::new()
+        .print("one")
+        .reply(Reply::text("two"))
+        .run()
+        .code(0);
+    let path = files(&first.dir).remove(0);
+    let text = fs::read_to_string(&path).unwrap();
+    let damaged = text.replace("\"two\"", "\"two\u{0}") + "\u{fffd}\n";
+    fs::write(&path, damaged).unwrap();
+    let second = first
+        .again()
+        .arg("-c")
+        .print("go on")
+        .reply(Reply::text("done"))
+        .run()
+        .code(0);
+    second.stderr_contains("damaged lines in the session's file, which are left out: 2\n");
+}
+
+#[test]
+fn the_latest_session_of_the_folder_is_gone_on_with() {
+    let first = Test::new()
+        .print("one")
+        .reply(Reply::text("two"))
+        .run()
+        .code(0);
+    let here = files(&first.dir).remove(0);
+    let other = here.with_file_name("00000000-0000-4000-8000-000000000000.jsonl");
+    let text = fs::read_to_string(&here).unwrap();
+    let cwd = first.dir.workspace().display().to_string();
+    fs::write(&other, text.replace(&cwd, "/elsewhere")).unwrap();
+    // A folder of that name is no session, whatever its time.
+    fs::create_dir(here.with_file_name("folder.jsonl")).unwrap();
+    let second = first
+        .again()
+        .arg("-c")
+        .print("go on")
+        .reply(Reply::text("done"))
+        .run()
+        .code(0);
+    assert_eq!(second.request(0).messages().len(), 3);
+    assert!(fs::read_to_string(&here).unwrap().contains("go on"));
+    let list = second.again().arg("sessions").run().code(0).stdout;
+    assert!(list.contains("/elsewhere"), "{list}");
+}
+
+#[test]
 fn a_torn_last_line_and_open_calls_are_mended() {
     let first = Test::new()
         .print("one")

@@ -149,6 +149,15 @@ impl Message {
         String::from_utf8(json).expect("JSON text is UTF-8")
     }
 
+    /// The same of a message that was read from `text`, which is left as it is where it has that form.
+    pub fn into_json(self, text: String) -> String {
+        let rest = text.strip_prefix(self.role.opening());
+        match rest.is_some_and(|rest| rest.starts_with('[') && rest.ends_with("}]}")) {
+            true => text,
+            false => self.to_json(),
+        }
+    }
+
     /// None when `text` is no message with at least one block. A content that is only a string becomes a text block.
     pub fn from_json(text: &str) -> Option<Message> {
         let mut value: Value = serde_json::from_str(text).ok()?;

@@ -138,7 +138,7 @@ fn damaged(random: &mut Random, file: Vec<u8>) -> Vec<u8> {
 /// What `main` does with a session that is gone on with. None when it can't be opened.
 fn load(store: &Store) -> Option<Transcript> {
     let (file, lines) = store.open(Which::Id(ID)).ok()?;
-    let mut transcript = Transcript::load(&lines);
+    let mut transcript = Transcript::load(lines).ok()?;
     transcript.keep(Keeping::In(file));
     transcript.repair();
     Some(transcript)
@@ -191,7 +191,7 @@ fn a_session_is_loaded_as_it_was() {
         with_store(|store| {
             write_session(random, store);
             let (_, lines) = store.open(Which::Id(ID)).unwrap();
-            let as_written = Transcript::load(&lines);
+            let as_written = Transcript::load(lines).unwrap();
             let loaded = load(store).unwrap();
             assert_eq!(loaded.messages(), as_written.messages());
             assert_can_be_sent(&loaded);

@@ -16,7 +16,10 @@ const LOST_RESULT: &str =
 
 /// The history repaired; None when there is nothing to repair.
 pub fn repaired(messages: &[Arc<String>]) -> Option<Vec<Arc<String>>> {
-    let mut whole = Whole::default();
+    let mut whole = Whole {
+        before: messages,
+        ..Whole::default()
+    };
     for message in messages {
         match Message::from_json(message) {
             Some(Message {
@@ -36,15 +39,19 @@ pub fn repaired(messages: &[Arc<String>]) -> Option<Vec<Arc<String>>> {
 
 /// A history that is whole so far.
 #[derive(Default)]
-struct Whole {
-    messages: Vec<Message>,
+struct Whole<'a> {
+    /// The history as it was: what is the same is held once.
+    before: &'a [Arc<String>],
+    messages: Vec<Arc<String>>,
+    /// The message after these, to which something may be added.
+    last: Option<Message>,
     /// The calls of the model's last message that have no result yet.
     open: Vec<String>,
     /// All calls, word for word: some servers give the same id to many.
     known: HashSet<String>,
 }
 
-impl Whole {
+impl Whole<'_> {
     fn user(&mut self, mut content: Vec<Block>) {
         content.retain(|block| match block.kind() {
             "tool_result" => self.answers(block),
@@ -63,7 +70,7 @@ impl Whole {
         if content.is_empty() {
             return;
         }
-        if self.messages.is_empty() {
+        if self.messages.is_empty() && self.last.is_none() {
             self.push(Role::User, vec![Block::text(LOST_START)]);
         }
         self.answer_open();
@@ -89,10 +96,23 @@ impl Whole {
 
     /// Adds what belongs to a message of this role, which may be the last one.
     fn push(&mut self, role: Role, content: Vec<Block>) {
-        match self.messages.last_mut().filter(|last| last.role == role) {
+        match self.last.as_mut().filter(|last| last.role == role) {
             Some(last) => last.content.extend(content),
             None if content.is_empty() => {}
-            None => self.messages.push(Message { role, content }),
+            None => {
+                self.close();
+                self.last = Some(Message { role, content });
+            }
+        }
+    }
+
+    /// Nothing is added to the last message any more.
+    fn close(&mut self) {
+        if let Some(last) = self.last.take() {
+            let json = last.to_json();
+            let same = self.before.get(self.messages.len());
+            let same = same.filter(|before| ***before == json).cloned();
+            self.messages.push(same.unwrap_or_else(|| Arc::new(json)));
         }
     }
 
@@ -104,11 +124,7 @@ impl Whole {
             .map(|id| Block::tool_result(&id, LOST_RESULT, true))
             .collect();
         self.push(Role::User, lost);
-        if let Some(last) = self
-            .messages
-            .last_mut()
-            .filter(|last| last.role == Role::User)
-        {
+        if let Some(last) = self.last.as_mut().filter(|last| last.role == Role::User) {
             last.content
                 .sort_by_key(|block| block.kind() != "tool_result");
         }
@@ -116,10 +132,8 @@ impl Whole {
 
     fn finish(mut self) -> Vec<Arc<String>> {
         self.answer_open();
+        self.close();
         self.messages
-            .iter()
-            .map(|message| message.to_json().into())
-            .collect()
     }
 }
 

@@ -6,9 +6,10 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, IoSlice, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    io::{self, BufRead, BufReader, IoSlice, Read, Take, Write},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    string::FromUtf8Error,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -16,6 +17,7 @@ use rustix::{fs::FlockOperation, io::Errno};
 use serde_json::{Value, json};
 
 use crate::{
+    api::message::Message,
     error::{Error, Result},
     text,
 };
@@ -34,6 +36,9 @@ pub struct SessionFile {
     path: PathBuf,
     file: File,
 }
+
+/// The lines of a session's file that are whole, one after another: it may be large.
+pub struct Lines(BufReader<Take<File>>);
 
 /// Which session to go on with.
 pub enum Which<'a> {
@@ -78,9 +83,9 @@ impl Store {
         Ok(session)
     }
 
-    /// Opens a session to go on with it, and returns its lines. Fails when there is none, when it is open
+    /// Opens a session to go on with it, and returns its lines after the first. Fails when there is none, when it is open
     /// in another process, or when a later version has written it.
-    pub fn open(&self, which: Which) -> Result<(SessionFile, Vec<String>)> {
+    pub fn open(&self, which: Which) -> Result<(SessionFile, Lines)> {
         let id = self.find(which)?;
         let path = self.path(&id);
         let failed = |err| Error::File {
@@ -88,23 +93,19 @@ impl Store {
             path: path.clone(),
             err,
         };
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .append(true)
             .read(true)
             .open(&path)
             .map_err(failed)?;
         let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
-        let mut text = Vec::new();
-        file.read_to_end(&mut text).map_err(failed)?;
-        let (lines, whole) = whole_lines(&text);
+        let mut lines = Lines::open(&path).map_err(failed)?;
+        let whole = lines.length();
+        let header = lines.header().unwrap_or_default();
         // A file system without locks is no reason to lose a session.
         if locked == Err(Errno::WOULDBLOCK) {
-            return Err(in_use(&id, &lines));
+            return Err(in_use(&id, &header, lines));
         }
-        let header: Value = lines
-            .first()
-            .and_then(|line| serde_json::from_str(line).ok())
-            .unwrap_or_default();
         if header["version"]
             .as_u64()
             .is_none_or(|version| version > VERSION)
@@ -115,7 +116,7 @@ impl Store {
             );
             return Err(Error::Session(text));
         }
-        file.set_len(whole as u64).map_err(failed)?;
+        file.set_len(whole).map_err(failed)?;
         let mut session = SessionFile {
             id,
             path: path.clone(),
@@ -128,24 +129,37 @@ impl Store {
 
     /// All sessions, the latest first.
     pub fn list(&self) -> Vec<Summary> {
-        let mut found: Vec<Summary> = self
-            .ids()
-            .iter()
-            .filter_map(|id| self.summary(id))
-            .collect();
-        found.sort_by_key(|summary| summary.age);
+        let latest = self.latest_first();
+        let summaries = latest.iter().filter_map(|(age, id)| self.summary(*age, id));
+        summaries.collect()
+    }
+
+    /// How long ago each session was last written to, and its id.
+    fn latest_first(&self) -> Vec<(Duration, String)> {
+        let age = |id: &String| {
+            let modified = fs::metadata(self.path(id)).ok()?.modified().ok()?;
+            Some(modified.elapsed().unwrap_or_default())
+        };
+        let ids = self.ids().into_iter();
+        let mut found: Vec<_> = ids.filter_map(|id| Some((age(&id)?, id))).collect();
+        found.sort();
         found
+    }
+
+    fn lines(&self, id: &str) -> Option<Lines> {
+        Lines::open(&self.path(id)).ok()
     }
 
     fn find(&self, which: Which) -> Result<String> {
         match which {
             Which::Latest(folder) => {
                 let folder = folder.display().to_string();
-                let latest = self
-                    .list()
-                    .into_iter()
-                    .find(|summary| summary.folder == folder);
-                latest.map(|summary| summary.id).ok_or_else(|| {
+                let is_here = |id: &String| {
+                    let header = self.lines(id).and_then(|mut lines| lines.header());
+                    header.is_some_and(|header| header["cwd"] == folder.as_str())
+                };
+                let mut latest = self.latest_first().into_iter().map(|(_, id)| id);
+                latest.find(is_here).ok_or_else(|| {
                     Error::Session(format!("there is no session of {folder} to continue"))
                 })
             }
@@ -173,25 +187,22 @@ impl Store {
             .collect()
     }
 
-    fn summary(&self, id: &str) -> Option<Summary> {
-        let path = self.path(id);
-        let age = fs::metadata(&path)
-            .ok()?
-            .modified()
-            .ok()?
-            .elapsed()
-            .unwrap_or_default();
-        let text = fs::read(&path).ok()?;
-        let (lines, _) = whole_lines(&text);
-        let header: Value = serde_json::from_str(lines.first()?).ok()?;
-        let prompts = lines.iter().filter_map(|line| prompt(line));
-        let prompts: Vec<String> = prompts.collect();
+    fn summary(&self, age: Duration, id: &str) -> Option<Summary> {
+        let mut lines = self.lines(id)?;
+        let header = lines.header()?;
+        let mut prompts = lines
+            .map_while(io::Result::ok)
+            .filter(|line| is_prompt(line));
+        let first = prompts.next().and_then(|line| Message::from_json(&line));
+        let words = first
+            .as_ref()
+            .and_then(|first| first.content[0].str("text"));
         Some(Summary {
             id: id.to_owned(),
             age,
             folder: header["cwd"].as_str()?.to_owned(),
-            turns: prompts.len(),
-            first_words: text::one_line(prompts.first().map_or("", String::as_str), 60),
+            turns: words.iter().len() + prompts.count(),
+            first_words: text::one_line(words.unwrap_or_default(), 60),
         })
     }
 
@@ -221,36 +232,74 @@ impl SessionFile {
     }
 }
 
-/// What a user has typed, if the line is a message that starts with it.
-fn prompt(line: &str) -> Option<String> {
-    if !line.starts_with(r#"{"role":"user""#) {
-        return None;
+impl Lines {
+    /// What is appended from now on is not among them.
+    fn open(path: &Path) -> io::Result<Lines> {
+        let file = File::open(path)?;
+        let length = whole_length(&file)?;
+        Ok(Lines(BufReader::new(file.take(length))))
     }
-    let message: Value = serde_json::from_str(line).ok()?;
-    let first = &message["content"][0];
-    let text = first["text"].as_str()?;
-    (!text.starts_with('<')).then(|| text.to_owned())
+
+    /// The bytes that have not been read.
+    fn length(&self) -> u64 {
+        self.0.get_ref().limit()
+    }
+
+    /// The first line.
+    fn header(&mut self) -> Option<Value> {
+        serde_json::from_str(&self.next()?.ok()?).ok()
+    }
 }
 
-/// The lines that end with a line feed and are JSON, and how many bytes they take.
-fn whole_lines(text: &[u8]) -> (Vec<String>, usize) {
-    let end = text
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |at| at + 1);
-    let lines = text[..end].split(|byte| *byte == b'\n');
-    let lines = lines.map(|line| String::from_utf8_lossy(line).into_owned());
-    (lines.filter(|line| !line.is_empty()).collect(), end)
+impl Iterator for Lines {
+    type Item = io::Result<String>;
+
+    fn next(&mut self) -> Option<io::Result<String>> {
+        loop {
+            let mut line = Vec::new();
+            if let Err(err) = self.0.read_until(b'\n', &mut line) {
+                return Some(Err(err));
+            }
+            if line.pop() != Some(b'\n') {
+                return None;
+            }
+            if !line.is_empty() {
+                let lossy =
+                    |err: FromUtf8Error| String::from_utf8_lossy(err.as_bytes()).into_owned();
+                return Some(Ok(String::from_utf8(line).unwrap_or_else(lossy)));
+            }
+        }
+    }
 }
 
-fn in_use(id: &str, lines: &[String]) -> Error {
-    let records = lines
-        .iter()
-        .rev()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let pid = records
-        .into_iter()
-        .find_map(|record| record["pid"].as_u64());
+/// Whether the line is a message that begins with something that a user has typed, as `Message::to_json` writes it:
+/// the results of tools stand first, and those of background tasks in a tag.
+fn is_prompt(line: &str) -> bool {
+    let rest = line.strip_prefix(r#"{"role":"user","content":[{"type":"text","text":""#);
+    rest.is_some_and(|text| !text.starts_with('<'))
+}
+
+/// The bytes up to the last line feed: what follows it was torn.
+fn whole_length(file: &File) -> io::Result<u64> {
+    let mut buffer = [0; 4096];
+    let mut end = file.metadata()?.len();
+    while end > 0 {
+        let start = end.saturating_sub(buffer.len() as u64);
+        let piece = &mut buffer[..(end - start) as usize];
+        file.read_exact_at(piece, start)?;
+        if let Some(at) = memchr::memrchr(b'\n', piece) {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+fn in_use(id: &str, header: &Value, lines: Lines) -> Error {
+    let lines = lines.map_while(io::Result::ok);
+    let records = lines.filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+    let pids = records.filter_map(|record| record["pid"].as_u64());
+    let pid = pids.last().or(header["pid"].as_u64());
     let pid = pid.map_or("another process".to_owned(), |pid| format!("process {pid}"));
     Error::Session(format!("session {id} is open in {pid}"))
 }

@@ -33,7 +33,7 @@ pub struct Transcript {
     /// Of the session, kept or not.
     pub id: String,
     keeping: Keeping,
-    /// Why the file is no longer written, until somebody has asked.
+    /// What is wrong with the file, until somebody has asked.
     failure: Option<String>,
     /// How often a summary took the place of messages: what was counted before is not there any more.
     compactions: usize,
@@ -70,15 +70,18 @@ pub struct StartedTask {
 }
 
 impl Transcript {
-    /// The history that `lines` tell of.
-    pub fn load(lines: &[String]) -> Transcript {
+    /// The history that `lines` tell of. Fails when they can't be read.
+    pub fn load(lines: impl Iterator<Item = io::Result<String>>) -> io::Result<Transcript> {
         let mut transcript = Transcript::default();
+        let mut damaged = 0;
         for line in lines {
-            if let Some(message) = Message::from_json(line) {
-                transcript.add(message.role, Arc::new(message.to_json()));
+            let line = line?;
+            if let Some(message) = Message::from_json(&line) {
+                transcript.add(message.role, Arc::new(message.into_json(line)));
                 continue;
             }
-            let Ok(record) = serde_json::from_str::<Value>(line) else {
+            let Ok(record) = serde_json::from_str::<Value>(&line) else {
+                damaged += 1;
                 continue;
             };
             match record["type"].as_str() {
@@ -87,7 +90,11 @@ impl Transcript {
                 None => {}
             }
         }
-        transcript
+        if damaged > 0 {
+            let text = "damaged lines in the session's file, which are left out";
+            transcript.failure = Some(format!("{text}: {damaged}"));
+        }
+        Ok(transcript)
     }
 
     /// From now on every change is written there.
@@ -110,7 +117,7 @@ impl Transcript {
         self.failure = Some("the session is not kept: there is no folder for it".into());
     }
 
-    /// Why the session is no longer kept, once, after the file could not be written.
+    /// What is wrong with the file, once: it could not be read whole, or can no longer be written.
     pub fn take_failure(&mut self) -> Option<String> {
         self.failure.take()
     }
@@ -244,6 +251,10 @@ mod tests {
             .collect()
     }
 
+    fn load(lines: Vec<String>) -> Transcript {
+        Transcript::load(lines.into_iter().map(Ok)).unwrap()
+    }
+
     fn lines(lines: &[&str]) -> Vec<String> {
         lines.iter().map(|line| line.to_string()).collect()
     }
@@ -281,7 +292,7 @@ mod tests {
         assert_eq!(texts(&transcript), [ONE]);
 
         let back = json!({"type": "roll_back", "messages": 1, "last": ONE}).to_string();
-        let loaded = Transcript::load(&lines(&[ONE, THREE, TWO, &back, TWO]));
+        let loaded = load(lines(&[ONE, THREE, TWO, &back, TWO]));
         assert_eq!(texts(&loaded), [ONE, TWO]);
     }
 
@@ -301,7 +312,7 @@ mod tests {
 
     #[test]
     fn loading_names_tasks_nobody_was_told_of_and_repair_answers_open_calls() {
-        let mut loaded = Transcript::load(&lines(&[
+        let mut loaded = load(lines(&[
             r#"{"type":"session","version":1}"#,
             ONE,
             r#"{"type":"task","id":"a1","command":"sleep 9"}"#,
@@ -330,7 +341,7 @@ mod tests {
         let result = r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"ok"}]}"#;
         let back = json!({"type": "roll_back", "messages": 2, "last": "no message"}).to_string();
         let damaged = [result, TWO, THREE, TWO, &back];
-        let mut loaded = Transcript::load(&lines(&damaged));
+        let mut loaded = load(lines(&damaged));
         loaded.repair();
         assert_eq!(texts(&loaded)[1..], [TWO]);
         loaded.repair();
@@ -342,17 +353,17 @@ mod tests {
             TWO,
             r#"{"type":"roll_back","messages":3,"last":null}"#,
         ];
-        let again = Transcript::load(&lines(&[&damaged[..], &[repaired], &rest].concat()));
+        let again = load(lines(&[&damaged[..], &[repaired], &rest].concat()));
         assert_eq!(texts(&again)[1..], [TWO, THREE]);
     }
 
     #[test]
     fn a_summary_takes_the_place_of_what_is_old() {
         let compacted = r#"{"type":"compacted","summary":"sum","keep":1}"#;
-        let loaded = Transcript::load(&lines(&[ONE, TWO, THREE, TWO, compacted, THREE]));
+        let loaded = load(lines(&[ONE, TWO, THREE, TWO, compacted, THREE]));
         let summary = r#"{"role":"user","content":[{"type":"text","text":"sum"}]}"#;
         assert_eq!(texts(&loaded), [summary, TWO, THREE]);
-        let cleared = Transcript::load(&lines(&[ONE, r#"{"type":"cleared"}"#, THREE]));
+        let cleared = load(lines(&[ONE, r#"{"type":"cleared"}"#, THREE]));
         assert_eq!(texts(&cleared), [THREE]);
     }
 
