@@ -27,7 +27,7 @@ use crate::{
     api::message::Block,
     cli::Args,
     error::{Error, Result},
-    text::first,
+    text::{first, visible},
 };
 
 /// Tasks that end together wake the agent once: so long after the last one.
@@ -81,7 +81,8 @@ pub fn run(
     let color = has_color(args.color, &io::stdout());
     let is_rich = io::stdin().is_terminal() && io::stdout().is_terminal() && can_draw();
     let (console, terminal) = if is_rich {
-        let screen = Screen::open(&interrupts, history, color)?;
+        let greeting = visible(&greeting(args, agent.model())).into_owned();
+        let screen = Screen::open(&interrupts, history, color, greeting)?;
         agent.observe(Box::new(screen.observer()));
         let terminal = Terminal::new(Box::new(screen.writer()) as Box<dyn Write>, color);
         let (questions, mut writer) = (screen.questions(), screen.writer());
@@ -112,7 +113,6 @@ pub fn run(
         is_typing: false,
         last: String::new(),
     };
-    repl.greet(args);
     let left = repl.converse(args.prompt.clone());
     repl.part();
     // The terminal is given back first. A second signal while tasks are being ended ends the program at once.
@@ -126,20 +126,16 @@ fn can_draw() -> bool {
     std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
-impl Repl<'_> {
-    fn greet(&mut self, args: &Args) {
-        if let Console::Screen(_) = self.console {
-            let asks = if args.asks {
-                ""
-            } else {
-                "; commands run without asking"
-            };
-            let model = self.agent.model();
-            let line = format!("meanwhile with {model}: /help lists the commands{asks}");
-            self.terminal.line(&line);
-        }
-    }
+/// What stands above the first prompt.
+fn greeting(args: &Args, model: &str) -> String {
+    let asks = match args.asks {
+        true => "",
+        false => "; commands run without asking",
+    };
+    format!("meanwhile with {model}: /help lists the commands{asks}\n")
+}
 
+impl Repl<'_> {
     /// How the session is gone on with.
     fn part(&mut self) {
         if let Console::Screen(_) = self.console

@@ -73,8 +73,13 @@ pub struct Screen {
 pub struct Writer(Sender<Message>);
 
 impl Screen {
-    /// Takes over the terminal that stdin and stdout are. Fails when it can't be set or there can't be a thread.
-    pub fn open(interrupts: &Interrupts, history: Option<PathBuf>, color: bool) -> Result<Screen> {
+    /// Takes over the terminal that stdin and stdout are, with `greeting` above the prompt. Fails when it can't be set or there can't be a thread.
+    pub fn open(
+        interrupts: &Interrupts,
+        history: Option<PathBuf>,
+        color: bool,
+        greeting: String,
+    ) -> Result<Screen> {
         let failed = |err| Error::System {
             doing: "set up the terminal",
             err,
@@ -113,7 +118,7 @@ impl Screen {
             drawn: Drawn::default(),
         };
         read_keyboard(messages.clone()).map_err(failed)?;
-        let draw = move || drawing.run(&received, history);
+        let draw = move || drawing.run(&greeting, &received, history);
         let thread = threads::start("screen", draw).map_err(failed)?;
         Ok(Screen {
             messages,

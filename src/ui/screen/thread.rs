@@ -31,9 +31,14 @@ const TICK: Duration = Duration::from_millis(200);
 const BATCH: usize = 64;
 
 impl Drawing {
-    pub(super) fn run(mut self, messages: &Receiver<Message>, history: Option<PathBuf>) {
+    pub(super) fn run(
+        mut self,
+        greeting: &str,
+        messages: &Receiver<Message>,
+        history: Option<PathBuf>,
+    ) {
         self.set_raw();
-        self.draw("");
+        self.draw(greeting);
         self.editor = Editor::new(History::load(history));
         loop {
             let mut printed = String::new();
