@@ -10,7 +10,6 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender};
-use serde_json::Value;
 
 use super::{
     connection::KEPT,
@@ -41,7 +40,7 @@ pub struct Settings {
     pub max_tokens: u32,
     pub system: String,
     /// The tools' definitions, a JSON array.
-    pub tools: Value,
+    pub tools: String,
 }
 
 pub struct Client {

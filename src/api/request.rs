@@ -18,20 +18,18 @@ const MESSAGE_END: &str = "}]}";
 
 /// The system prompt and the tools are the same in every request: each ends with a cache marker.
 pub fn head(settings: &Settings) -> String {
-    let marker = json!({"type": "ephemeral"});
-    let mut tools = settings.tools.clone();
-    if let Some(last) = tools.as_array_mut().and_then(|tools| tools.last_mut()) {
-        last["cache_control"] = marker.clone();
-    }
     let fields = json!({
         "model": settings.model,
         "max_tokens": settings.max_tokens,
         "stream": true,
-        "system": [{"type": "text", "text": settings.system, "cache_control": marker}],
-        "tools": tools,
+        "system": [{"type": "text", "text": settings.system, "cache_control": {"type": "ephemeral"}}],
     });
     let fields = fields.to_string();
-    format!("{},\"messages\":[", &fields[..fields.len() - 1])
+    let tools = settings.tools.strip_suffix("}]").expect("there are tools");
+    format!(
+        "{},\"tools\":{tools}{CACHE_MARKER}}}],\"messages\":[",
+        &fields[..fields.len() - 1]
+    )
 }
 
 /// The body of a request: pieces that are read one after another from where they lie.

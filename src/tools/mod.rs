@@ -118,13 +118,14 @@ const TOOLS: [Tool; 7] = [
     background::KILL,
 ];
 
-/// The tools as the API wants them described.
-pub fn definitions() -> Value {
-    let tools = TOOLS.iter().map(|tool| {
-        let schema: Value = serde_json::from_str(tool.schema).expect("schemas are JSON");
-        json!({"name": tool.name, "description": tool.description, "input_schema": schema})
+/// The tools as the API wants them described: a JSON array.
+pub fn definitions() -> String {
+    let tools = TOOLS.map(|tool| {
+        let fields = json!({"name": tool.name, "description": tool.description}).to_string();
+        let fields = &fields[..fields.len() - 1];
+        format!("{fields},\"input_schema\":{}}}", tool.schema)
     });
-    Value::Array(tools.collect())
+    format!("[{}]", tools.join(","))
 }
 
 pub fn names() -> Vec<&'static str> {
