@@ -165,8 +165,11 @@ fn the_latest_session_of_the_folder_is_gone_on_with() {
     let text = fs::read_to_string(&here).unwrap();
     let cwd = first.dir.workspace().display().to_string();
     fs::write(&other, text.replace(&cwd, "/elsewhere")).unwrap();
-    // A folder of that name is no session, whatever its time.
+    // What has such a name and is no file is no session, whatever its time.
     fs::create_dir(here.with_file_name("folder.jsonl")).unwrap();
+    let fifo = here.with_file_name("fifo.jsonl");
+    let made = std::process::Command::new("mkfifo").arg(fifo).status();
+    assert!(made.unwrap().success());
     let second = first
         .again()
         .arg("-c")

@@ -235,7 +235,12 @@ impl SessionFile {
 impl Lines {
     /// What is appended from now on is not among them.
     fn open(path: &Path) -> io::Result<Lines> {
-        let file = File::open(path)?;
+        // A FIFO of that name would wait for a writer.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(path)?;
         let length = whole_length(&file)?;
         Ok(Lines(BufReader::new(file.take(length))))
     }
