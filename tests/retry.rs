@@ -255,6 +255,28 @@ fn ctrl_c_ends_a_request_and_keeps_what_was_said() {
 }
 
 #[test]
+fn what_was_discarded_is_not_kept_by_an_interrupt() {
+    let overloaded =
+        r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+    let stream = [
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":"DISCARDED"}}"#,
+        overloaded,
+    ];
+    let stream = stream.map(|data| format!("data: {data}\n\n")).concat();
+    let mut session = waiting(Reply::sse(&stream));
+    session.expect("trying again in");
+    session.signal(Signal::INT);
+    session.expect("interrupted");
+    session.send_line("again");
+    session.expect("second");
+    session.close_stdin();
+    let finished = session.wait().code(0);
+    let messages = finished.request(1).body["messages"].to_string();
+    assert!(!messages.contains("DISCARDED"), "{messages}");
+    assert!(!messages.contains("interrupted the reply"), "{messages}");
+}
+
+#[test]
 fn an_interrupted_request_closes_its_connection() {
     // A server that sends the beginning of a reply and then waits for the client to leave.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

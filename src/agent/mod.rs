@@ -26,7 +26,7 @@ use crate::{
         reply::{Reply, Said, StopReason, ToolCall},
     },
     error::{Error, Result},
-    session::transcript::Transcript,
+    session::transcript::{Mark, Transcript},
     tools::{self, Answer, Context, approval::Asker},
 };
 
@@ -91,14 +91,8 @@ impl Agent {
                 time: sent.elapsed(),
             });
             if reply.stop == StopReason::Refusal {
-                self.transcript.roll_back(start);
-                for task in self.transcript.untold() {
-                    self.context.tasks.refuse(&task.id);
-                }
                 self.pending = pending;
-                return Err(Error::Refusal(
-                    "; the turn was taken out of the conversation".into(),
-                ));
+                return Err(self.take_out(start));
             }
             // The text before a call is not the answer.
             match reply.calls.is_empty() {
@@ -128,15 +122,7 @@ impl Agent {
                     vec![Block::text(CONTINUE)]
                 }
                 StopReason::MaxTokens | StopReason::ContextWindowExceeded => {
-                    let said = said.trimmed();
-                    if said.is_empty() {
-                        return Err(Error::Limit {
-                            option: "--max-output-tokens",
-                            text: "the reply was cut off before it said anything".into(),
-                        });
-                    }
-                    watch(Event::Notice(CUT_OFF));
-                    return Ok(said);
+                    return cut_off(said.trimmed(), watch);
                 }
                 _ => return Ok(said.trimmed()),
             };
@@ -145,6 +131,15 @@ impl Agent {
                 return Err(Error::Interrupted(signal));
             }
         }
+    }
+
+    /// Takes a turn that was refused out of the history.
+    fn take_out(&mut self, start: Mark) -> Error {
+        self.transcript.roll_back(start);
+        for task in self.transcript.untold() {
+            self.context.tasks.refuse(&task.id);
+        }
+        Error::Refusal("; the turn was taken out of the conversation".into())
     }
 
     /// One request of a turn. A history that is too large for it is made smaller first.
@@ -237,4 +232,16 @@ impl Agent {
             self.push_user(vec![result], watch);
         }
     }
+}
+
+/// An answer that its length limit has ended, which is better than none.
+fn cut_off(said: Said, watch: &mut dyn FnMut(Event)) -> Result<Said> {
+    if said.is_empty() {
+        return Err(Error::Limit {
+            option: "--max-output-tokens",
+            text: "the reply was cut off before it said anything".into(),
+        });
+    }
+    watch(Event::Notice(CUT_OFF));
+    Ok(said)
 }

@@ -39,6 +39,7 @@ impl Agent {
             if let Error::Interrupted(_) = err {
                 return Err(err);
             }
+            self.partial = Arc::default();
             if is_shown {
                 watch(Event::Discarded);
             }

@@ -23,6 +23,8 @@ use crate::api::{
     reply::Usage,
 };
 
+pub use change::Mark;
+
 /// Rather too few: what is estimated then does fit.
 const BYTES_PER_TOKEN: usize = 3;
 
