@@ -250,7 +250,8 @@ fn what_becomes_of_a_file_is_shown_before_it_does() {
             assert!(shown.contains(line), "{shown}");
         }
         session.send_line("y");
-        session.expect("write_file: new.txt (new)");
+        let after = session.expect("write_file: new.txt (new)");
+        assert!(!after.contains("2 + 2"), "it was shown before: {after}");
         let shown = session.expect("reason why not");
         assert!(shown.contains("1 + \\u{1b}]0;title\\u{7}"), "{shown}");
         assert!(!session.dir().workspace().join("new.txt").exists());

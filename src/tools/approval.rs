@@ -93,13 +93,13 @@ pub struct Approval {
 }
 
 impl Approval {
-    /// An answer for the model when the act is not allowed.
+    /// Whether the user was shown the act and consented; an answer for the model when it is not allowed.
     pub fn check(
         &mut self,
         act: &Act,
         tasks: &mut Tasks,
         signals: &Receiver<i32>,
-    ) -> Result<(), Refused> {
+    ) -> Result<bool, Refused> {
         if let Some(rule) = denied(&self.deny, act) {
             let rule = rule.text();
             let text = format!(
@@ -108,7 +108,7 @@ impl Approval {
             return self.refuse("denied by a rule", text);
         }
         if !self.asks || matches!(act.what, What::Read(_)) || allowed(&self.allow, act) {
-            return Ok(());
+            return Ok(false);
         }
         let always = match act.what {
             What::Command(command) => rules_like(command),
@@ -122,10 +122,10 @@ impl Approval {
         };
         let answers = asker(act, &always);
         match wait_for_consent(&answers, &always, tasks, signals)? {
-            Consent::Yes => Ok(()),
+            Consent::Yes => Ok(true),
             Consent::Always => {
                 self.allow.extend(always);
-                Ok(())
+                Ok(true)
             }
             Consent::No => self.refuse("the user said no", "refused by the user".into()),
             Consent::Reason(reason) => self.refuse(
@@ -135,7 +135,7 @@ impl Approval {
         }
     }
 
-    fn refuse(&mut self, why: &'static str, text: String) -> Result<(), Refused> {
+    fn refuse(&mut self, why: &'static str, text: String) -> Result<bool, Refused> {
         self.refused = Some(why);
         Err(Refused::Answered(Answer::error(text)))
     }

@@ -36,7 +36,7 @@ pub struct Context {
     /// Signals that ask a tool which waits to stop waiting.
     pub signals: Receiver<i32>,
     pub approval: Approval,
-    /// What the last call has made of a file.
+    /// What the last call has made of a file, where the user has not been shown it.
     pub change: Option<Change>,
     /// Texts that must not leave in a result: the credential.
     pub secrets: Vec<String>,
@@ -45,8 +45,8 @@ pub struct Context {
 }
 
 impl Context {
-    /// An answer for the model when that may not be done.
-    fn approve(&mut self, tool: &'static str, what: What) -> Result<(), Answer> {
+    /// Whether the user was shown it and consented; an answer for the model when it may not be done.
+    fn approve(&mut self, tool: &'static str, what: What) -> Result<bool, Answer> {
         let act = Act { tool, what };
         let refused = self.approval.check(&act, &mut self.tasks, &self.signals);
         refused.map_err(|refused| match refused {
@@ -81,14 +81,16 @@ impl Context {
             old,
             new,
         };
-        self.approve(tool, What::Change(&change))?;
+        let was_shown = self.approve(tool, What::Change(&change))?;
         // While the question was open, somebody may have written.
         if self.approval.asks && self.old(path) != change.old {
             let text = format!("{path} has changed since it was shown to the user: read it again");
             return Err(Answer::error(text));
         }
         self.workspace.write(path, change.new.as_bytes())?;
-        self.change = Some(change.masked(&self.secrets));
+        if !was_shown {
+            self.change = Some(change.masked(&self.secrets));
+        }
         Ok(())
     }
 }
