@@ -111,6 +111,44 @@ fn a_thousand_turns_cost_no_more_memory_than_their_history() {
     );
 }
 
+#[test]
+fn the_text_of_a_reply_is_held_once() {
+    const LINE: &str = "a line of \"text\", of a moderate length\n";
+    /// What has come and was not taken yet, and what was shown and is not written yet.
+    const SLACK: usize = 1024 * 1024;
+    let server = plain::Server::start();
+    let mut session = Test::new()
+        .env("ANTHROPIC_BASE_URL", format!("http://{}", server.address))
+        .file("small.txt", "a small file\n")
+        .print("go")
+        .spawn();
+    session.close_stdin();
+    let call = || Block::tool("read_file", json!({"path": "small.txt"}));
+    let mut request = server.next();
+    request.answer(&plain::message(&Message::new(vec![call()])));
+    request = server.next();
+    let (length, before) = (request.length, peak(session.pid()));
+    let mut events = Message::new(vec![Block::text("So:"), call()]).events(&"test-model".into());
+    let first = events.iter().position(|event| event.contains("text_delta"));
+    let delta = json!({"type": "text_delta", "text": LINE.repeat(20)});
+    let data = json!({"type": "content_block_delta", "index": 0, "delta": delta});
+    let more = vec![format!("data: {data}\n\n"); 5000];
+    let at = first.expect("it has a text");
+    events.splice(at..at, more);
+    request.answer(&plain::chunked(&events));
+    request = server.next();
+    let (grown, allowed) = (
+        peak(session.pid()) - before,
+        request.length - length + SLACK,
+    );
+    request.answer(&plain::message(&Message::new(vec![Block::text("done")])));
+    session.wait().code(0).stdout("done\n");
+    assert!(
+        grown <= allowed,
+        "its memory has grown by {grown} bytes, {allowed} are allowed"
+    );
+}
+
 /// The most memory that it has had so far, in bytes.
 fn peak(pid: Pid) -> usize {
     crate::load::peak_memory(pid) as usize
