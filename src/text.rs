@@ -60,23 +60,25 @@ pub fn masked(text: String, secrets: &[String]) -> String {
 /// Text that can't move the cursor, set the title or hide other text: control characters and
 /// bidirectional overrides are shown as `\u{..}`, all but line feeds and tabs.
 pub fn visible(text: &str) -> Cow<'_, str> {
-    escaped(text, false)
+    escaped(text, false, obeyed_by_terminals)
 }
 
-/// JSON that a terminal does not obey, and that says the same.
+/// JSON that a terminal does not obey, and that says the same. It is a single line for those readers too that
+/// take more than a line feed for the end of one (Python's `splitlines`).
 pub fn visible_json(json: &str) -> Cow<'_, str> {
-    escaped(json, true)
+    let ends_line = |c| matches!(c, '\u{2028}' | '\u{2029}');
+    escaped(json, true, |c| obeyed_by_terminals(c) || ends_line(c))
 }
 
-fn escaped(text: &str, is_json: bool) -> Cow<'_, str> {
+fn escaped(text: &str, is_json: bool, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
     // Most text is ASCII, and that is quicker to see than any character.
     let is_plain = |byte| matches!(byte, b'\n' | b'\t' | b' '..=b'~');
-    if text.bytes().all(is_plain) || !text.contains(obeyed_by_terminals) {
+    if text.bytes().all(is_plain) || !text.contains(&is_escaped) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        let written = match obeyed_by_terminals(c) {
+        let written = match is_escaped(c) {
             false => shown.write_char(c),
             // They all have four digits at most, as JSON wants it.
             true if is_json => write!(shown, "\\u{:04x}", c as u32),

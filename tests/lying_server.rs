@@ -300,7 +300,7 @@ fn what_was_packed_without_being_asked_for_is_not_unpacked() {
 
 #[test]
 fn records_on_a_terminal_are_not_obeyed_and_stay_json() {
-    let evil = "\u{1b}]0;t\u{7}\u{9b}2J\u{7f}\u{202e}\u{e9}";
+    let evil = "\u{1b}]0;t\u{7}\u{9b}2J\u{7f}\u{202e}\u{2028}\u{e9}";
     for format in ["json", "stream-json"] {
         let session = Test::new()
             .args(["--quiet", "--output-format", format])
@@ -308,7 +308,8 @@ fn records_on_a_terminal_are_not_obeyed_and_stay_json() {
             .reply(Reply::text(evil))
             .spawn_pty();
         let finished = session.wait().code(0);
-        let obeyed = |c: char| c.is_control() && !"\r\n".contains(c) || c == '\u{202e}';
+        let obeyed =
+            |c: char| c.is_control() && !"\r\n".contains(c) || "\u{202e}\u{2028}".contains(c);
         assert!(!finished.stdout.contains(obeyed), "{:?}", finished.stdout);
         let last = finished.stdout.lines().last().unwrap();
         let record: serde_json::Value = serde_json::from_str(last).unwrap();
