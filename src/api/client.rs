@@ -94,7 +94,7 @@ impl Client {
     /// Opens the connection while the user types, where that takes its time and none is open.
     pub fn warm_up(&mut self) {
         let is_open = self.used.is_some_and(|used| used.elapsed() < KEPT);
-        if !is_open && self.transport.is_far() {
+        if !is_open && self.transport.is_secure() {
             // Without it the request opens one.
             let _ = self.start("warm-up", Transport::warm_up);
         }

@@ -102,13 +102,13 @@ impl Transport {
         Ok(response)
     }
 
-    /// Whether the way to the first request is long enough to be gone ahead.
-    pub fn is_far(&self) -> bool {
+    /// Whether a connection is worth being opened ahead: it takes a handshake.
+    pub fn is_secure(&self) -> bool {
         matches!(&self.way, Way::Network(network) if network.endpoint.url.starts_with("https:"))
     }
 
-    /// Opens the connection, with the name looked up and the keys exchanged. It says nothing of what comes of it:
-    /// the request will.
+    /// Opens the connection, with the name looked up and the keys exchanged, and keeps it. Nothing is said of what
+    /// comes of it: the request will tell.
     pub fn warm_up(&self) {
         if let Way::Network(network) = &self.way {
             let agent = lock(&network.agent).clone();
