@@ -9,7 +9,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender, after, never, select};
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::{
     api::message::Block,
@@ -19,6 +19,9 @@ use crate::{
 
 /// A pipe in which nothing appears for so long is one that somebody forgot to close.
 pub const SILENCE: Duration = Duration::from_secs(3);
+
+/// As much as a pipe holds.
+const READ_AT_ONCE: usize = 64 * 1024;
 
 /// The parts of the task, each a text of its own; whether a silent pipe was given up on. Fails when there is no task.
 pub fn read_task(
@@ -61,16 +64,47 @@ fn read_file(path: &Path, signals: &Receiver<i32>) -> Result<String> {
 
 /// What stdin holds, to its end; None when nothing comes and there is another prompt.
 fn read_stdin(has_prompt: bool, signals: &Receiver<i32>) -> Result<Option<String>> {
-    let silence = if has_prompt { after(SILENCE) } else { never() };
-    let bytes = read_all(|| Ok(io::stdin()), silence, signals)?;
-    match bytes {
+    let (mut bytes, is_all) = read_ready(io::stdin());
+    let silence = match has_prompt && bytes.is_empty() {
+        true => after(SILENCE),
+        false => never(),
+    };
+    let rest = match is_all {
+        true => Some(Ok(Vec::new())),
+        false => read_all(|| Ok(io::stdin()), silence, signals)?,
+    };
+    match rest {
         None => Ok(None),
-        Some(Ok(bytes)) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Some(Ok(rest)) => {
+            bytes.extend(rest);
+            Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+        }
         Some(Err(err)) => Err(Error::System {
             doing: "read standard input",
             err,
         }),
     }
+}
+
+/// What is there already, some of it at least, and whether that is all. Mostly there is nothing to wait for, and
+/// so no need for another thread.
+fn read_ready(source: impl AsFd) -> (Vec<u8>, bool) {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    while bytes.len() < READ_AT_ONCE {
+        let mut ready = [PollFd::new(&source, PollFlags::IN)];
+        let n = match rustix::event::poll(&mut ready, Some(&Timespec::default())) {
+            Ok(1..) => rustix::io::read(&source, &mut buffer),
+            _ => break,
+        };
+        match n {
+            Ok(0) => return (bytes, true),
+            Ok(n) => bytes.extend_from_slice(&buffer[..n]),
+            // Whoever reads the rest sees it too.
+            Err(_) => break,
+        }
+    }
+    (bytes, false)
 }
 
 /// Everything that a source holds, read by a thread of its own; None when `silence` comes before the first
