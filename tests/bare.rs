@@ -14,12 +14,16 @@ use std::{
     time::Duration,
 };
 
-use rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types::PrivatePkcs8KeyDer};
+use rustls::{ServerConnection, StreamOwned};
 use serde_json::json;
 
 use crate::{
     binary::static_binary,
-    support::{reply::Reply, server::Server},
+    support::{
+        reply::Reply,
+        server::Server,
+        tls::{named, server_config},
+    },
 };
 
 /// An address of this machine where nobody else serves names.
@@ -160,21 +164,8 @@ fn answer(query: &[u8]) -> Vec<u8> {
 
 /// TLS in front of `server`, with a certificate of a CA that is written to `ca.pem` in `root`. Returns the port.
 fn serve_tls(server: &Server, root: &Path) -> u16 {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let certificate = rcgen::CertificateParams::new([HOST.to_owned()])
-        .unwrap()
-        .self_signed(&key)
-        .unwrap();
-    fs::write(root.join("ca.pem"), certificate.pem()).unwrap();
-    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key.into())
-        .unwrap();
-    let config = Arc::new(config);
+    let (config, certificate) = server_config(named(HOST));
+    fs::write(root.join("ca.pem"), certificate).unwrap();
     let plain = server.url().replace("http://", "");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::support::gate::Gate;
 use crate::support::plain;
 use crate::support::reply::Reply;
+use crate::support::session::Session;
 use crate::support::stream::{Block, Message};
 use crate::support::{Test, wait_until};
 
@@ -98,11 +99,21 @@ fn a_thousand_turns_cost_no_more_memory_than_their_history() {
         request.answer(&plain::message(&Message::new(vec![call])));
         request = server.next();
     }
-    let (early_length, early_peak) = first.expect("there were as many turns");
-    let (grown, allowed) = (
-        peak(session.pid()) - early_peak,
-        request.length - early_length + SLACK,
-    );
+    let early = first.expect("there were as many turns");
+    end_grown_by_its_history(session, request, early, SLACK);
+}
+
+/// Ends a session whose memory may have grown by what its history has, since this was its length and this its
+/// memory, and so many bytes.
+#[track_caller]
+fn end_grown_by_its_history(
+    session: Session,
+    mut request: plain::Request,
+    (length, memory): (usize, usize),
+    slack: usize,
+) {
+    let grown = peak(session.pid()) - memory;
+    let allowed = request.length - length + slack;
     request.answer(&plain::message(&Message::new(vec![Block::text("done")])));
     session.wait().code(0).stdout("done\n");
     assert!(
@@ -127,7 +138,7 @@ fn the_text_of_a_reply_is_held_once() {
     let mut request = server.next();
     request.answer(&plain::message(&Message::new(vec![call()])));
     request = server.next();
-    let (length, before) = (request.length, peak(session.pid()));
+    let before = (request.length, peak(session.pid()));
     let mut events = Message::new(vec![Block::text("So:"), call()]).events(&"test-model".into());
     let first = events.iter().position(|event| event.contains("text_delta"));
     let delta = json!({"type": "text_delta", "text": LINE.repeat(20)});
@@ -136,17 +147,7 @@ fn the_text_of_a_reply_is_held_once() {
     let at = first.expect("it has a text");
     events.splice(at..at, more);
     request.answer(&plain::chunked(&events));
-    request = server.next();
-    let (grown, allowed) = (
-        peak(session.pid()) - before,
-        request.length - length + SLACK,
-    );
-    request.answer(&plain::message(&Message::new(vec![Block::text("done")])));
-    session.wait().code(0).stdout("done\n");
-    assert!(
-        grown <= allowed,
-        "its memory has grown by {grown} bytes, {allowed} are allowed"
-    );
+    end_grown_by_its_history(session, server.next(), before, SLACK);
 }
 
 /// The most memory that it has had so far, in bytes.

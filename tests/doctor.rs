@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustls::pki_types::PrivatePkcs8KeyDer;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ServerConnection, StreamOwned};
 
 use crate::bare::{bare_root, run_in};
 use crate::support::Test;
 use crate::support::finished::Finished;
+use crate::support::tls::{named, server_config};
 
 const LINES: [&str; 10] = [
     "shell",
@@ -59,20 +59,7 @@ impl Web {
 
     /// With TLS, for 127.0.0.1. Returns the certificate (PEM) too.
     fn start_tls(answer: &str) -> (Web, String) {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = rcgen::CertificateParams::new(["127.0.0.1".to_owned()])
-            .unwrap()
-            .self_signed(&key)
-            .unwrap();
-        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key.into())
-            .unwrap();
-        let config = Arc::new(config);
+        let (config, certificate) = server_config(named("127.0.0.1"));
         let answer = answer.to_owned();
         let web = Web::serve("https", move |client, received| {
             let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
@@ -81,7 +68,7 @@ impl Web {
             let _ = client.write_all(answer.as_bytes());
             let _ = client.flush();
         });
-        (web, certificate.pem())
+        (web, certificate)
     }
 
     fn serve(

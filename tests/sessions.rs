@@ -10,7 +10,9 @@ use std::{
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Test, dir::Dir, random::Random, reply::Reply, stream::Block, wait_until};
+use crate::support::{
+    Test, dir::Dir, finished::Finished, random::Random, reply::Reply, stream::Block, wait_until,
+};
 
 fn files(dir: &Dir) -> Vec<PathBuf> {
     let folder = dir.state().join("meanwhile/sessions");
@@ -39,13 +41,15 @@ fn said(messages: &[Value]) -> Vec<String> {
         .collect()
 }
 
+/// A session of one exchange.
+fn one_exchange() -> Finished {
+    let test = Test::new().print("one").reply(Reply::text("two"));
+    test.run().code(0)
+}
+
 #[test]
 fn a_session_is_continued_where_it_ended() {
-    let first = Test::new()
-        .print("one")
-        .reply(Reply::text("two"))
-        .run()
-        .code(0);
+    let first = one_exchange();
     let header = &lines(&first.dir)[0];
     assert_eq!(
         (header["type"].as_str(), header["version"].as_u64()),
@@ -134,11 +138,7 @@ fn a_message_is_on_disk_before_it_is_sent_and_only_for_the_user() {
 
 #[test]
 fn damaged_lines_are_left_out_and_said() {
-    let first = Test::new()
-        .print("one")
-        .reply(Reply::text("two"))
-        .run()
-        .code(0);
+    let first = one_exchange();
     let path = files(&first.dir).remove(0);
     let text = fs::read_to_string(&path).unwrap();
     let damaged = text.replace("\"two\"", "\"two\u{0}") + "\u{fffd}\n";
@@ -155,11 +155,7 @@ fn damaged_lines_are_left_out_and_said() {
 
 #[test]
 fn the_latest_session_of_the_folder_is_gone_on_with() {
-    let first = Test::new()
-        .print("one")
-        .reply(Reply::text("two"))
-        .run()
-        .code(0);
+    let first = one_exchange();
     let here = files(&first.dir).remove(0);
     let other = here.with_file_name("00000000-0000-4000-8000-000000000000.jsonl");
     let text = fs::read_to_string(&here).unwrap();
@@ -185,11 +181,7 @@ fn the_latest_session_of_the_folder_is_gone_on_with() {
 
 #[test]
 fn a_torn_last_line_and_open_calls_are_mended() {
-    let first = Test::new()
-        .print("one")
-        .reply(Reply::text("two"))
-        .run()
-        .code(0);
+    let first = one_exchange();
     let path = files(&first.dir).remove(0);
     let call = r#"{"role":"assistant","content":[{"type":"tool_use","id":"t1","name":"bash","input":{}}]}"#;
     let mut text = fs::read_to_string(&path).unwrap();

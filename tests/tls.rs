@@ -8,11 +8,16 @@ use std::{
     thread,
 };
 
-use rcgen::{CertificateParams, KeyPair, date_time_ymd};
-use rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types::PrivatePkcs8KeyDer};
+use rcgen::{CertificateParams, date_time_ymd};
+use rustls::{ServerConnection, StreamOwned};
 
 use crate::{
-    support::{Test, finished::Finished, wait_until},
+    support::{
+        Test,
+        finished::Finished,
+        tls::{named, server_config},
+        wait_until,
+    },
     terminal::at_prompt,
 };
 
@@ -28,17 +33,7 @@ struct Secure {
 
 impl Secure {
     fn start(params: CertificateParams) -> Secure {
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key.into())
-            .unwrap();
-        let config = Arc::new(config);
+        let (config, certificate) = server_config(params);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let received = Arc::new(Mutex::new(Vec::new()));
@@ -72,7 +67,7 @@ impl Secure {
         });
         Secure {
             url,
-            certificate: certificate.pem(),
+            certificate,
             received,
         }
     }
@@ -106,10 +101,6 @@ fn answer(request: &str) -> Option<String> {
     request.ends_with("}]}]}").then(|| {
         format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {length}\r\n\r\n{EVENTS}")
     })
-}
-
-fn named(name: &str) -> CertificateParams {
-    CertificateParams::new([name.to_owned()]).unwrap()
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub mod server;
 pub mod session;
 pub mod stream;
 pub mod tagged;
+pub mod tls;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
