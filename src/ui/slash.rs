@@ -26,8 +26,8 @@ pub const COMMANDS: [(&str, &str, &str); 12] = [
 
 const REST: &str = "  !COMMAND       run a command yourself; the model sees the result
   @PATH          in a message: put the file into it
-A `\\` at the end of a line, or Alt-Enter, begins another. Ctrl-R searches what was typed before. Ctrl-C ends what
-is going on, twice leaves.";
+A `\\` at the end of a line, or Alt-Enter, begins another. Ctrl-R searches what
+was typed before. Ctrl-C ends what is going on, twice leaves.";
 
 /// The command and its argument; None when the line is no command.
 pub fn parse(line: &str) -> Option<(&str, &str)> {
