@@ -29,6 +29,8 @@ pub struct Fold {
     stop: Option<String>,
     usage: Usage,
     done: bool,
+    /// What a reply has said that is whole and was taken.
+    said: Said,
 }
 
 impl Fold {
@@ -76,7 +78,7 @@ impl Fold {
         if block.kind() == "text" {
             let text = block.str("text").unwrap_or_default();
             // Texts of different blocks do not run together.
-            if text.is_empty() && self.blocks.values().any(Open::has_text) {
+            if self.blocks.values().any(Open::has_text) {
                 shown.push_str("\n\n");
             }
             shown.push_str(text);
@@ -126,9 +128,16 @@ impl Fold {
         }
     }
 
+    /// Takes the reply. Its text stays to be looked at, for as long as nobody has heard that it is whole.
+    pub fn take(&mut self) -> Result<Reply, Error> {
+        let reply = std::mem::take(self).finish()?;
+        self.said = reply.said.clone();
+        Ok(reply)
+    }
+
     /// The text so far; blocks are separated by an empty line.
     pub fn text(&self) -> String {
-        let mut all = String::new();
+        let mut all = self.said.to_string();
         for open in self.blocks.values().filter(|open| open.has_text()) {
             if !all.is_empty() {
                 all.push_str("\n\n");

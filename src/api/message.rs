@@ -139,7 +139,7 @@ impl Message {
     }
 
     /// The JSON text, which always ends with `}]}`: the last block, the content, the message.
-    /// The cache marker is put in before that (see `client::Body`).
+    /// The cache marker is put in before that (see `request::Body`).
     pub fn to_json(&self) -> String {
         let content: Vec<&Map<String, Value>> = self.content.iter().map(|block| &block.0).collect();
         // Into one buffer: a message may be large.
@@ -147,15 +147,6 @@ impl Message {
         serde_json::to_writer(&mut json, &content).expect("JSON values have JSON text");
         json.push(b'}');
         String::from_utf8(json).expect("JSON text is UTF-8")
-    }
-
-    /// The same of a message that was read from `text`, which is left as it is where it has that form.
-    pub fn into_json(self, text: String) -> String {
-        let rest = text.strip_prefix(self.role.opening());
-        match rest.is_some_and(|rest| rest.starts_with('[') && rest.ends_with("}]}")) {
-            true => text,
-            false => self.to_json(),
-        }
     }
 
     /// None when `text` is no message with at least one block. A content that is only a string becomes a text block.

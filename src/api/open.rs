@@ -16,6 +16,8 @@ pub struct Open {
     /// grows here, with its escapes.
     field: Option<&'static str>,
     pub grown: String,
+    /// So far it is nothing but white space.
+    is_blank: bool,
     /// The pieces of a tool's input, put together. They are cut anywhere: parsed only at the end.
     pub input: String,
 }
@@ -35,6 +37,7 @@ impl Open {
         Open {
             block,
             field,
+            is_blank: is_blank(&grown),
             grown,
             input: String::new(),
         }
@@ -51,25 +54,27 @@ impl Open {
             self.block.set(field, "".into());
             self.field = Some(field);
         }
+        self.is_blank = self.is_blank && is_blank(escaped);
         self.grown.push_str(escaped);
     }
 
     pub fn has_text(&self) -> bool {
-        self.block.kind() == "text" && self.field.is_some() && !is_blank(&self.grown)
+        self.block.kind() == "text" && self.field.is_some() && !self.is_blank
     }
 
     /// Takes the fields of a delta of a kind that is not known.
     pub fn merge(&mut self, delta: Map<String, Value>) {
         for (name, value) in delta {
-            let is_growing = self.field == Some(name.as_str());
-            match value {
+            let growing = GROWING.into_iter().find(|field| *field == name);
+            match (value, growing) {
                 _ if name == "type" => {}
-                Value::String(text) if is_growing => self.grown += &escape(&text),
-                Value::String(text) => self.block.append(&name, &text),
-                value => {
-                    if is_growing {
+                (Value::String(text), Some(field)) => self.append(field, &escape(&text)),
+                (Value::String(text), None) => self.block.append(&name, &text),
+                (value, _) => {
+                    if self.field == Some(name.as_str()) {
                         self.field = None;
                         self.grown.clear();
+                        self.is_blank = true;
                     }
                     self.block.set(&name, value);
                 }

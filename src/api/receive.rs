@@ -77,7 +77,7 @@ fn stream(
         }
         if is_done? || read == 0 {
             let mut fold = fold.lock().unwrap_or_else(PoisonError::into_inner);
-            return std::mem::take(&mut *fold).finish();
+            return fold.take();
         }
     }
 }

@@ -6,6 +6,7 @@
 mod variables;
 
 use std::{
+    cmp::Reverse,
     env,
     ffi::OsString,
     path::{Path, PathBuf},
@@ -233,6 +234,8 @@ fn endpoint(args: &Args, variables: &Variables) -> Result<Endpoint> {
 fn secrets(variables: &Variables) -> Vec<String> {
     let mut secrets = variables.secrets();
     secrets.retain(|secret| secret.len() >= SHORTEST_SECRET);
+    // One may begin like another: of the longer nothing is to be left.
+    secrets.sort_by_key(|secret| Reverse(secret.len()));
     secrets
 }
 

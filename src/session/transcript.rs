@@ -79,7 +79,8 @@ impl Transcript {
         for line in lines {
             let line = line?;
             if let Some(message) = Message::from_json(&line) {
-                transcript.add(message.role, Arc::new(message.into_json(line)));
+                drop(line);
+                transcript.add(message.role, Arc::new(message.to_json()));
                 continue;
             }
             let Ok(record) = serde_json::from_str::<Value>(&line) else {

@@ -3,13 +3,17 @@
 //! A command is looked at by its shell words. To be denied, one part of it is enough, however it is wrapped;
 //! to be allowed, all of it must be plain and every part must be allowed.
 
+use std::collections::HashSet;
+
 use super::{
     guard::{nested_script, unwrap},
     shell_words::{SimpleCommand, parse},
 };
 
-/// A script in a script in a script: nothing sensible is nested deeper than this.
-const DEEPEST: usize = 8;
+/// A script in a script in a script: nothing sensible has more of them.
+const MOST_SCRIPTS: usize = 100;
+/// As many words (`env`, `nohup`) around a command are looked at one by one.
+const MOST_WRAPPERS: usize = 8;
 
 /// What a shell may take for more than the words that are read here: then nothing is allowed beforehand.
 const NOT_PLAIN: [&str; 7] = ["`", "\\", "$(", "$'", "${", "<<", "("];
@@ -56,7 +60,7 @@ impl Rule {
 
 /// The first of the rules that denies a command: one part of it that matches is enough.
 pub fn denies_command<'a>(rules: &'a [Rule], tool: &str, command: &str) -> Option<&'a Rule> {
-    let parts = all_parts(command, 0);
+    let parts = all_parts(command);
     rules.iter().filter(|rule| rule.is_for(tool)).find(|rule| {
         let Some(pattern) = &rule.pattern else {
             return true;
@@ -148,23 +152,31 @@ fn plain_parts(command: &str) -> Option<Vec<SimpleCommand>> {
 
 /// Every part of a command, those of scripts in it included; each as it stands, without what only wraps it
 /// (`env`, `nohup`, assignments), and without the folder of the program.
-fn all_parts(command: &str, depth: usize) -> Vec<String> {
+fn all_parts(command: &str) -> Vec<String> {
     let mut all = Vec::new();
+    add_parts(command, &mut all, &mut HashSet::new());
+    all
+}
+
+/// A script that is run from two places is looked into once: each of its own would be doubled again.
+fn add_parts(command: &str, all: &mut Vec<String>, seen: &mut HashSet<String>) {
     for part in parse(command) {
         let words = unwrap(&part.words);
         let script = nested_script(words, &part.inputs);
-        if let Some(script) = script.filter(|_| depth < DEEPEST) {
-            all.extend(all_parts(&script, depth + 1));
+        if let Some(script) = script
+            && seen.len() < MOST_SCRIPTS
+            && seen.insert(script.clone())
+        {
+            add_parts(&script, all, seen);
         }
         let last = part.words.len() - words.len();
-        for at in (0..last).take(DEEPEST).chain([last]) {
+        for at in (0..last).take(MOST_WRAPPERS).chain([last]) {
             let text = part.words[at..].join(" ");
             let folder = part.words.get(at).and_then(|first| first.rfind('/'));
             all.extend(folder.map(|end| text[end + 1..].to_owned()));
             all.push(text);
         }
     }
-    all
 }
 
 /// `cargo *` stands for `cargo` alone too.
@@ -295,6 +307,11 @@ mod tests {
             );
         }
         assert!(denies_command(&self::rules(&["bash"]), "bash", "ls").is_some());
+        let nested = (0..60).fold("git push".to_owned(), |inner, n| {
+            format!("sh <<E{n}\n$({inner}\n)\nE{n}\n")
+        });
+        // It takes no time that doubles with each of them.
+        denies_command(&rules, "bash", &nested);
         for command in ["X=1 env", "nohup env -i ls", "nohup -- env"] {
             let rules = self::rules(&["bash:env *"]);
             assert!(
