@@ -116,10 +116,12 @@ pub fn nested_script(words: &[String], inputs: &[String]) -> Option<String> {
             Some(script)
         }
         name if SHELLS.contains(&name) || name == "flock" => {
+            // A script in a file reads the input itself.
+            let is_file = arguments.first().is_some_and(|first| is_plain(&first));
             let mut arguments = arguments.iter();
             match arguments.find(|argument| is_option_with(argument, 'c')) {
                 Some(_) => arguments.find(is_plain).cloned(),
-                None => Some(inputs.concat()).filter(|_| name != "flock"),
+                None => Some(inputs.concat()).filter(|_| name != "flock" && !is_file),
             }
         }
         _ => None,
@@ -275,6 +277,11 @@ mod tests {
             "sh <<EOF\nsudo ls\nEOF",
             "bash -e <<'EOF' | cat\nsudo ls\nEOF",
             "sh <<< 'sudo ls'",
+            "git commit -m \"$(cat <<'EOF'\nDon't crash (3\" disks\nEOF\n)\" && sudo ls",
+            "echo $(cat <<-A <<B; ls\nit's\n\tA\n\"\nB\n)\nsudo ls",
+            "echo $(cat <<EOF\n$(sudo ls)\nEOF\n)",
+            "echo \"$(cat <<<'EOF')\"\nsudo ls",
+            "echo $((1<<2))\nsudo ls",
             "flock lock -c 'sudo ls'",
             "sh -c -e 'sudo ls'",
             "sh -c -- 'sudo ls'",
@@ -314,6 +321,8 @@ mod tests {
             "cat <<'EOF'\n$(sudo ls)\nEOF",
             "cat <<EOF\n\\$(sudo ls)\nEOF",
             "sh -c 'cat >x' <<EOF\nsudo ls\nEOF",
+            "cat > notes <<EOF\n\tEOF\nsudo is needed\nEOF",
+            "bash deploy.sh <<EOF\nreboot\nEOF",
             "xargs --null grep sudo",
             "echo 'a;sudo b'",
             "find / -name sudo",

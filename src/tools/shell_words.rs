@@ -47,6 +47,8 @@ struct Parser<'a> {
     kind: Kind,
     /// Some of it was quoted, or of a word before it in the command.
     is_quoted: bool,
+    /// The tabs before the lines of the next here-document count for nothing.
+    strips_tabs: bool,
     here_documents: Vec<HereDocument>,
     /// The texts of command substitutions.
     nested: Vec<String>,
@@ -68,10 +70,22 @@ enum Kind {
 
 struct HereDocument {
     delimiter: String,
+    strips_tabs: bool,
     /// Then nothing is expanded in it.
     is_quoted: bool,
     /// The index of the command that reads it.
     reader: usize,
+}
+
+impl HereDocument {
+    fn ends_at(&self, line: &str) -> bool {
+        let line = line.strip_suffix('\n').unwrap_or(line);
+        let line = match self.strips_tabs {
+            true => line.trim_start_matches('\t'),
+            false => line,
+        };
+        line == self.delimiter
+    }
 }
 
 impl Parser<'_> {
@@ -82,6 +96,7 @@ impl Parser<'_> {
             word: None,
             kind: Kind::Word,
             is_quoted: false,
+            strips_tabs: false,
             here_documents: Vec::new(),
             nested: Vec::new(),
         }
@@ -137,6 +152,7 @@ impl Parser<'_> {
             Kind::Input => command.inputs.push(word),
             Kind::Delimiter => self.here_documents.push(HereDocument {
                 delimiter: word,
+                strips_tabs: self.strips_tabs,
                 is_quoted: self.is_quoted,
                 reader,
             }),
@@ -165,7 +181,7 @@ impl Parser<'_> {
                 self.kind = Kind::Input;
                 return;
             }
-            self.rest.next_if_eq(&'-');
+            self.strips_tabs = self.rest.next_if_eq(&'-').is_some();
             self.kind = Kind::Delimiter;
             self.is_quoted = false;
             return;
@@ -180,24 +196,8 @@ impl Parser<'_> {
     fn read_here_documents(&mut self) {
         for document in std::mem::take(&mut self.here_documents) {
             let mut body = String::new();
-            loop {
-                let mut line = String::new();
-                let mut ended = true;
-                for c in self.rest.by_ref() {
-                    if c == '\n' {
-                        ended = false;
-                        break;
-                    }
-                    line.push(c);
-                }
-                if line.trim_start_matches('\t') == document.delimiter {
-                    break;
-                }
+            while let Some(line) = self.line().filter(|line| !document.ends_at(line)) {
                 body += &line;
-                body.push('\n');
-                if ended {
-                    break;
-                }
             }
             if !document.is_quoted {
                 let mut inner = Parser::new(&body);
@@ -206,6 +206,18 @@ impl Parser<'_> {
             }
             self.commands[document.reader].inputs.push(body);
         }
+    }
+
+    /// The rest of a line, with its line feed where it has one; None at the end of the text.
+    fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        for c in self.rest.by_ref() {
+            line.push(c);
+            if c == '\n' {
+                break;
+            }
+        }
+        (!line.is_empty()).then_some(line)
     }
 
     fn until(&mut self, end: char) -> String {
@@ -255,6 +267,7 @@ impl Parser<'_> {
     fn substitution(&mut self) -> String {
         let mut inner = String::new();
         let mut open = vec!['('];
+        let mut here_documents: Vec<HereDocument> = Vec::new();
         while let Some(c) = self.rest.next() {
             match (open.last(), c) {
                 (Some('"'), '"') | (Some('('), ')') => drop(open.pop()),
@@ -270,6 +283,27 @@ impl Parser<'_> {
                     inner.extend(self.rest.next());
                     continue;
                 }
+                (Some('('), '<') if inner.ends_with('<') && self.rest.peek() != Some(&'<') => {
+                    inner.push(c);
+                    // After a third one stands a word, not the end of a document.
+                    if !inner.ends_with("<<<") {
+                        here_documents.push(self.copy_delimiter(&mut inner));
+                    }
+                    continue;
+                }
+                // Quotes and parentheses in what follows are text.
+                (Some('('), '\n') => {
+                    inner.push(c);
+                    for document in here_documents.drain(..) {
+                        while let Some(line) = self.line() {
+                            inner += &line;
+                            if document.ends_at(&line) {
+                                break;
+                            }
+                        }
+                    }
+                    continue;
+                }
                 _ => {}
             }
             if open.is_empty() {
@@ -278,6 +312,31 @@ impl Parser<'_> {
             inner.push(c);
         }
         inner
+    }
+}
+
+impl Parser<'_> {
+    /// After `<<` in a substitution, whose text is copied.
+    fn copy_delimiter(&mut self, inner: &mut String) -> HereDocument {
+        let strips_tabs = self.rest.next_if_eq(&'-').is_some();
+        inner.push_str(if strips_tabs { "-" } else { "" });
+        let blank = |c: &char| matches!(c, ' ' | '\t');
+        while let Some(c) = self.rest.next_if(blank) {
+            inner.push(c);
+        }
+        let of_word =
+            |c: &char| !matches!(c, ' ' | '\t' | '\n' | ';' | '&' | '|' | ')' | '<' | '>');
+        let mut delimiter = String::new();
+        while let Some(c) = self.rest.next_if(of_word) {
+            inner.push(c);
+            delimiter.extend((!matches!(c, '\'' | '"' | '\\')).then_some(c));
+        }
+        HereDocument {
+            delimiter,
+            strips_tabs,
+            is_quoted: false,
+            reader: 0,
+        }
     }
 }
 
