@@ -5,7 +5,7 @@ use std::{io::Write, net::TcpListener, thread};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Test, gate::Gate, reply::Reply, session::Session};
+use crate::support::{Test, finished::Finished, gate::Gate, reply::Reply, session::Session};
 
 /// One retry at the most, and no other way to success than it.
 fn once(first: Reply) -> Test {
@@ -230,17 +230,23 @@ fn ctrl_c_ends_the_wait_for_another_attempt_at_once() {
     session.wait().code(0);
 }
 
-#[test]
-fn ctrl_c_ends_a_request_and_keeps_what_was_said() {
-    let gate = Gate::new();
-    let mut session = waiting(Reply::text("half of it").hold_after("half", &gate));
-    session.expect("half");
+/// Interrupts it where it is, and goes on with another turn.
+#[track_caller]
+fn interrupted(mut session: Session) -> Finished {
     session.signal(Signal::INT);
     session.expect("interrupted");
     session.send_line("again");
     session.expect("second");
     session.close_stdin();
-    let finished = session.wait().code(0);
+    session.wait().code(0)
+}
+
+#[test]
+fn ctrl_c_ends_a_request_and_keeps_what_was_said() {
+    let gate = Gate::new();
+    let mut session = waiting(Reply::text("half of it").hold_after("half", &gate));
+    session.expect("half");
+    let finished = interrupted(session);
     let messages = finished.request(1).messages();
     assert_eq!(
         messages[1]["content"],
@@ -265,12 +271,7 @@ fn what_was_discarded_is_not_kept_by_an_interrupt() {
     let stream = stream.map(|data| format!("data: {data}\n\n")).concat();
     let mut session = waiting(Reply::sse(&stream));
     session.expect("trying again in");
-    session.signal(Signal::INT);
-    session.expect("interrupted");
-    session.send_line("again");
-    session.expect("second");
-    session.close_stdin();
-    let finished = session.wait().code(0);
+    let finished = interrupted(session);
     let messages = finished.request(1).body["messages"].to_string();
     assert!(!messages.contains("DISCARDED"), "{messages}");
     assert!(!messages.contains("interrupted the reply"), "{messages}");
