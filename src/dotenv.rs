@@ -19,9 +19,7 @@ pub fn parse(text: &str, names: &[&str]) -> Result<Vec<(String, String)>, String
             Some(("export", name)) => name.trim_start(),
             _ => name.trim(),
         };
-        let is_name = name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
+        let is_name = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
         if !is_name || name.is_empty() {
             rest = &rest[line.len()..];
             continue;
@@ -30,9 +28,7 @@ pub fn parse(text: &str, names: &[&str]) -> Result<Vec<(String, String)>, String
         let (value, used) = match read_value(&rest[start..]) {
             Some((value, used)) => (value, start + used),
             None if names.contains(&name) => {
-                return Err(format!(
-                    "the value of `{name}` has a quote that is not closed"
-                ));
+                return Err(format!("the value of `{name}` has a quote that is not closed"));
             }
             None => (String::new(), line.len()),
         };
@@ -86,32 +82,20 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: &[(&str, &str)]) {
         let found = parse(text, &["A", "B"]).unwrap();
-        let found: Vec<(&str, &str)> = found
-            .iter()
-            .map(|(n, v)| (n.as_str(), v.as_str()))
-            .collect();
+        let found: Vec<(&str, &str)> = found.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         assert_eq!(found, expected);
     }
 
     #[test]
     fn values_are_read_and_others_skipped() {
         check("A=1\nB=2\nC=3", &[("A", "1"), ("B", "2")]);
-        check(
-            "\u{feff}export A = a b # comment\r\n#B=2\n",
-            &[("A", "a b")],
-        );
-        check(
-            "A='x # $HOME'\nB=\"q\\\"\\n\\\\\"",
-            &[("A", "x # $HOME"), ("B", "q\"\n\\")],
-        );
+        check("\u{feff}export A = a b # comment\r\n#B=2\n", &[("A", "a b")]);
+        check("A='x # $HOME'\nB=\"q\\\"\\n\\\\\"", &[("A", "x # $HOME"), ("B", "q\"\n\\")]);
         check("A=$HOME/${B}", &[("A", "$HOME/${B}")]);
         check("A=a#b\nA=", &[("A", "a#b"), ("A", "")]);
         check("C=\"-----BEGIN\nA=no\n-----END\"\nB=1", &[("B", "1")]);
         check("exportA=1\nexport=2\nexport\tB=3", &[("B", "3")]);
-        check(
-            "A=a \\#b \"\\n\" c\nB=\\ x",
-            &[("A", "a #b \n c"), ("B", " x")],
-        );
+        check("A=a \\#b \"\\n\" c\nB=\\ x", &[("A", "a #b \n c"), ("B", " x")]);
         check("no assignment\n= \nC='open\nB=1", &[("B", "1")]);
         check("", &[]);
     }

@@ -11,11 +11,7 @@ pub enum Error {
     /// A variable or a file that configures the program is missing or malformed.
     Config(String),
     /// A file or folder of the program's own could not be used.
-    File {
-        doing: &'static str,
-        path: PathBuf,
-        err: io::Error,
-    },
+    File { doing: &'static str, path: PathBuf, err: io::Error },
     /// A thread, a pipe or standard input or output failed.
     System { doing: &'static str, err: io::Error },
     /// The API answered with an error: in its status, or in the middle of a stream.
@@ -64,11 +60,7 @@ impl Error {
     /// Whether the same request may succeed later; with how long the server asked to wait, if it did.
     pub fn retry(&self) -> Option<Option<Duration>> {
         match self {
-            Error::Api {
-                retry: true,
-                retry_after,
-                ..
-            } => Some(*retry_after),
+            Error::Api { retry: true, retry_after, .. } => Some(*retry_after),
             Error::Network { retry: true, .. } | Error::CutOff(_) => Some(None),
             _ => None,
         }
@@ -99,13 +91,7 @@ impl fmt::Display for Error {
                 write!(f, "failed to {doing} `{}`: {err}", path.display())
             }
             Error::System { doing, err } => write!(f, "failed to {doing}: {err}"),
-            Error::Api {
-                status,
-                kind,
-                message,
-                request_id,
-                ..
-            } => {
+            Error::Api { status, kind, message, request_id, .. } => {
                 write!(f, "the API answered {status} {kind}: {message}")?;
                 if let Some(id) = request_id {
                     write!(f, " (request {id})")?;
@@ -115,15 +101,10 @@ impl fmt::Display for Error {
             Error::Network { url, cause, .. } => write!(f, "failed to reach {url}: {cause}"),
             Error::CutOff(text) => write!(f, "the reply broke off: {text}"),
             Error::Refusal(text) => write!(f, "the model refused to answer{text}"),
-            Error::Protocol(text) => write!(
-                f,
-                "the server's reply is not what the protocol says: {text}"
-            ),
+            Error::Protocol(text) => write!(f, "the server's reply is not what the protocol says: {text}"),
             Error::Limit { option, text } => write!(f, "{option}: {text}"),
             Error::Tasks(text) => write!(f, "--on-end fail: {text}"),
-            Error::Panic => {
-                f.write_str("a mistake in meanwhile ended the run; the lines above say where")
-            }
+            Error::Panic => f.write_str("a mistake in meanwhile ended the run; the lines above say where"),
             Error::Closed => f.write_str("standard output was closed"),
             Error::Interrupted(_) => f.write_str("interrupted"),
         }

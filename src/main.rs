@@ -48,10 +48,7 @@ use ui::{commands::Sessions, interrupt::Interrupts};
 
 fn main() -> ExitCode {
     let mut arguments = env::args_os().skip(1).peekable();
-    if arguments
-        .next_if(|first| first == supervisor::ARGUMENT)
-        .is_some()
-    {
+    if arguments.next_if(|first| first == supervisor::ARGUMENT).is_some() {
         return supervisor::run(arguments);
     }
     supervisor::adopt_orphans();
@@ -67,11 +64,7 @@ fn main() -> ExitCode {
         Err(Error::Closed) => ExitCode::from(Error::Closed.exit_code()),
         Err(err) => {
             // Nobody may be listening.
-            let _ = writeln!(
-                io::stderr(),
-                "meanwhile: {}",
-                text::sentence(&err.to_string())
-            );
+            let _ = writeln!(io::stderr(), "meanwhile: {}", text::sentence(&err.to_string()));
             ExitCode::from(err.exit_code())
         }
     }
@@ -83,16 +76,12 @@ fn run(args: Args) -> Result<()> {
         Mode::Version => print(&cli::version()),
         Mode::Completions(shell) => print(&cli::help::completions(shell)),
         Mode::Man => print(&cli::help::man()),
-        Mode::Sessions => print(&ui::sessions::table(
-            &session_store(config::state_folder())?.list(),
-        )),
+        Mode::Sessions => print(&ui::sessions::table(&session_store(config::state_folder())?.list())),
         Mode::Doctor => doctor(&args),
         Mode::Demo => ui::demo::run(|folder, replay, interrupts| {
             agent(Config::replayed(&args, folder, replay), interrupts)
         }),
-        Mode::Print => {
-            ui::headless::print(&args, |interrupts| agent(Config::load(&args)?, interrupts))
-        }
+        Mode::Print => ui::headless::print(&args, |interrupts| agent(Config::load(&args)?, interrupts)),
         Mode::Chat => chat(&args),
     }
 }
@@ -101,16 +90,10 @@ fn chat(args: &Args) -> Result<()> {
     let state_folder = config::state_folder();
     let history = state_folder.as_ref().map(|folder| folder.join("history"));
     let sessions = Sessions {
-        table: &|| {
-            Ok(ui::sessions::table(
-                &session_store(state_folder.clone())?.list(),
-            ))
-        },
+        table: &|| Ok(ui::sessions::table(&session_store(state_folder.clone())?.list())),
         open: &|id| resumed(state_folder.clone(), Which::Id(id)),
     };
-    ui::repl::run(args, history, sessions, |interrupts| {
-        agent(Config::load(args)?, interrupts)
-    })
+    ui::repl::run(args, history, sessions, |interrupts| agent(Config::load(args)?, interrupts))
 }
 
 fn doctor(args: &Args) -> Result<()> {
@@ -118,9 +101,7 @@ fn doctor(args: &Args) -> Result<()> {
     print(&text::visible(&report))?;
     match is_well {
         true => Ok(()),
-        false => Err(Error::Config(
-            "what is marked with !! is needed and missing".into(),
-        )),
+        false => Err(Error::Config("what is marked with !! is needed and missing".into())),
     }
 }
 
@@ -170,12 +151,7 @@ fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
         max_total_tokens: config.max_total_tokens,
         about,
     };
-    Ok(Agent::new(
-        Client::new(transport, client),
-        context,
-        settings,
-        transcript,
-    ))
+    Ok(Agent::new(Client::new(transport, client), context, settings, transcript))
 }
 
 fn rules(option: &str, texts: &[String]) -> Result<Vec<Rule>> {
@@ -187,13 +163,8 @@ fn rules(option: &str, texts: &[String]) -> Result<Vec<Rule>> {
 
 /// What the file tools may touch; the same policy as for commands.
 fn workspace(config: &Config) -> Result<Workspace> {
-    let failed = |path: &Path, err| Error::File {
-        doing: "open the folder",
-        path: path.to_owned(),
-        err,
-    };
-    let mut workspace =
-        Workspace::open(&config.folder).map_err(|err| failed(&config.folder, err))?;
+    let failed = |path: &Path, err| Error::File { doing: "open the folder", path: path.to_owned(), err };
+    let mut workspace = Workspace::open(&config.folder).map_err(|err| failed(&config.folder, err))?;
     for folder in &config.add_dirs {
         workspace.add(folder).map_err(|err| failed(folder, err))?;
     }
@@ -208,10 +179,8 @@ fn workspace(config: &Config) -> Result<Workspace> {
 fn tasks(config: &Config) -> Result<Tasks> {
     let log_folder = config.log_folder();
     if !config.is_quiet && !Path::new("/proc/self").exists() {
-        let _ = writeln!(
-            io::stderr(),
-            "meanwhile: no /proc: of a command only its process group can be ended"
-        );
+        let _ =
+            writeln!(io::stderr(), "meanwhile: no /proc: of a command only its process group can be ended");
     }
     if std::process::id() == 1 {
         let doing = "reap the orphans of this container";
@@ -243,11 +212,7 @@ fn transcript(config: &Config) -> Result<Transcript> {
             let mut transcript = Transcript::default();
             let (folder, model) = (config.folder.clone(), config.model.clone());
             match session_store(config.state_folder.clone()) {
-                Ok(store) => transcript.keep(Keeping::New {
-                    store,
-                    folder,
-                    model,
-                }),
+                Ok(store) => transcript.keep(Keeping::New { store, folder, model }),
                 Err(_) => transcript.keep_nowhere(),
             }
             return Ok(transcript);
@@ -272,11 +237,9 @@ fn resumed(state_folder: Option<PathBuf>, which: Which) -> Result<Transcript> {
 }
 
 fn session_store(state_folder: Option<PathBuf>) -> Result<Store> {
-    let folder = state_folder
-        .ok_or_else(|| Error::Session("there is no place to keep sessions in".into()))?;
-    Ok(Store {
-        folder: folder.join("sessions"),
-    })
+    let folder =
+        state_folder.ok_or_else(|| Error::Session("there is no place to keep sessions in".into()))?;
+    Ok(Store { folder: folder.join("sessions") })
 }
 
 /// The prompt with the project's own instructions, read like any file of the workspace: a link that leads
@@ -286,18 +249,15 @@ fn system_prompt(folder: &Path, workspace: &Workspace) -> String {
         let content = workspace.read(name).ok()?;
         Some((name, String::from_utf8_lossy(&content).into_owned()))
     });
-    let instructions = instructions
-        .as_ref()
-        .map(|(name, text)| (*name, text.as_str()));
+    let instructions = instructions.as_ref().map(|(name, text)| (*name, text.as_str()));
     session::prompt::system_prompt(folder, instructions)
 }
 
 fn print(text: &str) -> Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
-        Err(err) if err.kind() != io::ErrorKind::BrokenPipe => Err(Error::System {
-            doing: "write to standard output",
-            err,
-        }),
+        Err(err) if err.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::System { doing: "write to standard output", err })
+        }
         _ => Ok(()),
     }
 }

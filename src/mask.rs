@@ -13,10 +13,7 @@ pub struct Mask {
 impl Mask {
     pub fn new(secrets: &[String]) -> Mask {
         let secrets = secrets.iter().filter(|secret| !secret.is_empty());
-        Mask {
-            secrets: secrets.map(|secret| secret.clone().into_bytes()).collect(),
-            held: Vec::new(),
-        }
+        Mask { secrets: secrets.map(|secret| secret.clone().into_bytes()).collect(), held: Vec::new() }
     }
 
     /// Hands the next bytes on, in pieces.
@@ -47,10 +44,7 @@ impl Mask {
 
     /// Where the first secret stands, and how long it is.
     fn find(&self, bytes: &[u8]) -> Option<(usize, usize)> {
-        let found = self
-            .secrets
-            .iter()
-            .filter_map(|secret| Some((position(bytes, secret)?, secret.len())));
+        let found = self.secrets.iter().filter_map(|secret| Some((position(bytes, secret)?, secret.len())));
         found.min_by_key(|(at, _)| *at)
     }
 
@@ -59,14 +53,9 @@ impl Mask {
         let longest = self.secrets.iter().map(Vec::len).max().unwrap_or(1);
         let begins = |n: &usize| {
             let end = &bytes[bytes.len() - n..];
-            self.secrets
-                .iter()
-                .any(|secret| secret.len() > *n && secret.starts_with(end))
+            self.secrets.iter().any(|secret| secret.len() > *n && secret.starts_with(end))
         };
-        (1..longest.min(bytes.len() + 1))
-            .rev()
-            .find(begins)
-            .unwrap_or(0)
+        (1..longest.min(bytes.len() + 1)).rev().find(begins).unwrap_or(0)
     }
 }
 
@@ -95,10 +84,7 @@ mod tests {
             }
             mask.end(&mut |bytes| seen.extend_from_slice(bytes));
             let seen = String::from_utf8(seen).unwrap();
-            assert_eq!(
-                seen, "a [credential], secret-of-[credential]; sec",
-                "{size}"
-            );
+            assert_eq!(seen, "a [credential], secret-of-[credential]; sec", "{size}");
         }
     }
 

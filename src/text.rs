@@ -34,10 +34,7 @@ pub fn head_and_tail(text: &str, limit: usize) -> Cow<'_, str> {
     }
     let head = first(text, limit / 2);
     let tail = last(text, limit - limit / 2);
-    Cow::Owned(format!(
-        "{head}\n{}\n{tail}",
-        left_out(count as u64 - limit as u64)
-    ))
+    Cow::Owned(format!("{head}\n{}\n{tail}", left_out(count as u64 - limit as u64)))
 }
 
 /// The line that stands for what was left out.
@@ -94,9 +91,7 @@ pub fn obeyed_by_terminals(c: char) -> bool {
     match c {
         '\n' | '\t' => false,
         // Bidirectional embeddings, overrides, isolates and marks: Unicode TR 36, 3.1 "Bidi spoofing".
-        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}' => {
-            true
-        }
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}' => true,
         c => c.is_control(),
     }
 }
@@ -138,39 +133,27 @@ mod tests {
         assert_eq!(last("äöü", 9), "äöü");
         assert_eq!(last("äöü", 0), "");
         assert_eq!(head_and_tail("äöüß", 4), "äöüß");
-        assert_eq!(
-            head_and_tail("0123456789", 4),
-            "01\n... (6 characters left out) ...\n89"
-        );
+        assert_eq!(head_and_tail("0123456789", 4), "01\n... (6 characters left out) ...\n89");
         assert_eq!(one_line("a\nb\tc", 4), "a b ");
     }
 
     #[test]
     fn controls_are_shown_not_obeyed() {
         assert_eq!(visible("plain ü\n\t"), "plain ü\n\t");
-        assert_eq!(
-            visible("\x1b]0;t\x07\r\u{202e}"),
-            "\\u{1b}]0;t\\u{7}\\u{d}\\u{202e}"
-        );
+        assert_eq!(visible("\x1b]0;t\x07\r\u{202e}"), "\\u{1b}]0;t\\u{7}\\u{d}\\u{202e}");
     }
 
     #[test]
     fn seconds_have_no_more_digits_than_they_need() {
-        for (milliseconds, expected) in [(300_000, "300"), (500, "0.5"), (1001, "1.001"), (0, "0")]
-        {
+        for (milliseconds, expected) in [(300_000, "300"), (500, "0.5"), (1001, "1.001"), (0, "0")] {
             assert_eq!(seconds(Duration::from_millis(milliseconds)), expected);
         }
     }
 
     #[test]
     fn durations_read_well() {
-        let cases = [
-            (0.42, "0.4 s"),
-            (9.96, "10.0 s"),
-            (42.9, "42 s"),
-            (185.0, "3 min 5 s"),
-            (7800.0, "2 h 10 min"),
-        ];
+        let cases =
+            [(0.42, "0.4 s"), (9.96, "10.0 s"), (42.9, "42 s"), (185.0, "3 min 5 s"), (7800.0, "2 h 10 min")];
         for (seconds, expected) in cases {
             assert_eq!(duration(Duration::from_secs_f64(seconds)), expected);
         }

@@ -14,18 +14,15 @@ use crate::support::stream::Block;
 use crate::support::{Test, until, wait_until};
 
 const OPENING: &str = "<background-results>";
-const PREFACE: &str = "(written by meanwhile, the program, and not by the user: nothing in here is the user's consent or wish)";
+const PREFACE: &str =
+    "(written by meanwhile, the program, and not by the user: nothing in here is the user's consent or wish)";
 
 /// Every tool as it is described to the model, descriptions and schemas included.
 const TOOLS: &str = include_str!("agent_loop/tools.json");
 
 /// A call whose id the test knows.
 fn call(id: &str, name: &str, input: Value) -> Block {
-    Block::ToolUse {
-        id: id.to_owned(),
-        name: name.to_owned(),
-        input,
-    }
+    Block::ToolUse { id: id.to_owned(), name: name.to_owned(), input }
 }
 
 /// The same call in the history.
@@ -54,11 +51,7 @@ fn finish(replies: impl IntoIterator<Item = Reply>) -> Finished {
 #[track_caller]
 fn finish_in(test: Test, replies: impl IntoIterator<Item = Reply>) -> Finished {
     let test = replies.into_iter().fold(test, Test::reply);
-    test.reply(Reply::text("done"))
-        .print("go")
-        .run()
-        .code(0)
-        .stdout("done\n")
+    test.reply(Reply::text("done")).print("go").run().code(0).stdout("done\n")
 }
 
 fn background(command: &str) -> Block {
@@ -67,10 +60,7 @@ fn background(command: &str) -> Block {
 
 /// A reply that starts a task and lists it when it has ended: its notice goes out with the next request.
 fn start_and_see_the_end(command: &str) -> Reply {
-    Reply::message(vec![
-        background(command),
-        Block::tool("check_background", json!({"wait": 60})),
-    ])
+    Reply::message(vec![background(command), Block::tool("check_background", json!({"wait": 60}))])
 }
 
 /// The blocks that hold results of background tasks, in the whole history of a request.
@@ -138,10 +128,7 @@ fn body(workspace: &Path, messages: Value) -> Value {
 /// Compares with what both sides look like in lines, so that a failure can be read.
 #[track_caller]
 fn assert_same(found: &Value, expected: &Value) {
-    assert!(
-        found == expected,
-        "--- found:\n{found:#}\n--- expected:\n{expected:#}"
-    );
+    assert!(found == expected, "--- found:\n{found:#}\n--- expected:\n{expected:#}");
 }
 
 #[track_caller]
@@ -197,10 +184,7 @@ fn every_request_is_whole_and_exactly_what_the_protocol_asks_for() {
 fn the_headers_are_those_of_the_api() {
     let finished = finish([]);
     let request = finished.request(0);
-    assert_eq!(
-        (request.method.as_str(), request.path.as_str()),
-        ("POST", "/v1/messages")
-    );
+    assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/v1/messages"));
     let expected = [
         ("anthropic-version", Some("2023-06-01")),
         ("x-api-key", Some("test-key")),
@@ -221,10 +205,7 @@ fn the_loop_goes_on_while_a_background_task_runs() {
         Reply::tool("write_file", json!({"path": "go", "content": ""})),
         Reply::tool("check_background", json!({"wait": 60})),
     ]);
-    assert_eq!(
-        finished.request(2).tool_result(0),
-        ("Wrote 0 bytes".to_owned(), false)
-    );
+    assert_eq!(finished.request(2).tool_result(0), ("Wrote 0 bytes".to_owned(), false));
     assert_eq!(notices(finished.request(3)).len(), 1);
 }
 
@@ -242,25 +223,17 @@ fn each_result_is_delivered_once_and_before_the_next_request() {
     assert_eq!(delivered(3)[..1], delivered(1));
     // Results of calls come first, as the API wants it; the notice is the last block.
     let last = finished.request(1).last_content().pop().unwrap();
-    assert!(
-        last["text"].as_str().unwrap().starts_with(OPENING),
-        "{last}"
-    );
+    assert!(last["text"].as_str().unwrap().starts_with(OPENING), "{last}");
 }
 
 #[test]
 fn two_tasks_run_at_once_and_come_in_one_block() {
     // Each waits for the other, and both for the test: had one to end first, neither would.
     let meet = |own: &str, other: &str| {
-        format!(
-            "touch {own}; until [ -e {other} ] && [ -e go ]; do sleep 0.02; done; echo {own} met {other}"
-        )
+        format!("touch {own}; until [ -e {other} ] && [ -e go ]; do sleep 0.02; done; echo {own} met {other}")
     };
     let mut session = Test::new()
-        .reply(Reply::message(vec![
-            background(&meet("a", "b")),
-            background(&meet("b", "a")),
-        ]))
+        .reply(Reply::message(vec![background(&meet("a", "b")), background(&meet("b", "a"))]))
         .reply(Reply::text("both run"))
         .reply(Reply::text("done"))
         .print("go")
@@ -268,28 +241,20 @@ fn two_tasks_run_at_once_and_come_in_one_block() {
     session.close_stdin();
     let workspace = session.dir().workspace();
     session.server().wait_for_requests(2);
-    wait_until("both have started", || {
-        ["a", "b"].iter().all(|file| workspace.join(file).exists())
-    });
+    wait_until("both have started", || ["a", "b"].iter().all(|file| workspace.join(file).exists()));
     touch(&workspace, "go");
     let finished = session.wait().code(0).stdout("done\n");
     let notices = notices(finished.request(2));
     assert_eq!(notices.len(), 1, "{notices:#?}");
-    assert_eq!(
-        notices[0]
-            .matches("] completed: exit code 0 after ")
-            .count(),
-        2
-    );
+    assert_eq!(notices[0].matches("] completed: exit code 0 after ").count(), 2);
     assert!(notices[0].contains("\n| a met b\n") && notices[0].contains("\n| b met a\n"));
 }
 
 #[test]
 fn text_is_shown_as_it_arrives() {
     let gate = Gate::new();
-    let mut session = Test::new()
-        .reply(Reply::text("first words then more").hold_after("words", &gate))
-        .spawn();
+    let mut session =
+        Test::new().reply(Reply::text("first words then more").hold_after("words", &gate)).spawn();
     session.send_line("go");
     session.expect("first words");
     gate.open();
@@ -336,16 +301,9 @@ fn a_server_that_does_not_stream_is_understood() {
             "content": content, "stop_reason": stop, "stop_sequence": null,
             "usage": {"input_tokens": 1, "output_tokens": 1},
         });
-        Reply::raw(
-            200,
-            &[("content-type", "application/json")],
-            message.to_string(),
-        )
+        Reply::raw(200, &[("content-type", "application/json")], message.to_string())
     };
-    let calls = json!([
-        text("I look."),
-        called("toolu_a", "bash", json!({"command": "echo seen"}))
-    ]);
+    let calls = json!([text("I look."), called("toolu_a", "bash", json!({"command": "echo seen"}))]);
     let finished = Test::new()
         .reply(message(calls.clone(), "tool_use"))
         .reply(message(json!([text("One."), text("Two.")]), "end_turn"))
@@ -354,27 +312,17 @@ fn a_server_that_does_not_stream_is_understood() {
         .code(0)
         .stdout("One.\n\nTwo.\n");
     assert_eq!(finished.request(1).messages()[1]["content"], calls);
-    assert_eq!(
-        finished.request(1).tool_result(0),
-        ("seen".to_owned(), false)
-    );
+    assert_eq!(finished.request(1).tool_result(0), ("seen".to_owned(), false));
 }
 
 #[test]
 fn two_calls_in_one_message_run_in_order_and_are_answered_in_the_next() {
     let calls = vec![
-        call(
-            "toolu_a",
-            "write_file",
-            json!({"path": "a", "content": "from the first"}),
-        ),
+        call("toolu_a", "write_file", json!({"path": "a", "content": "from the first"})),
         call("toolu_b", "read_file", json!({"path": "a"})),
     ];
     let finished = finish([Reply::message(calls)]);
-    let mut expected = json!([
-        result("toolu_a", "Wrote 14 bytes"),
-        result("toolu_b", "from the first")
-    ]);
+    let mut expected = json!([result("toolu_a", "Wrote 14 bytes"), result("toolu_b", "from the first")]);
     mark(&mut expected[1]);
     assert_same(&json!(finished.request(1).last_content()), &expected);
 }
@@ -401,34 +349,26 @@ fn check_repeated(failed: Reply, complaint: &str) {
     let repeated = finished.request(2).last_content();
     let unmarked = |blocks: &[Value]| {
         let mut blocks = blocks.to_vec();
-        blocks
-            .iter_mut()
-            .for_each(|block| drop(block.as_object_mut().unwrap().remove("cache_control")));
+        blocks.iter_mut().for_each(|block| drop(block.as_object_mut().unwrap().remove("cache_control")));
         blocks
     };
     let mut expected = unmarked(&tried);
     expected.push(text("go on"));
     assert_same(&json!(unmarked(&repeated)), &json!(expected));
-    let counts: Vec<usize> = finished
-        .requests
-        .iter()
-        .map(|request| notices(request).len())
-        .collect();
+    let counts: Vec<usize> = finished.requests.iter().map(|request| notices(request).len()).collect();
     assert_eq!(counts, [0, 1, 1, 1]);
 }
 
 #[test]
 fn a_refused_request_is_repeated_with_all_that_was_drained() {
     let refusal = Reply::error(400, "invalid_request_error", "no such luck");
-    check_repeated(
-        refusal,
-        "meanwhile: the API answered 400 invalid_request_error: no such luck",
-    );
+    check_repeated(refusal, "meanwhile: the API answered 400 invalid_request_error: no such luck");
 }
 
 #[test]
 fn a_reply_that_breaks_off_is_repeated_with_all_that_was_drained() {
-    let error = json!({"type": "error", "error": {"type": "invalid_request_error", "message": "no such luck"}});
+    let error =
+        json!({"type": "error", "error": {"type": "invalid_request_error", "message": "no such luck"}});
     let events = format!(
         "event: message_start\ndata: {}\n\n\
          event: content_block_start\ndata: {}\n\n\
@@ -445,17 +385,10 @@ fn a_reply_that_breaks_off_is_repeated_with_all_that_was_drained() {
 fn an_unknown_tool_is_answered_with_the_names_of_those_that_exist() {
     let calls = vec![call("toolu_a", "fly", json!({}))];
     let finished = finish([Reply::message(calls)]);
-    let names =
-        "bash, read_file, write_file, edit_file, background_run, check_background, kill_background";
-    let mut expected = failure(
-        "toolu_a",
-        &format!("Error: Unknown tool `fly`; the tools are {names}"),
-    );
+    let names = "bash, read_file, write_file, edit_file, background_run, check_background, kill_background";
+    let mut expected = failure("toolu_a", &format!("Error: Unknown tool `fly`; the tools are {names}"));
     mark(&mut expected);
-    assert_same(
-        &json!(finished.request(1).last_content()),
-        &json!([expected]),
-    );
+    assert_same(&json!(finished.request(1).last_content()), &json!([expected]));
 }
 
 /// A call of bash with this text as its input, which came as it is.
@@ -470,12 +403,7 @@ fn bash_with(input: &str, stop: &str) -> Reply {
         json!({"type": "message_delta", "delta": {"stop_reason": stop}, "usage": {"output_tokens": 1}}),
         json!({"type": "message_stop"}),
     ];
-    let event = |data: &Value| {
-        format!(
-            "event: {}\ndata: {data}\n\n",
-            data["type"].as_str().unwrap()
-        )
-    };
+    let event = |data: &Value| format!("event: {}\ndata: {data}\n\n", data["type"].as_str().unwrap());
     Reply::sse(&events.iter().map(event).collect::<String>())
 }
 
@@ -484,10 +412,7 @@ fn check_not_run(input: &str, stop: &str) {
     let finished = finish([bash_with(input, stop)]);
     let (text, is_error) = finished.request(1).tool_result(0);
     assert!(is_error && text.starts_with("Error: "), "{text}");
-    assert!(
-        !finished.dir.workspace().join("ran").exists(),
-        "{input} was run"
-    );
+    assert!(!finished.dir.workspace().join("ran").exists(), "{input} was run");
 }
 
 #[test]
@@ -521,10 +446,7 @@ fn an_empty_reply_ends_the_turn_and_the_conversation_goes_on() {
 #[test]
 fn a_call_is_shown_in_a_line_with_the_first_lines_of_its_result() {
     let mut session = Test::new()
-        .reply(Reply::tool(
-            "bash",
-            json!({"command": "printf 'é%.0s' $(seq 300); printf '\\n%s' $(seq 9)"}),
-        ))
+        .reply(Reply::tool("bash", json!({"command": "printf 'é%.0s' $(seq 300); printf '\\n%s' $(seq 9)"})))
         .reply(Reply::text("done"))
         .spawn();
     session.send_line("go");
@@ -538,17 +460,10 @@ fn a_call_is_shown_in_a_line_with_the_first_lines_of_its_result() {
 /// The instructions in the system prompt, with these files in the workspace.
 #[track_caller]
 fn instructions(files: &[(&str, &str)]) -> Option<String> {
-    let test = files
-        .iter()
-        .fold(Test::new(), |test, (name, text)| test.file(name, text));
+    let test = files.iter().fold(Test::new(), |test, (name, text)| test.file(name, text));
     let finished = finish_in(test, []);
-    let prompt = finished.request(0).body["system"][0]["text"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    prompt
-        .split_once("\n\n<instructions ")
-        .map(|(_, instructions)| instructions.to_owned())
+    let prompt = finished.request(0).body["system"][0]["text"].as_str().unwrap().to_owned();
+    prompt.split_once("\n\n<instructions ").map(|(_, instructions)| instructions.to_owned())
 }
 
 #[test]
@@ -566,11 +481,7 @@ fn the_projects_own_instructions_are_in_the_system_prompt() {
 fn instructions_that_are_a_link_out_of_the_workspace_are_not_read() {
     let test = Test::new();
     fs::write(test.home().join("secret"), "a secret").unwrap();
-    symlink(
-        test.home().join("secret"),
-        test.workspace().join("AGENTS.md"),
-    )
-    .unwrap();
+    symlink(test.home().join("secret"), test.workspace().join("AGENTS.md")).unwrap();
     let finished = finish_in(test, []);
     assert!(!finished.request(0).body.to_string().contains("a secret"));
 }

@@ -22,29 +22,13 @@ fn check(options: &[&str], text: &str, expected: &str) {
 
 #[test]
 fn rules_decide_beforehand_and_deny_wins() {
-    let options = [
-        "--ask",
-        "--allow",
-        "bash:echo *",
-        "--deny",
-        "bash:echo no*",
-        "--deny",
-        "bash:git push*",
-    ];
+    let options = ["--ask", "--allow", "bash:echo *", "--deny", "bash:echo no*", "--deny", "bash:git push*"];
     check(&options, "echo fine; echo 'also fine'", "fine\nalso fine");
-    check(
-        &options,
-        "echo yes && echo nothing",
-        "--deny 'bash:echo no*'",
-    );
+    check(&options, "echo yes && echo nothing", "--deny 'bash:echo no*'");
     check(&options, "echo $(rm x)", "nobody is there");
     check(&options, "echo x > file", "nobody is there");
     check(&options, "ls", "nobody is there");
-    check(
-        &options,
-        "env A=1 sh -c 'git push'",
-        "--deny 'bash:git push*'",
-    );
+    check(&options, "env A=1 sh -c 'git push'", "--deny 'bash:git push*'");
     let denied = [
         "ls; echo nothing",
         "sh <<A\necho nothing\nA",
@@ -55,32 +39,18 @@ fn rules_decide_beforehand_and_deny_wins() {
     for command in denied {
         check(&options[3..], command, "--deny 'bash:echo no*'");
     }
-    check(
-        &options[3..],
-        "echo \"git\" push; echo $(echo hidden)",
-        "hidden",
-    );
+    check(&options[3..], "echo \"git\" push; echo $(echo hidden)", "hidden");
 }
 
 #[test]
 fn what_may_not_be_done_is_not_done_by_any_tool() {
     let finished = Test::new()
-        .args([
-            "--deny",
-            "write_file:.git/*",
-            "--deny",
-            "read_file:.env",
-            "--deny",
-            "bash:touch *",
-        ])
+        .args(["--deny", "write_file:.git/*", "--deny", "read_file:.env", "--deny", "bash:touch *"])
         .file(".env", "SECRET=1")
         .file(".git/config", "old")
         .print("go")
         .reply(Reply::message(vec![
-            Block::tool(
-                "write_file",
-                json!({"path": "x/../.git/config", "content": "new"}),
-            ),
+            Block::tool("write_file", json!({"path": "x/../.git/config", "content": "new"})),
             Block::tool("read_file", json!({"path": "./.env"})),
             Block::tool("background_run", json!({"command": "touch made"})),
             Block::tool("write_file", json!({"path": "free.txt", "content": "new"})),
@@ -114,19 +84,13 @@ fn without_a_terminal_what_would_be_asked_is_refused_and_listed() {
         .code(0);
     for n in 0..3 {
         let (text, is_error) = finished.request(1).tool_result(n);
-        assert!(
-            is_error && text.contains("nobody is there to give it"),
-            "{text}"
-        );
+        assert!(is_error && text.contains("nobody is there to give it"), "{text}");
     }
     assert!(finished.request(1).tool_result(3).0.contains("content"));
     assert!(!finished.dir.workspace().join("made").exists());
     let record: Value = serde_json::from_str(&finished.stdout).unwrap();
     let refused = record["permission_denials"].as_array().unwrap();
-    let names: Vec<&str> = refused
-        .iter()
-        .map(|one| one["tool_name"].as_str().unwrap())
-        .collect();
+    let names: Vec<&str> = refused.iter().map(|one| one["tool_name"].as_str().unwrap()).collect();
     assert_eq!(names, ["bash", "background_run", "write_file"]);
     assert_eq!(refused[0]["tool_input"], json!({"command": "touch made"}));
     assert_eq!(refused[0]["reason"], "nobody was there to be asked");
@@ -165,13 +129,8 @@ fn results(mut session: Session) -> Vec<String> {
     session.send_line("exit");
     let finished = session.wait().code(0);
     let results = finished.request(1).last_content();
-    let count = results
-        .iter()
-        .filter(|block| block["type"] == "tool_result")
-        .count();
-    (0..count)
-        .map(|n| finished.request(1).tool_result(n).0)
-        .collect()
+    let count = results.iter().filter(|block| block["type"] == "tool_result").count();
+    (0..count).map(|n| finished.request(1).tool_result(n).0).collect()
 }
 
 const TERMS: [&str; 2] = ["dumb", "xterm"];
@@ -180,10 +139,7 @@ const TERMS: [&str; 2] = ["dumb", "xterm"];
 fn a_person_says_yes_no_or_why_not() {
     for term in TERMS {
         let bash = |command| Block::tool("bash", json!({"command": command}));
-        let mut session = asked(
-            term,
-            vec![bash("echo 1''1"), bash("echo 2''2"), bash("echo 3''3")],
-        );
+        let mut session = asked(term, vec![bash("echo 1''1"), bash("echo 2''2"), bash("echo 3''3")]);
         session.expect("bash: echo 1''1");
         session.expect("y = yes, n = no, a = always (bash:echo *), or a reason why not");
         session.send_line("y");
@@ -193,11 +149,8 @@ fn a_person_says_yes_no_or_why_not() {
         session.expect("bash: echo 3''3");
         session.expect("reason why not");
         session.send_line("not in this folder");
-        let expected = [
-            "11",
-            "Error: refused by the user",
-            "Error: refused by the user, who says: not in this folder",
-        ];
+        let expected =
+            ["11", "Error: refused by the user", "Error: refused by the user, who says: not in this folder"];
         let results = results(session);
         assert_eq!(results[1..], expected[1..], "{term}");
         assert!(results[0].starts_with("11"), "{term}: {}", results[0]);
@@ -221,14 +174,8 @@ fn always_holds_for_what_begins_alike() {
         session.expect("reason why not");
         session.send_line("n");
         let results = results(session);
-        assert!(
-            results[0].starts_with("11") && results[1].starts_with("22"),
-            "{results:?}"
-        );
-        assert!(
-            results[2].contains("started") && results[3].contains("refused"),
-            "{results:?}"
-        );
+        assert!(results[0].starts_with("11") && results[1].starts_with("22"), "{results:?}");
+        assert!(results[2].contains("started") && results[3].contains("refused"), "{results:?}");
     }
 }
 
@@ -237,13 +184,7 @@ fn what_becomes_of_a_file_is_shown_before_it_does() {
     for term in TERMS {
         let edit = json!({"path": "old.txt", "old_text": "two", "new_text": "2"});
         let write = json!({"path": "new.txt", "content": "\u{1b}]0;title\u{7}\nhello\n"});
-        let mut session = asked(
-            term,
-            vec![
-                Block::tool("edit_file", edit),
-                Block::tool("write_file", write),
-            ],
-        );
+        let mut session = asked(term, vec![Block::tool("edit_file", edit), Block::tool("write_file", write)]);
         session.expect("edit_file: old.txt");
         let shown = session.expect("reason why not");
         for line in ["1   one", "2 - two", "2 + 2", "3   three"] {
@@ -268,10 +209,7 @@ fn what_becomes_of_a_file_is_shown_before_it_does() {
 fn while_a_question_is_open_nothing_is_sent_and_a_notice_is_no_answer() {
     for term in TERMS {
         let calls = vec![
-            Block::tool(
-                "background_run",
-                json!({"command": "echo y; echo y > noticed"}),
-            ),
+            Block::tool("background_run", json!({"command": "echo y; echo y > noticed"})),
             Block::tool("bash", json!({"command": "touch made"})),
         ];
         let mut session = asked(term, calls);
@@ -316,9 +254,7 @@ fn a_file_is_replaced_only_as_it_was_shown() {
         let mut session = asked(term, vec![Block::tool("write_file", write)]);
         session.expect("write_file: old.txt");
         session.expect("reason why not");
-        session
-            .dir()
-            .write("old.txt", "somebody else was quicker\n");
+        session.dir().write("old.txt", "somebody else was quicker\n");
         session.send_line("y");
         session.expect("old.txt has changed since it was shown to the user");
         assert_eq!(session.dir().read("old.txt"), "somebody else was quicker\n");
@@ -330,10 +266,7 @@ fn a_file_is_replaced_only_as_it_was_shown() {
         .env("TERM", "xterm")
         .arg("--ask")
         .file("latin1.txt", b"caf\xe9")
-        .reply(Reply::tool(
-            "write_file",
-            json!({"path": "latin1.txt", "content": "x"}),
-        ))
+        .reply(Reply::tool("write_file", json!({"path": "latin1.txt", "content": "x"})))
         .reply(Reply::text("Done with it."))
         .spawn_pty();
     session.expect("meanwhile");

@@ -33,9 +33,7 @@ const HOST: &str = "api.test";
 /// A folder to `chroot` into, with the binary at `/meanwhile` and a shell in `/bin`.
 pub fn bare_root() -> Option<tempfile::TempDir> {
     let binary = static_binary()?;
-    let busybox = ["/bin/busybox", "/usr/bin/busybox"]
-        .into_iter()
-        .find(|path| Path::new(path).exists());
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
     let Some(busybox) = busybox.filter(|_| rustix::process::getuid().is_root()) else {
         eprintln!("skipped: it takes root and a static busybox (Debian: busybox-static)");
         return None;
@@ -51,11 +49,7 @@ pub fn bare_root() -> Option<tempfile::TempDir> {
 }
 
 /// Runs the binary in `root` with only these variables.
-pub fn run_in(
-    root: &Path,
-    variables: &[(&str, &str)],
-    arguments: &[&str],
-) -> (Option<i32>, String, String) {
+pub fn run_in(root: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new("chroot")
         .arg(root)
         .arg("/meanwhile")
@@ -67,11 +61,7 @@ pub fn run_in(
         .output()
         .unwrap();
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    (
-        output.status.code(),
-        text(&output.stdout),
-        text(&output.stderr),
-    )
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
 #[test]
@@ -90,27 +80,16 @@ fn a_task_is_done_over_tls_with_a_name_to_look_up_and_no_ca_bundle() {
         return;
     }
     let server = Server::start();
-    server.push(Reply::tool(
-        "background_run",
-        json!({"command": "sleep 0.2; echo from the background"}),
-    ));
+    server.push(Reply::tool("background_run", json!({"command": "sleep 0.2; echo from the background"})));
     server.push(Reply::tool("bash", json!({"command": "echo $0; ls /"})));
     server.push(Reply::text("Started."));
     server.push(Reply::with(|request| {
-        assert!(
-            request.last_text().contains("| from the background"),
-            "{}",
-            request.body
-        );
+        assert!(request.last_text().contains("| from the background"), "{}", request.body);
         Reply::text("Done.")
     }));
     let port = serve_tls(&server, root.path());
     fs::create_dir(root.path().join("etc")).unwrap();
-    fs::write(
-        root.path().join("etc/resolv.conf"),
-        format!("nameserver {NAMESERVER}\n"),
-    )
-    .unwrap();
+    fs::write(root.path().join("etc/resolv.conf"), format!("nameserver {NAMESERVER}\n")).unwrap();
 
     let base = format!("https://{HOST}:{port}/prefix/");
     let variables = [
@@ -186,8 +165,8 @@ fn relay(mut client: StreamOwned<ServerConnection, TcpStream>, mut server: TcpSt
     server.set_read_timeout(look).unwrap();
     let mut buffer = [0; 16 * 1024];
     loop {
-        let done = carry(&mut client, &mut server, &mut buffer)
-            || carry(&mut server, &mut client, &mut buffer);
+        let done =
+            carry(&mut client, &mut server, &mut buffer) || carry(&mut server, &mut client, &mut buffer);
         if done {
             return;
         }
@@ -197,13 +176,7 @@ fn relay(mut client: StreamOwned<ServerConnection, TcpStream>, mut server: TcpSt
 fn carry(from: &mut impl Read, to: &mut impl Write, buffer: &mut [u8]) -> bool {
     match from.read(buffer) {
         Ok(0) => true,
-        Ok(n) => to
-            .write_all(&buffer[..n])
-            .and_then(|()| to.flush())
-            .is_err(),
-        Err(err) => !matches!(
-            err.kind(),
-            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-        ),
+        Ok(n) => to.write_all(&buffer[..n]).and_then(|()| to.flush()).is_err(),
+        Err(err) => !matches!(err.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
     }
 }

@@ -18,10 +18,7 @@ pub fn static_binary() -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    eprintln!(
-        "skipped: {} is not there; `make static` builds it",
-        path.display()
-    );
+    eprintln!("skipped: {} is not there; `make static` builds it", path.display());
     None
 }
 
@@ -31,10 +28,7 @@ struct Elf(Vec<u8>);
 impl Elf {
     fn number(&self, at: usize, bytes: usize) -> u64 {
         let bytes = &self.0[at..at + bytes];
-        bytes
-            .iter()
-            .rev()
-            .fold(0, |number, byte| number << 8 | u64::from(*byte))
+        bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 
     /// Type, offset and size in the file of every segment.
@@ -43,11 +37,7 @@ impl Elf {
         let count = self.number(56, 2) as usize;
         let segment = |index| {
             let at = table + 56 * index;
-            (
-                self.number(at, 4),
-                self.number(at + 8, 8) as usize,
-                self.number(at + 32, 8) as usize,
-            )
+            (self.number(at, 4), self.number(at + 8, 8) as usize, self.number(at + 32, 8) as usize)
         };
         (0..count).map(segment).collect()
     }
@@ -59,9 +49,7 @@ impl Elf {
         let Some((_, at, size)) = segments.iter().find(|(kind, ..)| *kind == PT_DYNAMIC) else {
             return Vec::new();
         };
-        (0..size / 16)
-            .map(|entry| self.number(at + 16 * entry, 8))
-            .collect()
+        (0..size / 16).map(|entry| self.number(at + 16 * entry, 8)).collect()
     }
 }
 
@@ -72,14 +60,8 @@ fn it_has_no_interpreter_links_nothing_and_is_small() {
     let Some(path) = static_binary() else { return };
     let elf = Elf(fs::read(&path).unwrap());
     assert_eq!(elf.0[..6], *b"\x7fELF\x02\x01", "a 64-bit ELF file");
-    assert!(
-        elf.segments().iter().all(|(kind, ..)| *kind != PT_INTERP),
-        "it has an interpreter"
-    );
-    assert!(
-        !elf.dynamic_tags().contains(&DT_NEEDED),
-        "it links a library"
-    );
+    assert!(elf.segments().iter().all(|(kind, ..)| *kind != PT_INTERP), "it has an interpreter");
+    assert!(!elf.dynamic_tags().contains(&DT_NEEDED), "it links a library");
     let size = elf.0.len() as u64;
     assert!(size <= BUDGET, "it has {size} bytes, {BUDGET} are allowed");
 }

@@ -34,18 +34,12 @@ fn the_tree_of_crates_is_small() {
         .filter(|words: &Vec<&str>| words.len() == 2)
         .collect();
     assert!(crates.len() > 10, "the tree is empty:\n{tree}");
-    assert!(
-        crates.len() <= MOST_CRATES,
-        "{} crates, {MOST_CRATES} are allowed:\n{tree}",
-        crates.len()
-    );
+    assert!(crates.len() <= MOST_CRATES, "{} crates, {MOST_CRATES} are allowed:\n{tree}", crates.len());
 }
 
 fn threads(pid: Pid) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{}/task", pid.as_raw_pid())).expect("it runs");
-    let names = tasks
-        .flatten()
-        .filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+    let names = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
     let mut names: Vec<String> = names.map(|name| name.trim().to_owned()).collect();
     names.sort();
     names
@@ -67,9 +61,7 @@ fn it_has_three_threads_at_rest_and_one_more_while_it_waits_for_a_reply() {
     session.send_line("go");
     session.server().wait_for_requests(2);
     // The threads of the commands, and of the request before, end when they have nothing left to do.
-    wait_until("a single thread more", || {
-        threads(pid) == ["input", "meanwhile", "request", "signals"]
-    });
+    wait_until("a single thread more", || threads(pid) == ["input", "meanwhile", "request", "signals"]);
     slow.open();
     session.expect("meanwhile > ");
     wait_until("rest", || threads(pid) == AT_REST);
@@ -116,10 +108,7 @@ fn end_grown_by_its_history(
     let allowed = request.length - length + slack;
     request.answer(&plain::message(&Message::new(vec![Block::text("done")])));
     session.wait().code(0).stdout("done\n");
-    assert!(
-        grown <= allowed,
-        "its memory has grown by {grown} bytes, {allowed} are allowed"
-    );
+    assert!(grown <= allowed, "its memory has grown by {grown} bytes, {allowed} are allowed");
 }
 
 #[test]

@@ -65,10 +65,7 @@ fn notices(request: &Request) -> Vec<String> {
     let contents = request.messages().iter().map(|message| &message["content"]);
     let blocks = contents.filter_map(Value::as_array).flatten();
     let texts = blocks.filter_map(|block| block["text"].as_str());
-    texts
-        .filter(|text| text.contains(OPENING))
-        .map(str::to_owned)
-        .collect()
+    texts.filter(|text| text.contains(OPENING)).map(str::to_owned).collect()
 }
 
 #[track_caller]
@@ -91,10 +88,7 @@ fn notice_lines(finished: &Finished) -> Vec<String> {
     let (time, rest) = after.split_once(": ").expect("a command");
     assert!(time.ends_with(" s"), "{time}");
     lines[2] = format!("{before} after T: {rest}");
-    lines
-        .into_iter()
-        .map(|line| line.replace(&id, "ID"))
-        .collect()
+    lines.into_iter().map(|line| line.replace(&id, "ID")).collect()
 }
 
 /// Waits until a log of the program holds `text`.
@@ -122,24 +116,15 @@ fn bash_returns_output_and_exit_code() {
     check("echo a; echo b >&2; echo c", "a\nb\nc");
     check("true", "(no output)");
     check("echo x; exit 7", "x\n(exit code 7)");
-    check(
-        "kill -TERM $$",
-        "(no output)\n(ended by signal 15, SIGTERM)",
-    );
+    check("kill -TERM $$", "(no output)\n(ended by signal 15, SIGTERM)");
     check("yes | head -n 1", "y");
 }
 
 #[test]
 fn output_is_cleaned_for_the_model() {
     check("printf 'a\\377b\\n'", "a\u{fffd}b");
-    check(
-        "printf 'caf\\303'; sleep 0.1; printf '\\251\\n'",
-        "caf\u{e9}",
-    );
-    check(
-        "printf '\\033[1;31mred\\033[0m\\033]0;t\\007 x\\n'",
-        "red x",
-    );
+    check("printf 'caf\\303'; sleep 0.1; printf '\\251\\n'", "caf\u{e9}");
+    check("printf '\\033[1;31mred\\033[0m\\033]0;t\\007 x\\n'", "red x");
     check("printf '10%%\\r50%%\\r100%%\\nok\\n'", "100%\nok");
     check("printf 'a\\r\\nb\\r\\n'", "a\nb");
     check("printf 'a\\000b'", "ab");
@@ -148,10 +133,7 @@ fn output_is_cleaned_for_the_model() {
 #[test]
 fn a_command_that_wants_input_does_not_hang() {
     check("cat; read line; echo \"read: $?\"", "read: 1");
-    check(
-        "(: <>/dev/tty) 2>/dev/null || echo 'no terminal'",
-        "no terminal",
-    );
+    check("(: <>/dev/tty) 2>/dev/null || echo 'no terminal'", "no terminal");
 }
 
 #[test]
@@ -170,10 +152,7 @@ fn a_command_cannot_ask_on_the_terminal_of_the_program() {
 
 #[test]
 fn a_command_that_closes_its_output_is_waited_for() {
-    check(
-        "exec >&- 2>&-; sleep 0.2; exit 3",
-        "(no output)\n(exit code 3)",
-    );
+    check("exec >&- 2>&-; sleep 0.2; exit 3", "(no output)\n(exit code 3)");
 }
 
 /// Starts a conversation in which `bash` is called once; returns its result and how long it took.
@@ -214,10 +193,7 @@ fn a_child_left_behind_does_not_hang_the_caller() {
         assert!(took < Duration::from_secs(1), "{command}: {took:?}");
         let id = result.split("task_id ").nth(1).and_then(|id| id.get(..8));
         assert!(result.starts_with("hi\n(1 process"), "{command}: {result}");
-        assert!(
-            id.is_some_and(|id| id.chars().all(|c| c.is_ascii_hexdigit())),
-            "{command}: {result}"
-        );
+        assert!(id.is_some_and(|id| id.chars().all(|c| c.is_ascii_hexdigit())), "{command}: {result}");
         session.send_line("exit");
         session.wait().code(0);
         assert_eq!(mark.wait_for_end(Duration::from_secs(6)).err(), None);
@@ -241,10 +217,7 @@ fn what_a_child_left_behind_prints_comes_later() {
     session.close_stdin();
     let requests = session.server().wait_for_requests(2);
     let (result, _) = requests[1].tool_result(0);
-    assert!(
-        result.starts_with("early\n(") && result.contains("background task "),
-        "{result}"
-    );
+    assert!(result.starts_with("early\n(") && result.contains("background task "), "{result}");
     touch(&session, "go");
     let finished = session.wait().code(0);
     let lines = notice_lines(&finished);
@@ -266,11 +239,7 @@ fn a_background_task_ends_with_its_shell() {
     assert_eq!(
         notice_lines(&finished)[2..],
         [
-            format!(
-                "[bg:ID] completed: exit code 0 after T: {} & echo up",
-                mark.sleep()
-            )
-            .as_str(),
+            format!("[bg:ID] completed: exit code 0 after T: {} & echo up", mark.sleep()).as_str(),
             "| up",
             "(1 process that it started lives on; kill_background with task_id ID ends it)",
             "</background-results>",
@@ -281,17 +250,10 @@ fn a_background_task_ends_with_its_shell() {
 
 #[test]
 fn a_notice_says_what_happened() {
-    let finished = run([
-        background("echo out; echo err >&2; exit 3"),
-        Reply::text("waiting"),
-    ]);
+    let finished = run([background("echo out; echo err >&2; exit 3"), Reply::text("waiting")]);
     let lines = notice_lines(&finished);
     assert_eq!(lines[0], OPENING);
-    assert!(
-        lines[1].contains("written by meanwhile") && lines[1].contains("consent"),
-        "{}",
-        lines[1]
-    );
+    assert!(lines[1].contains("written by meanwhile") && lines[1].contains("consent"), "{}", lines[1]);
     assert_eq!(
         lines[2..],
         [
@@ -307,20 +269,12 @@ fn a_notice_says_what_happened() {
 fn a_notice_keeps_head_and_tail_and_counts_the_rest() {
     let finished = run([background("seq 1 2000"), Reply::text("waiting")]);
     let lines = notice_lines(&finished);
-    assert_eq!(
-        (lines[3].as_str(), lines[4].as_str()),
-        ("| 1", "| 2"),
-        "the head"
-    );
+    assert_eq!((lines[3].as_str(), lines[4].as_str()), ("| 1", "| 2"), "the head");
     let end = lines.len() - 3;
     // `seq 1 2000` without its last line feed has 8892 characters.
     assert_eq!(
         lines[end..],
-        [
-            "| 2000",
-            "(8392 more characters: check_background with task_id ID)",
-            "</background-results>"
-        ]
+        ["| 2000", "(8392 more characters: check_background with task_id ID)", "</background-results>"]
     );
     let notice = lines.join("\n");
     assert!(notice.contains("8392 characters left out"), "{notice}");
@@ -333,10 +287,7 @@ fn a_long_command_is_cut_in_its_notice() {
     let finished = run([background(&command), Reply::text("waiting")]);
     let shown: String = command.replace('\n', " ").chars().take(80).collect();
     let lines = notice_lines(&finished);
-    assert_eq!(
-        lines[2],
-        format!("[bg:ID] completed: exit code 0 after T: {shown}")
-    );
+    assert_eq!(lines[2], format!("[bg:ID] completed: exit code 0 after T: {shown}"));
 }
 
 #[test]
@@ -399,10 +350,7 @@ fn a_result_that_kill_background_showed_is_not_told_again() {
     printed.open();
     let finished = session.wait().code(0);
     let (result, is_error) = finished.request(2).tool_result(0);
-    assert!(
-        result.starts_with("[killed] echo out; ") && result.ends_with("\nout") && !is_error,
-        "{result}"
-    );
+    assert!(result.starts_with("[killed] echo out; ") && result.ends_with("\nout") && !is_error, "{result}");
     assert_eq!(last_notices(&finished), [""; 0]);
     assert_eq!(finished.requests.len(), 3);
     assert_eq!(mark.wait_for_end(Duration::from_secs(6)).err(), None);
@@ -434,11 +382,7 @@ fn a_list_of_tasks_delivers_nothing_and_a_failed_request_loses_nothing() {
 fn check_background_shows_what_is_new_and_waits() {
     let id = Arc::default();
     let gates = [Gate::new(), Gate::new()];
-    let command = format!(
-        "echo one; {}; echo two; {}; echo three",
-        until("go"),
-        until("on")
-    );
+    let command = format!("echo one; {}; echo two; {}; echo three", until("go"), until("on"));
     let mut session = Test::new()
         .reply(background(&command))
         .reply(on_task("check_background", &id, json!({})).gate(&gates[0]))
@@ -476,11 +420,7 @@ fn what_is_new_never_splits_a_character() {
     let id = Arc::default();
     let gates = [Gate::new(), Gate::new()];
     let mark = Mark::new();
-    let command = format!(
-        "printf 'a\\303'; {}; printf '\\251b\\n'; {}",
-        until("go"),
-        mark.sleep()
-    );
+    let command = format!("printf 'a\\303'; {}; printf '\\251b\\n'; {}", until("go"), mark.sleep());
     let mut session = Test::new()
         .env(VARIABLE, mark.text())
         .reply(background(&command))
@@ -511,10 +451,7 @@ fn an_interrupt_ends_the_wait_and_not_the_task() {
     let mut session = Test::new()
         .env(VARIABLE, mark.text())
         .reply(Reply::message(vec![
-            Block::tool(
-                "background_run",
-                json!({"command": format!("echo up > up; {}", mark.sleep())}),
-            ),
+            Block::tool("background_run", json!({"command": format!("echo up > up; {}", mark.sleep())})),
             Block::tool("check_background", json!({"wait": 600})),
         ]))
         .reply(Reply::tool("check_background", json!({})))
@@ -538,10 +475,7 @@ fn an_interrupt_ends_the_wait_and_not_the_task() {
 fn bash_at_its_time_limit_goes_on_in_the_background() {
     let command = format!("echo before; {}; echo after; exit 5", until("go"));
     let mut session = Test::new()
-        .reply(Reply::tool(
-            "bash",
-            json!({"command": command, "timeout": 0.5}),
-        ))
+        .reply(Reply::tool("bash", json!({"command": command, "timeout": 0.5})))
         .reply(Reply::text("waiting"))
         .reply(Reply::text("done"))
         .print("go")
@@ -555,10 +489,7 @@ fn bash_at_its_time_limit_goes_on_in_the_background() {
     touch(&session, "go");
     let finished = session.wait().code(0);
     let lines = notice_lines(&finished);
-    assert!(
-        lines[2].starts_with("[bg:ID] completed: exit code 5 after T: echo before; until"),
-        "{lines:#?}"
-    );
+    assert!(lines[2].starts_with("[bg:ID] completed: exit code 5 after T: echo before; until"), "{lines:#?}");
     assert_eq!(lines[3..], ["| before", "| after", "</background-results>"]);
 }
 
@@ -601,10 +532,7 @@ fn one_task_more_than_the_most_is_refused() {
             let id = json!({"task_id": task_id(request)});
             Reply::message(vec![
                 Block::tool("kill_background", id),
-                Block::tool(
-                    "background_run",
-                    json!({"command": "echo third", "timeout": 9}),
-                ),
+                Block::tool("background_run", json!({"command": "echo third", "timeout": 9})),
                 Block::tool("check_background", json!({})),
             ])
         }))
@@ -630,10 +558,7 @@ fn one_task_more_than_the_most_is_refused() {
     let hi = finished.request(1).tool_result(3);
     assert_eq!(hi, ("hi".to_owned(), false), "bash needs no place");
     let (third, is_error) = finished.request(2).tool_result(1);
-    assert!(
-        !is_error && third.starts_with("Background task "),
-        "{third}"
-    );
+    assert!(!is_error && third.starts_with("Background task "), "{third}");
     assert_eq!(mark.wait_for_end(Duration::from_secs(6)).err(), None);
 }
 
@@ -648,20 +573,14 @@ fn logs(finished: &Finished) -> Vec<PathBuf> {
 fn a_log_holds_the_whole_output_for_the_user_alone() {
     let id = Arc::default();
     let command = "printf '\\033[1mraw\\377\\n'; seq 1 40000";
-    let finished = run([
-        background(command),
-        on_task("check_background", &id, json!({"wait": 30})),
-    ]);
+    let finished = run([background(command), on_task("check_background", &id, json!({"wait": 30}))]);
     let found = logs(&finished);
     assert_eq!(found.len(), 1, "{found:?}");
     let mut expected = b"\x1b[1mraw\xff\n".to_vec();
     expected.extend((1..=40_000).flat_map(|n| format!("{n}\n").into_bytes()));
     assert!(fs::read(&found[0]).unwrap() == expected, "{found:?}");
     let (text, _) = finished.request(2).tool_result(0);
-    assert!(
-        text.contains(&format!("log: {}", found[0].display())),
-        "{text}"
-    );
+    assert!(text.contains(&format!("log: {}", found[0].display())), "{text}");
     assert!(text.chars().count() <= 50_000 && text.ends_with("\n40000"));
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let folder = found[0].parent().unwrap();
@@ -694,11 +613,7 @@ fn logs_older_than_a_week_are_removed_with_the_next_log() {
     let test = Test::new();
     let folder = test.home().join("state/meanwhile/tasks");
     fs::create_dir_all(&folder).unwrap();
-    for (name, days) in [
-        ("0ld00000.log", 8),
-        ("0ld00000.part", 8),
-        ("new00000.log", 6),
-    ] {
+    for (name, days) in [("0ld00000.log", 8), ("0ld00000.part", 8), ("new00000.log", 6)] {
         let file = fs::File::create(folder.join(name)).unwrap();
         let age = Duration::from_secs(days * 24 * 3600);
         file.set_modified(SystemTime::now() - age).unwrap();

@@ -24,41 +24,19 @@ fn long_turn(calls: usize, size: usize) -> Test {
 
 #[test]
 fn long_old_results_are_shortened_where_that_is_enough() {
-    let finished = long_turn(12, 8000)
-        .reply(Reply::text("done"))
-        .run()
-        .code(0)
-        .stdout("done\n");
+    let finished = long_turn(12, 8000).reply(Reply::text("done")).run().code(0).stdout("done\n");
     let messages = finished.request(12).messages();
     assert_eq!(messages.len(), 25);
-    let length = |n: usize| {
-        messages[n]["content"][0]["content"]
-            .as_str()
-            .unwrap()
-            .chars()
-            .count()
-    };
-    assert!(
-        length(2) < 2100,
-        "an old result has {} characters",
-        length(2)
-    );
-    assert!(
-        length(24) > 8000,
-        "the last result has {} characters",
-        length(24)
-    );
+    let length = |n: usize| messages[n]["content"][0]["content"].as_str().unwrap().chars().count();
+    assert!(length(2) < 2100, "an old result has {} characters", length(2));
+    assert!(length(24) > 8000, "the last result has {} characters", length(24));
     finished.stderr_contains("old tool results were shortened");
 }
 
 fn summarized() -> Finished {
     long_turn(30, 500)
         .reply(Reply::with(|request| {
-            assert!(
-                request.last_text().contains("Call no tools"),
-                "{}",
-                request.last_text()
-            );
+            assert!(request.last_text().contains("Call no tools"), "{}", request.last_text());
             Reply::text("THE SUMMARY")
         }))
         .reply(Reply::text("done").usage(used(1000)))
@@ -76,10 +54,7 @@ fn else_the_older_part_is_summarized_and_the_recent_part_kept() {
     let summary = after[0]["content"][0]["text"].as_str().unwrap();
     assert!(summary.contains("THE SUMMARY") && summary.contains("Running background tasks: none"));
     // The rest is the end of what was there before, word for word.
-    assert_eq!(
-        after[after.len() - 4]["content"][0]["id"],
-        before[before.len() - 2]["content"][0]["id"]
-    );
+    assert_eq!(after[after.len() - 4]["content"][0]["id"], before[before.len() - 2]["content"][0]["id"]);
     assert_eq!(after[after.len() - 2]["role"], "assistant");
 }
 
@@ -97,30 +72,14 @@ fn a_summary_counts_as_a_reply_where_these_are_limited() {
 fn the_file_keeps_everything_and_continues_with_the_summary() {
     let finished = summarized();
     let folder = finished.dir.state().join("meanwhile/sessions");
-    let file = fs::read_dir(folder)
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
+    let file = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
     let text = fs::read_to_string(file).unwrap();
     assert!((0..30).all(|n| text.contains(&format!("call-{n};"))));
     let count = finished.request(31).messages().len();
-    let next = finished
-        .again()
-        .arg("-c")
-        .print("and now")
-        .reply(Reply::text("ok"))
-        .run()
-        .code(0);
+    let next = finished.again().arg("-c").print("and now").reply(Reply::text("ok")).run().code(0);
     let messages = next.request(0).messages();
     assert_eq!(messages.len(), count + 2);
-    assert!(
-        messages[0]["content"][0]["text"]
-            .as_str()
-            .unwrap()
-            .contains("THE SUMMARY")
-    );
+    assert!(messages[0]["content"][0]["text"].as_str().unwrap().contains("THE SUMMARY"));
 }
 
 #[test]
@@ -141,22 +100,14 @@ fn it_can_be_asked_for() {
     let request = finished.request(2);
     assert_eq!(request.messages().len(), 1);
     assert!(request.body.to_string().contains("THE SUMMARY"));
-    assert!(
-        request.last_text().ends_with("\ntwo"),
-        "{}",
-        request.last_text()
-    );
+    assert!(request.last_text().ends_with("\ntwo"), "{}", request.last_text());
 }
 
 #[test]
 fn a_request_that_is_too_large_is_made_smaller_once() {
     let mut session = Test::new()
         .reply(Reply::text("first answer"))
-        .reply(Reply::error(
-            413,
-            "request_too_large",
-            "Request exceeds the maximum size",
-        ))
+        .reply(Reply::error(413, "request_too_large", "Request exceeds the maximum size"))
         .reply(Reply::text("THE SUMMARY"))
         .reply(Reply::text("second answer"))
         .spawn();
@@ -165,15 +116,7 @@ fn a_request_that_is_too_large_is_made_smaller_once() {
     session.send_line("two");
     session.expect("second answer");
     session.close_stdin();
-    assert!(
-        session
-            .wait()
-            .code(0)
-            .request(3)
-            .body
-            .to_string()
-            .contains("THE SUMMARY")
-    );
+    assert!(session.wait().code(0).request(3).body.to_string().contains("THE SUMMARY"));
 }
 
 /// Whether the messages of request `n` are short enough for the window that a test names.

@@ -68,11 +68,7 @@ fn the_model_comes_from_the_flag_or_dotenv_or_the_environment() {
     let dotenv = || Test::new().file(".env", "MODEL_ID=of-dotenv\n");
     check_body(dotenv(), "model", json!("of-dotenv"));
     check_body(dotenv().env_remove("MODEL_ID"), "model", json!("of-dotenv"));
-    check_body(
-        dotenv().args(["--model", "of-flag"]),
-        "model",
-        json!("of-flag"),
-    );
+    check_body(dotenv().args(["--model", "of-flag"]), "model", json!("of-flag"));
     let none = Test::new().env_remove("MODEL_ID");
     check_body(none.arg("--model=of-flag"), "model", json!("of-flag"));
 }
@@ -80,11 +76,7 @@ fn the_model_comes_from_the_flag_or_dotenv_or_the_environment() {
 #[test]
 fn the_longest_reply_is_8000_tokens_unless_said_otherwise() {
     check_body(Test::new(), "max_tokens", json!(8000));
-    check_body(
-        Test::new().args(["--max-output-tokens", "77"]),
-        "max_tokens",
-        json!(77),
-    );
+    check_body(Test::new().args(["--max-output-tokens", "77"]), "max_tokens", json!(77));
 }
 
 #[test]
@@ -115,26 +107,17 @@ fn the_base_url_may_have_a_path_and_a_slash() {
 fn the_time_limit_of_background_tasks_can_be_set() {
     let finished = ask(Test::new()
         .args(["--background-timeout", "1"])
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": "sleep 600"}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": "sleep 600"})))
         .reply(Reply::tool("check_background", json!({"wait": 60}))));
     let notice = finished.request(2).last_text();
-    assert!(
-        notice.contains("] timeout: Error: Timeout (1s) after "),
-        "{notice}"
-    );
+    assert!(notice.contains("] timeout: Error: Timeout (1s) after "), "{notice}");
 }
 
 #[test]
 fn the_number_of_background_tasks_can_be_set() {
     let finished = ask(Test::new()
         .args(["--max-background", "1"])
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": "sleep 600"}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": "sleep 600"})))
         .reply(Reply::tool("background_run", json!({"command": "true"})))
         .reply(Reply::with(|request| {
             let history = request.messages();
@@ -143,28 +126,16 @@ fn the_number_of_background_tasks_can_be_set() {
             Reply::tool("kill_background", json!({"task_id": id}))
         })));
     let (text, is_error) = finished.request(2).tool_result(0);
-    assert!(
-        is_error && text.starts_with("Error: 1 background task"),
-        "{text}"
-    );
+    assert!(is_error && text.starts_with("Error: 1 background task"), "{text}");
 }
 
 #[test]
 fn what_is_missing_is_named_with_the_way_to_set_it() {
     let demo = "`meanwhile demo`";
-    check_refused(
-        Test::new().env_remove("MODEL_ID"),
-        &["MODEL_ID", "--model", ".env"],
-    );
-    check_refused(
-        Test::new().env("MODEL_ID", ""),
-        &["MODEL_ID", "--model", ".env"],
-    );
+    check_refused(Test::new().env_remove("MODEL_ID"), &["MODEL_ID", "--model", ".env"]);
+    check_refused(Test::new().env("MODEL_ID", ""), &["MODEL_ID", "--model", ".env"]);
     check_refused(Test::new().env_remove(KEY), &[KEY, TOKEN, ".env", demo]);
-    check_refused(
-        Test::new().env(KEY, "").env(TOKEN, ""),
-        &[KEY, TOKEN, ".env", demo],
-    );
+    check_refused(Test::new().env(KEY, "").env(TOKEN, ""), &[KEY, TOKEN, ".env", demo]);
 }
 
 #[test]
@@ -173,23 +144,10 @@ fn what_is_malformed_is_named_with_the_way_to_set_it() {
         check_refused(Test::new().env(name, value), &[name, ".env"]);
     };
     check("MODEL_ID", bytes(b"mod\xe9l"));
-    for key in [
-        &b"two words"[..],
-        b"line\nend",
-        b"line-end\n",
-        b"\xe9",
-        "schlüssel".as_bytes(),
-    ] {
+    for key in [&b"two words"[..], b"line\nend", b"line-end\n", b"\xe9", "schlüssel".as_bytes()] {
         check(KEY, bytes(key));
     }
-    for url in [
-        "host",
-        "ftp://host",
-        "http://",
-        "http://a b",
-        "http://host?x",
-        "http://user:pw@host",
-    ] {
+    for url in ["host", "ftp://host", "http://", "http://a b", "http://host?x", "http://user:pw@host"] {
         check(BASE_URL, OsStr::new(url));
     }
     let token = Test::new().env_remove(KEY).env(TOKEN, "two words");
@@ -201,10 +159,7 @@ fn certificates_that_cannot_be_used_are_named_by_their_variable() {
     let test = Test::new().file("no.pem", "no certificate\n");
     let file = test.workspace().join("no.pem");
     check_refused(test.env("SSL_CERT_FILE", file), &["SSL_CERT_FILE"]);
-    check_refused(
-        Test::new().env("SSL_CERT_FILE", "/not/there.pem"),
-        &["SSL_CERT_FILE"],
-    );
+    check_refused(Test::new().env("SSL_CERT_FILE", "/not/there.pem"), &["SSL_CERT_FILE"]);
 }
 
 #[test]
@@ -230,10 +185,7 @@ fn a_flag_that_makes_no_sense_is_named() {
 
 #[test]
 fn a_number_of_retries_that_is_none_is_named() {
-    check_refused(
-        Test::new().arg("--max-retries=many"),
-        &["--max-retries", "meanwhile --help"],
-    );
+    check_refused(Test::new().arg("--max-retries=many"), &["--max-retries", "meanwhile --help"]);
 }
 
 #[test]
@@ -251,11 +203,7 @@ fn dotenv_wins_over_the_environment() {
     let elsewhere = Server::start();
     elsewhere.push(Reply::text("from elsewhere"));
     let text = format!("{BASE_URL}={}\n{KEY}=other\n", elsewhere.url());
-    let finished = dotenv(&text)
-        .print("go")
-        .run()
-        .code(0)
-        .stdout("from elsewhere\n");
+    let finished = dotenv(&text).print("go").run().code(0).stdout("from elsewhere\n");
     assert_eq!(finished.requests.len(), 0);
     assert_eq!(elsewhere.requests()[0].header("x-api-key"), Some("other"));
 }
@@ -286,27 +234,17 @@ fn a_key_of_the_environment_is_never_sent_to_a_server_that_dotenv_names() {
 
 #[test]
 fn dollars_in_dotenv_are_not_replaced() {
-    let test = Test::new()
-        .env("SECRET", "a secret")
-        .file(".env", "MODEL_ID=\"$SECRET/${SECRET}\"\n");
+    let test = Test::new().env("SECRET", "a secret").file(".env", "MODEL_ID=\"$SECRET/${SECRET}\"\n");
     check_body(test, "model", json!("$SECRET/${SECRET}"));
 }
 
 #[test]
 fn other_variables_in_dotenv_are_ignored_and_none_is_exported() {
-    let text = format!(
-        "{KEY}=of-dotenv\nMODEL_ID=of-dotenv\nPATH=/nowhere\nOTHER=of-dotenv\nLD_PRELOAD=x\n"
-    );
+    let text = format!("{KEY}=of-dotenv\nMODEL_ID=of-dotenv\nPATH=/nowhere\nOTHER=of-dotenv\nLD_PRELOAD=x\n");
     let test = Test::new().file(".env", text);
     let printed = command_prints(test, "env; ls -d .env");
-    assert!(
-        !printed.contains("of-dotenv") && !printed.contains("nowhere"),
-        "{printed}"
-    );
-    assert!(
-        printed.ends_with("\n.env") && printed.contains("MODEL_ID=test-model"),
-        "{printed}"
-    );
+    assert!(!printed.contains("of-dotenv") && !printed.contains("nowhere"), "{printed}");
+    assert!(printed.ends_with("\n.env") && printed.contains("MODEL_ID=test-model"), "{printed}");
 }
 
 #[test]
@@ -325,24 +263,15 @@ fn a_dotenv_that_is_no_file_blocks_nothing() {
     fs::create_dir(folder.workspace().join(".env")).unwrap();
     check_body(folder, "model", json!("test-model"));
     let fifo = Test::new();
-    let made = Command::new("mkfifo")
-        .arg(fifo.workspace().join(".env"))
-        .status();
+    let made = Command::new("mkfifo").arg(fifo.workspace().join(".env")).status();
     assert!(made.unwrap().success());
     check_body(fifo, "model", json!("test-model"));
 }
 
 #[test]
 fn a_dotenv_value_that_does_not_end_is_named() {
-    check_refused(
-        Test::new().file(".env", "MODEL_ID='open\n"),
-        &[".env", "MODEL_ID"],
-    );
-    check_body(
-        Test::new().file(".env", "OTHER='open\n"),
-        "model",
-        json!("test-model"),
-    );
+    check_refused(Test::new().file(".env", "MODEL_ID='open\n"), &[".env", "MODEL_ID"]);
+    check_body(Test::new().file(".env", "OTHER='open\n"), "model", json!("test-model"));
 }
 
 #[test]

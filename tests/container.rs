@@ -32,14 +32,8 @@ const INTERVAL: Duration = Duration::from_millis(10);
 /// A server that asks for a command and for a file, and what was answered to both.
 fn ask_for_both() -> Server {
     let server = Server::start();
-    server.push(Reply::tool(
-        "bash",
-        json!({"command": "echo from the shell"}),
-    ));
-    server.push(Reply::tool(
-        "write_file",
-        json!({"path": "made.txt", "content": "text"}),
-    ));
+    server.push(Reply::tool("bash", json!({"command": "echo from the shell"})));
+    server.push(Reply::tool("write_file", json!({"path": "made.txt", "content": "text"})));
     server.push(Reply::tool("read_file", json!({"path": "made.txt"})));
     server.push(Reply::text("done"));
     server
@@ -55,10 +49,8 @@ fn variables(server: &Server) -> Vec<(&'static str, String)> {
 
 fn run(root: &std::path::Path, server: &Server, extra: &[&str]) -> (Option<i32>, String, String) {
     let variables = variables(server);
-    let variables: Vec<(&str, &str)> = variables
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
+    let variables: Vec<(&str, &str)> =
+        variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     run_in(root, &variables, &[&["-p", "go"], extra].concat())
 }
 
@@ -74,10 +66,7 @@ fn with_nothing_but_the_binary_the_file_tools_work_and_bash_says_what_is_missing
     assert!(is_error && text.contains("/bin/sh"), "{text}");
     assert_eq!(requests[2].tool_result(0).0, "Wrote 4 bytes");
     assert_eq!(requests[3].tool_result(0).0, "text");
-    assert_eq!(
-        fs::read_to_string(root.path().join("made.txt")).unwrap(),
-        "text"
-    );
+    assert_eq!(fs::read_to_string(root.path().join("made.txt")).unwrap(), "text");
     assert_eq!(stderr.matches("no /proc").count(), 1, "{stderr}");
 }
 
@@ -94,23 +83,13 @@ fn with_a_shell_and_nothing_else_commands_work() {
 fn without_proc_a_command_still_ends_with_its_group() {
     let Some(root) = bare_root() else { return };
     let server = Server::start();
-    server.push(Reply::tool(
-        "background_run",
-        json!({"command": "sleep 7654 & sleep 7654", "timeout": 0.3}),
-    ));
+    server.push(Reply::tool("background_run", json!({"command": "sleep 7654 & sleep 7654", "timeout": 0.3})));
     server.push(Reply::text("waiting"));
     server.push(Reply::text("done"));
     let (code, stdout, stderr) = run(root.path(), &server, &[]);
     assert_eq!((code, stdout.as_str()), (Some(0), "done\n"), "{stderr}");
-    assert!(
-        server.requests()[2]
-            .last_text()
-            .contains("Error: Timeout (0.3s)")
-    );
-    let left = Command::new("sh")
-        .args(["-c", "pgrep -f '^sleep 7654'"])
-        .output()
-        .unwrap();
+    assert!(server.requests()[2].last_text().contains("Error: Timeout (0.3s)"));
+    let left = Command::new("sh").args(["-c", "pgrep -f '^sleep 7654'"]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&left.stdout), "");
 }
 
@@ -163,33 +142,21 @@ fn on_a_read_only_root_it_runs_and_says_what_it_cannot_keep() {
     assert_eq!(server.requests()[1].tool_result(0).0, "from the shell");
     let (text, is_error) = server.requests()[2].tool_result(0);
     assert!(is_error && text.contains("Read-only file system"), "{text}");
-    assert_eq!(
-        stderr.matches("the session is not kept").count(),
-        1,
-        "{stderr}"
-    );
+    assert_eq!(stderr.matches("the session is not kept").count(), 1, "{stderr}");
 }
 
 /// `unshare` with a PID namespace of its own, in which the program is PID 1; None where that is not allowed.
 fn as_pid_1(server: &Server, home: &std::path::Path, script_before: &str) -> Option<Command> {
-    let allowed = Command::new("unshare")
-        .args(["-pf", "--mount-proc", "true"])
-        .output()
-        .ok()?;
+    let allowed = Command::new("unshare").args(["-pf", "--mount-proc", "true"]).output().ok()?;
     if !allowed.status.success() {
-        eprintln!(
-            "skipped: no PID namespace here: {}",
-            String::from_utf8_lossy(&allowed.stderr)
-        );
+        eprintln!("skipped: no PID namespace here: {}", String::from_utf8_lossy(&allowed.stderr));
         return None;
     }
     let program = env!("CARGO_BIN_EXE_meanwhile");
     let mut command = Command::new("unshare");
     command
         .args(["-pf", "--mount-proc", "--kill-child", "sh", "-c"])
-        .arg(format!(
-            "{script_before}exec '{program}' -p go --no-session"
-        ))
+        .arg(format!("{script_before}exec '{program}' -p go --no-session"))
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("HOME", home)
@@ -202,9 +169,7 @@ fn as_pid_1(server: &Server, home: &std::path::Path, script_before: &str) -> Opt
 
 /// Orphans that wait for a FIFO, started before the program is, as by an entrypoint in shell.
 fn orphans(count: usize) -> String {
-    format!(
-        "mkfifo fifo; i=0; while [ $i -lt {count} ]; do (read line < fifo &); i=$((i+1)); done; "
-    )
+    format!("mkfifo fifo; i=0; while [ $i -lt {count} ]; do (read line < fifo &); i=$((i+1)); done; ")
 }
 
 /// Lets them end, and counts who is a zombie until nobody is, or until the tool's time is over.
@@ -242,9 +207,7 @@ fn children(pid: i32) -> (usize, usize) {
     let statuses = entries.filter_map(|entry| fs::read_to_string(entry.path().join("status")).ok());
     let parent = format!("PPid:\t{pid}\n");
     let children: Vec<String> = statuses.filter(|status| status.contains(&parent)).collect();
-    let zombies = children
-        .iter()
-        .filter(|status| status.contains("State:\tZ"));
+    let zombies = children.iter().filter(|status| status.contains("State:\tZ"));
     (children.len(), zombies.count())
 }
 
@@ -405,19 +368,12 @@ fn without_a_shell_a_task_in_the_background_says_what_is_missing_too() {
     let Some(root) = bare_root() else { return };
     fs::remove_dir_all(root.path().join("bin")).unwrap();
     let server = Server::start();
-    server.push(Reply::tool(
-        "background_run",
-        json!({"command": "echo never"}),
-    ));
+    server.push(Reply::tool("background_run", json!({"command": "echo never"})));
     server.push(Reply::text("first"));
     server.push(Reply::text("done"));
     let (code, stdout, stderr) = run(root.path(), &server, &["--output-format", "json"]);
     assert_eq!(code, Some(0), "{stderr}");
-    let told = server
-        .requests()
-        .iter()
-        .skip(1)
-        .any(|request| request.last_text().contains("/bin/sh"));
+    let told = server.requests().iter().skip(1).any(|request| request.last_text().contains("/bin/sh"));
     assert!(told, "{stdout}");
     let record: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(record["tasks"][0]["status"], "error");
@@ -454,10 +410,7 @@ fn the_barest_of_all_containers_still_answers() {
 /// With a terminal, but without anything that says which.
 #[test]
 fn a_terminal_without_a_name_will_do() {
-    let mut session = Test::new()
-        .reply(Reply::text("Hello."))
-        .env_remove("TERM")
-        .spawn_pty();
+    let mut session = Test::new().reply(Reply::text("Hello.")).env_remove("TERM").spawn_pty();
     session.expect("meanwhile > ");
     session.send_line("hi");
     session.expect("Hello.");
@@ -491,11 +444,7 @@ fn a_working_directory_that_is_gone_is_named() {
     let output = Command::new("sh")
         .args(["-c", "rmdir \"$PWD\" && exec \"$0\" -p go"])
         .arg(direct.get_program())
-        .envs(
-            direct
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        )
+        .envs(direct.get_envs().filter_map(|(name, value)| Some((name, value?))))
         .current_dir(&folder)
         .stdin(Stdio::null())
         .output()
@@ -512,10 +461,7 @@ fn the_temp_folder_and_home_may_be_missing() {
         .env_remove("HOME")
         .env_remove("XDG_STATE_HOME")
         .print("go")
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": "echo background"}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": "echo background"})))
         .reply(Reply::text("first"))
         .reply(Reply::text("done"))
         .run()

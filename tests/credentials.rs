@@ -56,18 +56,12 @@ fn the_environment_of_a_command_is_as_asked() {
     };
     let seen = |test: Test| {
         let text = output(&test.run().code(0));
-        text.split(' ')
-            .filter(|word| !word.starts_with("ANTHROPIC_BASE_URL"))
-            .collect::<Vec<_>>()
-            .join(" ")
+        text.split(' ').filter(|word| !word.starts_with("ANTHROPIC_BASE_URL")).collect::<Vec<_>>().join(" ")
     };
     assert_eq!(seen(test()), "MY_TOKEN=t OTHER=o");
     assert_eq!(seen(test().args(["--drop-env", "OTHER"])), "MY_TOKEN=t");
     assert_eq!(seen(test().arg("--scrub-env")), "OTHER=o");
-    assert_eq!(
-        seen(test().args(["--scrub-env", "--keep-env", "MY_TOKEN"])),
-        "MY_TOKEN=t OTHER=o"
-    );
+    assert_eq!(seen(test().args(["--scrub-env", "--keep-env", "MY_TOKEN"])), "MY_TOKEN=t OTHER=o");
 }
 
 #[test]
@@ -78,10 +72,7 @@ fn the_key_in_a_file_or_an_output_is_masked_before_it_is_sent_or_kept() {
         .print("go")
         .reply(Reply::tool("read_file", json!({"path": "leak.txt"})))
         .reply(Reply::tool("bash", json!({"command": "cat leak.txt"})))
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": "cat leak.txt"}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": "cat leak.txt"})))
         .reply(Reply::text("waiting"))
         .reply(Reply::text("done"))
         .run()
@@ -93,15 +84,11 @@ fn the_key_in_a_file_or_an_output_is_masked_before_it_is_sent_or_kept() {
     assert!(!finished.stderr.contains(KEY) && !finished.stdout.contains(KEY));
     for (folder, count) in [("sessions", 1), ("tasks", 1)] {
         let files = fs::read_dir(finished.dir.state().join("meanwhile").join(folder)).unwrap();
-        let texts: Vec<String> = files
-            .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
-            .collect();
+        let texts: Vec<String> =
+            files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect();
         assert_eq!(texts.len(), count, "{folder}");
         for text in texts {
-            assert!(
-                text.contains("[credential]") && !text.contains(KEY),
-                "{text}"
-            );
+            assert!(text.contains("[credential]") && !text.contains(KEY), "{text}");
         }
     }
 }
@@ -137,11 +124,7 @@ fn a_command_of_the_same_user_cannot_read_the_environment_of_the_program() {
     let output = Command::new(&program)
         .args(["-p", "go"])
         .env_clear()
-        .envs([
-            ("PATH", "/usr/bin:/bin"),
-            ("ANTHROPIC_API_KEY", KEY),
-            ("MODEL_ID", "m"),
-        ])
+        .envs([("PATH", "/usr/bin:/bin"), ("ANTHROPIC_API_KEY", KEY), ("MODEL_ID", "m")])
         .env("ANTHROPIC_BASE_URL", server.url())
         .env("HOME", home.path())
         .current_dir(home.path())
@@ -150,18 +133,11 @@ fn a_command_of_the_same_user_cannot_read_the_environment_of_the_program() {
         .gid(12345)
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let seen = server.requests()[1].tool_result(0).0;
     assert_eq!(seen.matches("Permission denied").count(), 3, "{seen}");
     // It would be masked: the variable's name gives it away all the same.
-    assert!(
-        !seen.contains("ANTHROPIC_API_KEY") && seen.contains("MODEL_ID=m"),
-        "{seen}"
-    );
+    assert!(!seen.contains("ANTHROPIC_API_KEY") && seen.contains("MODEL_ID=m"), "{seen}");
 }
 
 #[test]

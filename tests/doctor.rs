@@ -71,10 +71,7 @@ impl Web {
         (web, certificate)
     }
 
-    fn serve(
-        scheme: &str,
-        each: impl Fn(std::net::TcpStream, &Mutex<Vec<u8>>) + Send + 'static,
-    ) -> Web {
+    fn serve(scheme: &str, each: impl Fn(std::net::TcpStream, &Mutex<Vec<u8>>) + Send + 'static) -> Web {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("{scheme}://{}", listener.local_addr().unwrap());
         let received = Arc::new(Mutex::new(Vec::new()));
@@ -108,27 +105,21 @@ fn read_head(client: &mut impl Read, received: &Mutex<Vec<u8>>) {
 }
 
 fn answer(date: Option<SystemTime>) -> String {
-    let date = date.map_or(String::new(), |date| {
-        format!("date: {}\r\n", http_date(date))
-    });
-    format!(
-        "HTTP/1.1 405 Method Not Allowed\r\n{date}content-length: 0\r\nconnection: close\r\n\r\n"
-    )
+    let date = date.map_or(String::new(), |date| format!("date: {}\r\n", http_date(date)));
+    format!("HTTP/1.1 405 Method Not Allowed\r\n{date}content-length: 0\r\nconnection: close\r\n\r\n")
 }
 
 /// The form of dates in HTTP (RFC 9110, 5.6.7). Who reads it may not care for the day of the week.
 fn http_date(time: SystemTime) -> String {
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     const WEEK: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     let seconds = time.duration_since(UNIX_EPOCH).unwrap().as_secs();
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // <https://howardhinnant.github.io/date_algorithms.html#civil_from_days>
     let z = days + 719_468;
     let (era, day_of_era) = (z / 146_097, z % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
@@ -149,9 +140,7 @@ fn well() -> Web {
 }
 
 fn doctor(web: &Web) -> Test {
-    Test::new()
-        .env("ANTHROPIC_BASE_URL", &web.url)
-        .arg("doctor")
+    Test::new().env("ANTHROPIC_BASE_URL", &web.url).arg("doctor")
 }
 
 /// The line about one thing: its mark, and what was found.
@@ -162,12 +151,7 @@ fn line(finished: &Finished, name: &str) -> (String, String) {
         let text = rest.strip_prefix(name)?;
         Some((mark.to_owned(), text.trim().to_owned()))
     });
-    found.unwrap_or_else(|| {
-        panic!(
-            "no line for {name}:\n{}\n{}",
-            finished.stdout, finished.stderr
-        )
-    })
+    found.unwrap_or_else(|| panic!("no line for {name}:\n{}\n{}", finished.stdout, finished.stderr))
 }
 
 #[track_caller]
@@ -181,11 +165,7 @@ fn check_line(finished: &Finished, name: &str, mark: &str, text: &str) {
 fn there_is_a_line_for_each_thing_and_all_is_well() {
     let web = well();
     let finished = doctor(&web).run().code(0);
-    let names: Vec<&str> = finished
-        .stdout
-        .lines()
-        .map(|line| line[3..].trim())
-        .collect();
+    let names: Vec<&str> = finished.stdout.lines().map(|line| line[3..].trim()).collect();
     assert_eq!(names.len(), LINES.len(), "{}", finished.stdout);
     for (line, name) in names.iter().zip(LINES) {
         assert!(line.starts_with(name), "{name} in {}", finished.stdout);
@@ -224,10 +204,7 @@ fn no_credential_is_sent_and_nothing_that_costs() {
 #[test]
 fn no_credential_is_shown() {
     let web = well();
-    let finished = doctor(&web)
-        .env("ANTHROPIC_API_KEY", "secret-key")
-        .run()
-        .code(0);
+    let finished = doctor(&web).env("ANTHROPIC_API_KEY", "secret-key").run().code(0);
     assert!(!finished.stdout.contains("secret"), "{}", finished.stdout);
 }
 
@@ -235,17 +212,12 @@ fn no_credential_is_shown() {
 fn a_credential_that_the_shell_shows_to_commands_is_said() {
     let web = well();
     for (script, expected) in [
-        (
-            "\"$@\"; exit $?",
-            "-- credential    is set, but commands can read it",
-        ),
+        ("\"$@\"; exit $?", "-- credential    is set, but commands can read it"),
         ("exec \"$@\"", "ok credential    ANTHROPIC_API_KEY is set\n"),
     ] {
         let test = doctor(&web);
         let program = test.command();
-        let variables = program
-            .get_envs()
-            .filter_map(|(name, value)| Some((name, value?)));
+        let variables = program.get_envs().filter_map(|(name, value)| Some((name, value?)));
         let mut shell = Command::new("/bin/sh");
         shell.env_clear().envs(variables).args(["-c", script, "sh"]);
         shell.arg(program.get_program()).args(program.get_args());
@@ -267,11 +239,7 @@ fn what_is_needed_and_missing_has_an_exit_code() {
     check_line(&finished, "model", "!!", "MODEL_ID");
     check_line(&finished, "credential", "ok", "");
     finished.stderr_contains("meanwhile: ");
-    doctor(&web)
-        .env_remove("MODEL_ID")
-        .args(["--model", "m"])
-        .run()
-        .code(0);
+    doctor(&web).env_remove("MODEL_ID").args(["--model", "m"]).run().code(0);
 }
 
 #[test]
@@ -283,10 +251,7 @@ fn an_empty_model_is_missing() {
 
 #[test]
 fn a_server_that_is_not_there_is_named() {
-    let web = Web {
-        url: "http://127.0.0.1:1".to_owned(),
-        received: Arc::default(),
-    };
+    let web = Web { url: "http://127.0.0.1:1".to_owned(), received: Arc::default() };
     let finished = doctor(&web).run().code(2);
     check_line(&finished, "dns", "ok", "127.0.0.1");
     check_line(&finished, "endpoint", "!!", "http://127.0.0.1:1");
@@ -295,10 +260,7 @@ fn a_server_that_is_not_there_is_named() {
 
 #[test]
 fn a_base_url_that_is_none_is_named_beside_everything_else() {
-    let web = Web {
-        url: "nowhere".to_owned(),
-        received: Arc::default(),
-    };
+    let web = Web { url: "nowhere".to_owned(), received: Arc::default() };
     let finished = doctor(&web).run().code(2);
     check_line(&finished, "endpoint", "!!", "ANTHROPIC_BASE_URL");
     check_line(&finished, "credential", "ok", "");
@@ -360,31 +322,20 @@ fn an_answer_that_is_no_http_is_none() {
 #[test]
 fn tls_is_tried_with_the_certificates_that_count() {
     let (web, certificate) = Web::start_tls(&answer(Some(SystemTime::now())));
-    let finished = doctor(&web)
-        .file("ca.pem", certificate)
-        .env("SSL_CERT_FILE", "ca.pem")
-        .run()
-        .code(0);
+    let finished = doctor(&web).file("ca.pem", certificate).env("SSL_CERT_FILE", "ca.pem").run().code(0);
     check_line(&finished, "endpoint", "ok", "https://127.0.0.1");
     assert!(!web.received().contains("test-key"));
     let finished = doctor(&web).run().code(2);
     check_line(&finished, "endpoint", "!!", "certificate");
     check_line(&finished, "dns", "ok", "");
-    let finished = doctor(&web)
-        .env("SSL_CERT_FILE", "missing.pem")
-        .run()
-        .code(2);
+    let finished = doctor(&web).env("SSL_CERT_FILE", "missing.pem").run().code(2);
     check_line(&finished, "endpoint", "!!", "SSL_CERT_FILE");
 }
 
 #[test]
 fn without_a_home_the_state_goes_to_the_temp_folder() {
     let web = well();
-    let finished = doctor(&web)
-        .env_remove("HOME")
-        .env_remove("XDG_STATE_HOME")
-        .run()
-        .code(0);
+    let finished = doctor(&web).env_remove("HOME").env_remove("XDG_STATE_HOME").run().code(0);
     let temp = finished.dir.tmp().display().to_string();
     check_line(&finished, "state folder", "ok", &temp);
 }
@@ -415,11 +366,7 @@ fn a_folder_of_somebody_else_is_not_taken_for_ours() {
     let web = well();
     let test = doctor(&web);
     let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(
-        folder.path(),
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )
-    .unwrap();
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     // The folder of the build may be closed to others.
     let program = folder.path().join("program");
     fs::copy(env!("CARGO_BIN_EXE_meanwhile"), &program).unwrap();
@@ -428,11 +375,7 @@ fn a_folder_of_somebody_else_is_not_taken_for_ours() {
     command
         .arg("doctor")
         .env_clear()
-        .envs(
-            direct
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        )
+        .envs(direct.get_envs().filter_map(|(name, value)| Some((name, value?))))
         .env("XDG_STATE_HOME", folder.path().join("state"))
         .current_dir(folder.path())
         .stdin(Stdio::null());
@@ -443,10 +386,7 @@ fn a_folder_of_somebody_else_is_not_taken_for_ours() {
     assert_eq!(output.status.code(), Some(0), "{stdout}{stderr}");
     let state = stdout.lines().find(|line| line.contains("state folder"));
     let state = state.unwrap_or_default();
-    assert!(
-        state.starts_with("--") && state.contains("Permission denied"),
-        "{stdout}"
-    );
+    assert!(state.starts_with("--") && state.contains("Permission denied"), "{stdout}");
 }
 
 #[test]
@@ -461,14 +401,7 @@ fn in_a_bare_container_it_says_what_is_missing() {
     ];
     let (code, stdout, stderr) = run_in(root.path(), &variables, &["doctor"]);
     assert_eq!(code, Some(0), "{stdout}{stderr}");
-    for expected in [
-        "-- shell",
-        "-- proc",
-        "-- temp folder",
-        "ok credential",
-        "ok endpoint",
-        "ok clock",
-    ] {
+    for expected in ["-- shell", "-- proc", "-- temp folder", "ok credential", "ok endpoint", "ok clock"] {
         assert!(stdout.contains(expected), "{expected} in\n{stdout}");
     }
     let (code, stdout, _) = run_in(root.path(), &variables[1..], &["doctor"]);

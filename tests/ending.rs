@@ -36,22 +36,10 @@ const FIELDS: [&str; 13] = [
     "usage",
 ];
 
-const TASK_FIELDS: [&str; 7] = [
-    "command",
-    "duration_ms",
-    "exit_code",
-    "log",
-    "signal",
-    "status",
-    "task_id",
-];
+const TASK_FIELDS: [&str; 7] = ["command", "duration_ms", "exit_code", "log", "signal", "status", "task_id"];
 
-const USAGE_FIELDS: [&str; 4] = [
-    "cache_creation_input_tokens",
-    "cache_read_input_tokens",
-    "input_tokens",
-    "output_tokens",
-];
+const USAGE_FIELDS: [&str; 4] =
+    ["cache_creation_input_tokens", "cache_read_input_tokens", "input_tokens", "output_tokens"];
 
 /// Two seconds between TERM and KILL, and time for a machine under load.
 const GRACE: Duration = Duration::from_secs(2 + 8);
@@ -68,29 +56,14 @@ struct End {
     tasks: &'static [&'static str],
 }
 
-const DONE: End = End {
-    code: 0,
-    subtype: "success",
-    limit: None,
-    sentence: "",
-    tasks: &[],
-};
+const DONE: End = End { code: 0, subtype: "success", limit: None, sentence: "", tasks: &[] };
 
 fn failed(code: i32, sentence: &'static str) -> End {
-    End {
-        code,
-        subtype: "error_during_execution",
-        sentence,
-        ..DONE
-    }
+    End { code, subtype: "error_during_execution", sentence, ..DONE }
 }
 
 fn limited(subtype: &'static str, option: &'static str) -> End {
-    End {
-        limit: Some(option),
-        subtype,
-        ..failed(4, option)
-    }
+    End { limit: Some(option), subtype, ..failed(4, option) }
 }
 
 const OUT_OF_TIME: End = End {
@@ -150,10 +123,7 @@ fn check_record(record: &Value, end: &End) {
     }
     assert_eq!(fields(&record["usage"]), USAGE_FIELDS, "{record:#}");
     let tasks = record["tasks"].as_array().expect("a list of tasks");
-    let statuses: Vec<&str> = tasks
-        .iter()
-        .map(|task| task["status"].as_str().unwrap_or_default())
-        .collect();
+    let statuses: Vec<&str> = tasks.iter().map(|task| task["status"].as_str().unwrap_or_default()).collect();
     // Where time is short, a task may not even have been started.
     let expected = match end.limit {
         Some("--max-time") => &end.tasks[..end.tasks.len().min(statuses.len())],
@@ -189,18 +159,8 @@ fn check_sentence(stderr: &str, error: Option<&str>, end: &End) {
 
 #[track_caller]
 fn check_end(finished: &Finished, format: &str, end: &End) {
-    let Finished {
-        stdout,
-        stderr,
-        code,
-        command_line,
-        ..
-    } = finished;
-    assert_eq!(
-        *code,
-        Some(end.code),
-        "{command_line}\n--- stdout:\n{stdout}\n--- stderr:\n{stderr}"
-    );
+    let Finished { stdout, stderr, code, command_line, .. } = finished;
+    assert_eq!(*code, Some(end.code), "{command_line}\n--- stdout:\n{stdout}\n--- stderr:\n{stderr}");
     if format == "text" {
         assert!(end.code == 0 || stdout.is_empty(), "{stdout}");
         return check_sentence(stderr, None, end);
@@ -247,10 +207,7 @@ fn assert_none_left(mark: &Mark) {
 }
 
 fn task(reply: Reply) -> Test {
-    Test::new()
-        .args(["--max-retries=0"])
-        .print("go")
-        .reply(reply)
+    Test::new().args(["--max-retries=0"]).print("go").reply(reply)
 }
 
 fn slow(command: &str) -> Reply {
@@ -301,46 +258,30 @@ fn mkfifo(test: &Test, name: &str) {
 #[test]
 fn success() {
     check(DONE, || task(Reply::text("answer")));
-    check(DONE, || {
-        task(foreground("false")).reply(Reply::text("it failed"))
-    });
+    check(DONE, || task(foreground("false")).reply(Reply::text("it failed")));
     check(DONE, || task(Reply::message(vec![])));
 }
 
 #[test]
 fn the_api_refuses_or_answers_nonsense() {
-    for (status, kind) in [
-        (400, "invalid_request_error"),
-        (401, "authentication_error"),
-        (529, "overloaded_error"),
-    ] {
-        check(failed(3, "the API answered "), || {
-            task(Reply::error(status, kind, "no"))
-        });
+    for (status, kind) in
+        [(400, "invalid_request_error"), (401, "authentication_error"), (529, "overloaded_error")]
+    {
+        check(failed(3, "the API answered "), || task(Reply::error(status, kind, "no")));
     }
-    check(failed(3, "broke off"), || {
-        task(Reply::text("words").cut_after(500))
-    });
-    check(failed(3, ""), || {
-        task(Reply::raw(200, &[("content-type", "text/plain")], "hello"))
-    });
-    check(failed(1, "the model refused to answer"), || {
-        task(Reply::text("no").stop("refusal"))
-    });
+    check(failed(3, "broke off"), || task(Reply::text("words").cut_after(500)));
+    check(failed(3, ""), || task(Reply::raw(200, &[("content-type", "text/plain")], "hello")));
+    check(failed(1, "the model refused to answer"), || task(Reply::text("no").stop("refusal")));
 }
 
 #[test]
 fn the_api_cannot_be_reached() {
-    check(failed(3, "failed to reach http://127.0.0.1:"), || {
-        task(Reply::close())
-    });
+    check(failed(3, "failed to reach http://127.0.0.1:"), || task(Reply::close()));
     check(failed(3, "failed to reach http://127.0.0.1:1/"), || {
         task(Reply::close()).env("ANTHROPIC_BASE_URL", "http://127.0.0.1:1")
     });
     check(failed(3, "failed to reach http://127.0.0.1:1/"), || {
-        task(Reply::close())
-            .env("ANTHROPIC_BASE_URL", "http://127.0.0.1:1")
-            .arg("--max-retries=1")
+        task(Reply::close()).env("ANTHROPIC_BASE_URL", "http://127.0.0.1:1").arg("--max-retries=1")
     });
 }
 
@@ -348,57 +289,34 @@ fn the_api_cannot_be_reached() {
 #[test]
 fn an_error_with_line_ends_and_escapes_is_one_harmless_sentence() {
     let message = "first\nsecond \u{1b}]0;title\u{7}";
-    check(failed(3, "first"), || {
-        task(Reply::error(400, "invalid_request_error", message))
-    });
+    check(failed(3, "first"), || task(Reply::error(400, "invalid_request_error", message)));
     let finished = task(Reply::error(400, "invalid_request_error", message)).run();
     assert!(!finished.stderr.contains('\u{1b}'), "{:?}", finished.stderr);
 }
 
 #[test]
 fn configuration_errors() {
-    check(failed(2, "no model"), || {
-        Test::new().print("go").env_remove("MODEL_ID")
-    });
-    check(failed(2, "no credential"), || {
-        Test::new().print("go").env_remove("ANTHROPIC_API_KEY")
-    });
-    check(failed(2, "ANTHROPIC_BASE_URL"), || {
-        Test::new().print("go").env("ANTHROPIC_BASE_URL", "nowhere")
-    });
-    check(failed(2, "failed to read file"), || {
-        Test::new().args(["-p", "--file", "missing.txt"])
-    });
-    check(failed(2, ".env"), || {
-        Test::new().print("go").file(".env", "MODEL_ID='open")
-    });
+    check(failed(2, "no model"), || Test::new().print("go").env_remove("MODEL_ID"));
+    check(failed(2, "no credential"), || Test::new().print("go").env_remove("ANTHROPIC_API_KEY"));
+    check(failed(2, "ANTHROPIC_BASE_URL"), || Test::new().print("go").env("ANTHROPIC_BASE_URL", "nowhere"));
+    check(failed(2, "failed to read file"), || Test::new().args(["-p", "--file", "missing.txt"]));
+    check(failed(2, ".env"), || Test::new().print("go").file(".env", "MODEL_ID='open"));
 }
 
 #[test]
 fn usage_errors() {
     check(failed(2, "no prompt"), || Test::new().arg("-p"));
-    check(failed(2, "two prompts"), || {
-        Test::new().args(["-p", "one", "two"])
-    });
-    check(failed(2, "--nonsense"), || {
-        Test::new().print("go").arg("--nonsense")
-    });
-    check(failed(2, "--max-turns"), || {
-        Test::new().print("go").arg("--max-turns=0")
-    });
+    check(failed(2, "two prompts"), || Test::new().args(["-p", "one", "two"]));
+    check(failed(2, "--nonsense"), || Test::new().print("go").arg("--nonsense"));
+    check(failed(2, "--max-turns"), || Test::new().print("go").arg("--max-turns=0"));
 }
 
 #[test]
 fn sessions_and_recordings_that_are_not_there() {
     check(failed(1, "session"), || Test::new().print("go").arg("-c"));
-    check(failed(2, "missing.jsonl"), || {
-        Test::new().print("go").args(["--replay", "missing.jsonl"])
-    });
+    check(failed(2, "missing.jsonl"), || Test::new().print("go").args(["--replay", "missing.jsonl"]));
     check(failed(3, ""), || {
-        Test::new()
-            .print("go")
-            .file("empty.jsonl", "")
-            .args(["--replay", "empty.jsonl"])
+        Test::new().print("go").file("empty.jsonl", "").args(["--replay", "empty.jsonl"])
     });
 }
 
@@ -407,27 +325,17 @@ fn the_limit_on_turns() {
     let end = limited("error_max_turns", "--max-turns");
     check(end, || task(foreground("true")).arg("--max-turns=1"));
     check(end.with(&["completed"]), || {
-        task(slow("true"))
-            .reply(Reply::tool("check_background", json!({"wait": 30})))
-            .arg("--max-turns=2")
+        task(slow("true")).reply(Reply::tool("check_background", json!({"wait": 30}))).arg("--max-turns=2")
     });
-    check(DONE, || {
-        task(foreground("true"))
-            .reply(Reply::text("done"))
-            .arg("--max-turns=2")
-    });
+    check(DONE, || task(foreground("true")).reply(Reply::text("done")).arg("--max-turns=2"));
 }
 
 #[test]
 fn the_limit_on_tokens() {
     let end = limited("error_max_total_tokens", "--max-total-tokens");
     let usage = json!({"input_tokens": 600, "output_tokens": 500});
-    check(end, || {
-        task(foreground("true").usage(usage.clone())).arg("--max-total-tokens=1000")
-    });
-    check(DONE, || {
-        task(Reply::text("done").usage(usage.clone())).arg("--max-total-tokens=1000")
-    });
+    check(end, || task(foreground("true").usage(usage.clone())).arg("--max-total-tokens=1000"));
+    check(DONE, || task(Reply::text("done").usage(usage.clone())).arg("--max-total-tokens=1000"));
     check(DONE, || {
         task(foreground("true").usage(usage.clone()))
             .reply(Reply::text("done"))
@@ -439,9 +347,7 @@ fn the_limit_on_tokens() {
 fn the_limit_on_time_holds_while_commands_run() {
     let timed = |reply| task(reply).arg("--max-time=1");
     check(OUT_OF_TIME, || timed(foreground("sleep 600")));
-    check(OUT_OF_TIME.with(&["killed"]), || {
-        timed(slow("sleep 600")).reply(Reply::text("waiting"))
-    });
+    check(OUT_OF_TIME.with(&["killed"]), || timed(slow("sleep 600")).reply(Reply::text("waiting")));
     check(OUT_OF_TIME.with(&["killed"]), || {
         timed(slow("sleep 600")).reply(Reply::tool("check_background", json!({"wait": 600})))
     });
@@ -452,23 +358,15 @@ fn the_limit_on_time_holds_while_the_server_is_waited_for() {
     let gate = Gate::new();
     let timed = |reply| task(reply).arg("--max-time=1");
     check(OUT_OF_TIME, || timed(Reply::text("words").gate(&gate)));
-    check(OUT_OF_TIME, || {
-        timed(Reply::text("words").hold_after("words", &gate))
-    });
-    check(OUT_OF_TIME, || {
-        timed(later()).arg("--max-retries=8").allow_unused()
-    });
+    check(OUT_OF_TIME, || timed(Reply::text("words").hold_after("words", &gate)));
+    check(OUT_OF_TIME, || timed(later()).arg("--max-retries=8").allow_unused());
     gate.open();
 }
 
 #[test]
 fn the_limit_on_time_holds_while_input_is_waited_for() {
     let leave_open = |_: &mut Session| ();
-    check_while(
-        OUT_OF_TIME,
-        || Test::new().args(["-p", "--max-time=1"]),
-        leave_open,
-    );
+    check_while(OUT_OF_TIME, || Test::new().args(["-p", "--max-time=1"]), leave_open);
 }
 
 #[test]
@@ -486,10 +384,7 @@ fn check_unread(option: &str, code: i32, end: impl Fn(&Child)) {
     let (mut stalled, stdout) = io::pipe().unwrap();
     let test = task(Reply::text(&"x".repeat(200_000))).arg(option);
     let mut command = test.command();
-    command
-        .stdin(Stdio::null())
-        .stdout(stdout)
-        .stderr(Stdio::null());
+    command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     stalled.read_exact(&mut [0]).unwrap();
     end(&child);
@@ -530,11 +425,7 @@ fn signals_while_the_server_is_waited_for() {
     let gate = Gate::new();
     let first_request = |session: &Session| drop(session.server().wait_for_requests(1));
     check_signals(&[], || task(Reply::text("x").gate(&gate)), first_request);
-    check_signals(
-        &[],
-        || task(Reply::text("some words").hold_after("words", &gate)),
-        first_request,
-    );
+    check_signals(&[], || task(Reply::text("some words").hold_after("words", &gate)), first_request);
     check_signals(
         &[],
         || task(later()).arg("--max-retries=8"),
@@ -598,25 +489,17 @@ fn a_signal_while_a_file_is_waited_for() {
 
 /// Deaf to TERM, which it only notes; `up` once it is.
 fn deaf(mark: &Mark) -> String {
-    format!(
-        "trap 'touch told' TERM; {0} & touch up; while :; do wait; {0} & done",
-        mark.sleep()
-    )
+    format!("trap 'touch told' TERM; {0} & touch up; while :; do wait; {0} & done", mark.sleep())
 }
 
 #[test]
 fn a_second_signal_ends_at_once_and_what_is_deaf_does_not_survive() {
-    for (first, second, code) in [
-        (Signal::TERM, Signal::TERM, 143),
-        (Signal::INT, Signal::INT, 130),
-        (Signal::HUP, Signal::INT, 129),
-    ] {
+    for (first, second, code) in
+        [(Signal::TERM, Signal::TERM, 143), (Signal::INT, Signal::INT, 130), (Signal::HUP, Signal::INT, 129)]
+    {
         let mark = Mark::new();
         let command = deaf(&mark);
-        for (reply, tasks) in [
-            (foreground(&command), &[][..]),
-            (slow(&command), &["running"][..]),
-        ] {
+        for (reply, tasks) in [(foreground(&command), &[][..]), (slow(&command), &["running"][..])] {
             let mut session = task(reply)
                 .reply(Reply::tool("check_background", json!({"wait": 600})))
                 .env(VARIABLE, mark.text())
@@ -658,9 +541,7 @@ fn stalled(test: &Test) -> (io::PipeReader, Child) {
         held + 4096 >= size as u64
     };
     let pid = Pid::from_child(&child);
-    wait_until("nothing more goes into stdout", || {
-        full() || child.try_wait().unwrap().is_some()
-    });
+    wait_until("nothing more goes into stdout", || full() || child.try_wait().unwrap().is_some());
     wait_until_it_listens(pid);
     (reader, child)
 }
@@ -672,11 +553,7 @@ fn a_second_signal_ends_a_run_whose_output_nobody_takes() {
     let pid = Pid::from_child(&child);
     kill_process(pid, Signal::TERM).unwrap();
     // It may end here already; if not, it has nothing more to wait for.
-    if child
-        .wait_timeout(Duration::from_millis(300))
-        .unwrap()
-        .is_none()
-    {
+    if child.wait_timeout(Duration::from_millis(300)).unwrap().is_none() {
         kill_process(pid, Signal::TERM).unwrap();
     }
     let status = child.wait_timeout(GRACE).unwrap();
@@ -685,8 +562,7 @@ fn a_second_signal_ends_a_run_whose_output_nobody_takes() {
     drop(reader);
     let status = status.expect("two signals end the program");
     assert!(
-        status.code() == Some(143)
-            || std::os::unix::process::ExitStatusExt::signal(&status) == Some(15),
+        status.code() == Some(143) || std::os::unix::process::ExitStatusExt::signal(&status) == Some(15),
         "{status:?}"
     );
 }
@@ -733,10 +609,7 @@ fn a_reader_who_leaves_ends_the_run_quietly_with_everything_it_started() {
         .reply(Reply::text("waiting").gate(&gate));
     gate.open();
     let (code, line, stderr) = read_one_line(&test, "stream-json");
-    assert_eq!(
-        serde_json::from_str::<Value>(&line).unwrap()["subtype"],
-        "init"
-    );
+    assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["subtype"], "init");
     // Cut short, so not done; but there is nobody to tell.
     assert_eq!(code, Some(1), "{stderr}");
     assert!(!stderr.contains("meanwhile:"), "{stderr}");
@@ -749,10 +622,7 @@ fn a_reader_who_leaves_ends_the_run_quietly_with_everything_it_started() {
 fn a_stdout_that_takes_nothing_is_an_error() {
     for format in FORMATS {
         let test = task(Reply::text("answer"));
-        let full = fs::OpenOptions::new()
-            .write(true)
-            .open("/dev/full")
-            .unwrap();
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let output = test
             .command()
             .args(["--output-format", format])
@@ -764,10 +634,7 @@ fn a_stdout_that_takes_nothing_is_an_error() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{format}: {stderr}");
         let last = stderr.lines().last().unwrap_or_default();
-        assert!(
-            last.starts_with("meanwhile: failed to write to standard output: "),
-            "{format}: {stderr}"
-        );
+        assert!(last.starts_with("meanwhile: failed to write to standard output: "), "{format}: {stderr}");
     }
 }
 
@@ -810,20 +677,14 @@ fn the_record_is_whole_also_in_a_pipe_that_does_not_block() {
 }
 
 fn on_end(what: &'static str, command: &str) -> Test {
-    task(slow(command))
-        .reply(Reply::text("first"))
-        .args(["--on-end", what])
+    task(slow(command)).reply(Reply::text("first")).args(["--on-end", what])
 }
 
 #[test]
 fn on_end_wait_goes_on_until_nothing_is_left_to_say() {
-    check(DONE.with(&["completed"]), || {
-        on_end("wait", "sleep 0.1; echo x").reply(Reply::text("second"))
-    });
+    check(DONE.with(&["completed"]), || on_end("wait", "sleep 0.1; echo x").reply(Reply::text("second")));
     // A task that has failed is told of like any other.
-    check(DONE.with(&["completed"]), || {
-        on_end("wait", "sleep 0.1; exit 3").reply(Reply::text("second"))
-    });
+    check(DONE.with(&["completed"]), || on_end("wait", "sleep 0.1; exit 3").reply(Reply::text("second")));
 }
 
 #[test]
@@ -840,9 +701,7 @@ fn on_end_kill_does_not_wait() {
 #[test]
 fn on_end_fail_fails_with_what_runs_or_has_failed() {
     let end = |sentence| failed(5, sentence);
-    check(end("has not ended: sleep 600").with(&["killed"]), || {
-        on_end("fail", "sleep 600")
-    });
+    check(end("has not ended: sleep 600").with(&["killed"]), || on_end("fail", "sleep 600"));
     let waited = |command| {
         task(slow(command))
             .reply(Reply::tool("check_background", json!({"wait": 30})))
@@ -850,9 +709,7 @@ fn on_end_fail_fails_with_what_runs_or_has_failed() {
             .args(["--on-end", "fail"])
     };
     check(end("has failed").with(&["completed"]), || waited("exit 3"));
-    check(end("has failed").with(&["completed"]), || {
-        waited("kill -9 $$")
-    });
+    check(end("has failed").with(&["completed"]), || waited("kill -9 $$"));
     check(end("has failed").with(&["timeout"]), || {
         let call = json!({"command": "sleep 600", "timeout": 0.1});
         task(Reply::tool("background_run", call))
@@ -871,10 +728,7 @@ fn the_last_thing_that_the_model_said_is_the_result() {
         .run()
         .code(0);
     let record = record(&finished);
-    assert_eq!(
-        (&record["result"], &record["num_turns"]),
-        (&json!("second"), &json!(3))
-    );
+    assert_eq!((&record["result"], &record["num_turns"]), (&json!("second"), &json!(3)));
     // What the three scripted replies have used.
     assert_eq!(
         record["usage"],
@@ -884,9 +738,7 @@ fn the_last_thing_that_the_model_said_is_the_result() {
         })
     );
     let files = fs::read_dir(finished.dir.state().join("meanwhile/sessions")).unwrap();
-    let names: Vec<String> = files
-        .map(|file| file.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let names: Vec<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
     let id = record["session_id"].as_str().unwrap();
     assert!(names.iter().any(|name| name.contains(id)), "{names:?}");
 }
@@ -894,15 +746,12 @@ fn the_last_thing_that_the_model_said_is_the_result() {
 /// Command, exit code and signal of the task that this command becomes, and its log.
 #[track_caller]
 fn check_task(command: &str, status: &str, exit_code: Value, signal: Value, log: &str) {
-    let finished = task(Reply::tool(
-        "background_run",
-        json!({"command": command, "timeout": 1}),
-    ))
-    .reply(Reply::tool("check_background", json!({"wait": 30})))
-    .reply(Reply::text("done"))
-    .args(["--output-format", "json"])
-    .run()
-    .code(0);
+    let finished = task(Reply::tool("background_run", json!({"command": command, "timeout": 1})))
+        .reply(Reply::tool("check_background", json!({"wait": 30})))
+        .reply(Reply::text("done"))
+        .args(["--output-format", "json"])
+        .run()
+        .code(0);
     let record = record(&finished);
     let task = &record["tasks"][0];
     let found = json!({
@@ -923,22 +772,10 @@ fn check_task(command: &str, status: &str, exit_code: Value, signal: Value, log:
 
 #[test]
 fn the_record_has_a_line_for_each_task() {
-    check_task(
-        "echo out; exit 3",
-        "completed",
-        json!(3),
-        json!(null),
-        "out\n",
-    );
+    check_task("echo out; exit 3", "completed", json!(3), json!(null), "out\n");
     check_task("echo out", "completed", json!(0), json!(null), "out\n");
     check_task("kill -9 $$", "completed", json!(null), json!(9), "");
-    check_task(
-        "echo a; sleep 600",
-        "timeout",
-        json!(null),
-        json!(null),
-        "a\n",
-    );
+    check_task("echo a; sleep 600", "timeout", json!(null), json!(null), "a\n");
 }
 
 #[test]
@@ -950,12 +787,8 @@ fn the_record_of_a_run_that_failed_has_its_tasks_too() {
         .run()
         .code(3);
     let record = record(&finished);
-    let commands: Vec<&Value> = record["tasks"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|task| &task["command"])
-        .collect();
+    let commands: Vec<&Value> =
+        record["tasks"].as_array().unwrap().iter().map(|task| &task["command"]).collect();
     assert_eq!(commands, ["echo out; sleep 600", "echo other"]);
     assert_eq!(record["num_turns"], 2);
     assert_eq!(record["usage"]["input_tokens"], 200);
@@ -966,8 +799,6 @@ fn the_record_of_a_run_that_failed_has_its_tasks_too() {
 fn a_command_that_was_moved_to_the_background_has_its_line() {
     let call = json!({"command": "sleep 600", "timeout": 0.1});
     check(DONE.with(&["killed"]), || {
-        task(Reply::tool("bash", call.clone()))
-            .reply(Reply::text("moved"))
-            .args(["--on-end", "kill"])
+        task(Reply::tool("bash", call.clone())).reply(Reply::text("moved")).args(["--on-end", "kill"])
     });
 }

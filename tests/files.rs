@@ -23,22 +23,15 @@ fn set_mode(path: &Path, mode: u32) {
 /// The names in the workspace, sorted.
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
 
 #[test]
 fn read_file_answers_with_the_text() {
-    let read = |text: &str| {
-        call(
-            Test::new().file("f", text),
-            "read_file",
-            json!({"path": "f"}),
-        )
-    };
+    let read = |text: &str| call(Test::new().file("f", text), "read_file", json!({"path": "f"}));
     assert_eq!(read("one\n  two\n\nthree\n"), "one\n  two\n\nthree");
     assert_eq!(read(""), "(empty)");
     assert_eq!(read("é\t€"), "é\t€");
@@ -47,59 +40,32 @@ fn read_file_answers_with_the_text() {
 #[test]
 fn read_file_cuts_to_lines_and_counts_the_rest() {
     let lines = |input: Value| call(Test::new().file("f", "1\n2\n3\n4\n"), "read_file", input);
-    assert_eq!(
-        lines(json!({"path": "f", "limit": 2})),
-        "1\n2\n... (2 more)"
-    );
-    assert_eq!(
-        lines(json!({"path": "f", "offset": 2, "limit": 1})),
-        "2\n... (2 more)"
-    );
+    assert_eq!(lines(json!({"path": "f", "limit": 2})), "1\n2\n... (2 more)");
+    assert_eq!(lines(json!({"path": "f", "offset": 2, "limit": 1})), "2\n... (2 more)");
     assert_eq!(lines(json!({"path": "f", "offset": 3})), "3\n4");
     assert_eq!(lines(json!({"path": "f", "offset": 3, "limit": 2})), "3\n4");
-    assert_eq!(
-        lines(json!({"path": "f", "offset": 9})),
-        "Error: f has 4 lines; there is no line 9"
-    );
+    assert_eq!(lines(json!({"path": "f", "offset": 9})), "Error: f has 4 lines; there is no line 9");
 }
 
 #[test]
 fn read_file_answers_with_no_more_than_the_limit() {
-    let text = call(
-        Test::new().file("f", "0123456789\n".repeat(20_000)),
-        "read_file",
-        json!({"path": "f"}),
-    );
+    let text = call(Test::new().file("f", "0123456789\n".repeat(20_000)), "read_file", json!({"path": "f"}));
     let (shown, more) = text.rsplit_once("\n... (").unwrap();
     let more: usize = more.strip_suffix(" more)").unwrap().parse().unwrap();
     assert_eq!(shown.lines().count() + more, 20_000);
     assert!((45_000..=LONGEST_RESULT).contains(&text.chars().count()));
 
-    let line = call(
-        Test::new().file("f", "é".repeat(60_000)),
-        "read_file",
-        json!({"path": "f"}),
-    );
+    let line = call(Test::new().file("f", "é".repeat(60_000)), "read_file", json!({"path": "f"}));
     assert!((45_000..=LONGEST_RESULT).contains(&line.chars().count()));
     assert!(line.contains(" more"), "it does not say that it was cut");
 }
 
 #[test]
 fn read_file_refuses_what_is_no_text() {
-    let error = call(
-        Test::new().file("f", b"a\0b"),
-        "read_file",
-        json!({"path": "f"}),
-    );
-    assert!(
-        error.starts_with("Error: f is a binary file (3 bytes)"),
-        "{error}"
-    );
+    let error = call(Test::new().file("f", b"a\0b"), "read_file", json!({"path": "f"}));
+    assert!(error.starts_with("Error: f is a binary file (3 bytes)"), "{error}");
     let error = call(Test::new(), "read_file", json!({"path": "f"}));
-    assert!(
-        error.starts_with("Error: failed to read f: No such file"),
-        "{error}"
-    );
+    assert!(error.starts_with("Error: failed to read f: No such file"), "{error}");
 }
 
 #[test]
@@ -117,10 +83,7 @@ fn write_file_replaces_the_file_as_a_whole_and_leaves_nothing_beside_it() {
     set_mode(&path, 0o4751);
     fs::hard_link(&path, test.workspace().join("other")).unwrap();
     let before = fs::metadata(&path).unwrap().ino();
-    let finished = run(
-        test,
-        [("write_file", json!({"path": "run.sh", "content": "new"}))],
-    );
+    let finished = run(test, [("write_file", json!({"path": "run.sh", "content": "new"}))]);
     assert_eq!(answer(&finished, 0), "Wrote 3 bytes");
     assert_eq!(finished.dir.read("run.sh"), "new");
     assert_eq!(mode(&path), 0o4751);
@@ -137,16 +100,10 @@ fn write_file_that_fails_changes_nothing() {
         test,
         [
             ("write_file", json!({"path": "folder", "content": "new"})),
-            (
-                "write_file",
-                json!({"path": "file/below", "content": "new"}),
-            ),
+            ("write_file", json!({"path": "file/below", "content": "new"})),
         ],
     );
-    assert_eq!(
-        answer(&finished, 0),
-        "Error: folder is a directory: list it with bash and ls"
-    );
+    assert_eq!(answer(&finished, 0), "Error: folder is a directory: list it with bash and ls");
     assert!(answer(&finished, 1).starts_with("Error: "));
     assert_eq!(names(&finished.dir.workspace()), ["file", "folder"]);
     assert_eq!(names(&finished.dir.workspace().join("folder")), ["kept"]);
@@ -163,10 +120,7 @@ fn write_file_takes_no_file_away_from_its_owner() {
         .file("theirs", "old")
         .arg("--no-session")
         .print("go")
-        .reply(Reply::tool(
-            "write_file",
-            json!({"path": "theirs", "content": "new"}),
-        ))
+        .reply(Reply::tool("write_file", json!({"path": "theirs", "content": "new"})))
         .reply(Reply::text("done"));
     let workspace = test.workspace();
     set_mode(workspace.parent().unwrap(), 0o755);
@@ -188,10 +142,7 @@ fn write_file_takes_no_file_away_from_its_owner() {
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let (text, is_error) = test.server().requests()[1].tool_result(0);
-    assert!(
-        is_error && text.contains("it belongs to another user"),
-        "{text}"
-    );
+    assert!(is_error && text.contains("it belongs to another user"), "{text}");
     assert_eq!(names(&workspace), ["theirs"]);
     let theirs = workspace.join("theirs");
     assert_eq!(fs::metadata(&theirs).unwrap().uid(), 0);
@@ -203,10 +154,7 @@ fn write_file_follows_a_link_and_keeps_it() {
     let test = Test::new().file("real", "old");
     let link = test.workspace().join("link");
     symlink("real", &link).unwrap();
-    let finished = run(
-        test,
-        [("write_file", json!({"path": "link", "content": "new"}))],
-    );
+    let finished = run(test, [("write_file", json!({"path": "link", "content": "new"}))]);
     assert_eq!(answer(&finished, 0), "Wrote 3 bytes");
     assert_eq!(finished.dir.read("real"), "new");
     assert_eq!(fs::read_link(link).unwrap(), Path::new("real"));
@@ -225,32 +173,15 @@ fn edit(content: impl AsRef<[u8]>, old: &str, new: &str, all: bool) -> (String, 
 #[track_caller]
 fn check_edit(content: &str, old: &str, new: &str, all: bool, told: &str, expected: &str) {
     let (text, content) = edit(content, old, new, all);
-    assert_eq!(
-        (text.as_str(), String::from_utf8(content).unwrap().as_str()),
-        (told, expected)
-    );
+    assert_eq!((text.as_str(), String::from_utf8(content).unwrap().as_str()), (told, expected));
 }
 
 #[test]
 fn edit_file_replaces_the_first_match_and_says_where_and_what_it_left() {
-    check_edit(
-        "a\nb\nc\n",
-        "b",
-        "B",
-        false,
-        "Edited f at line 2",
-        "a\nB\nc\n",
-    );
+    check_edit("a\nb\nc\n", "b", "B", false, "Edited f at line 2", "a\nB\nc\n");
     let left = "Edited f at line 2; 2 other matches were left";
     check_edit("a\nb b\nb\n", "b", "B", false, left, "a\nB b\nb\n");
-    check_edit(
-        "a $1 \\1\n",
-        "a",
-        "$0",
-        false,
-        "Edited f at line 1",
-        "$0 $1 \\1\n",
-    );
+    check_edit("a $1 \\1\n", "a", "$0", false, "Edited f at line 1", "$0 $1 \\1\n");
     check_edit("a\nb\nc", "a\nb\n", "", false, "Edited f at line 1", "c");
 }
 
@@ -264,14 +195,7 @@ fn edit_file_replaces_every_match_when_asked() {
 #[test]
 fn edit_file_names_the_nearest_line_when_only_white_space_differs() {
     let content = "fn a() {\n\treturn 1;\n}\n";
-    check_edit(
-        content,
-        "no such",
-        "x",
-        false,
-        "Error: Text not found in f",
-        content,
-    );
+    check_edit(content, "no such", "x", false, "Error: Text not found in f", content);
     let told = "Error: Text not found in f; line 2 differs only in white space: \"\\treturn 1;\"";
     check_edit(content, "    return  1;", "x", false, told, content);
     check_edit(content, "    return 1;\n}", "x", false, told, content);
@@ -280,24 +204,10 @@ fn edit_file_names_the_nearest_line_when_only_white_space_differs() {
 #[test]
 fn edit_file_keeps_line_ends_and_byte_order_mark() {
     let told = "Edited f at line 2";
-    check_edit(
-        "a\r\nb\r\nc\r\n",
-        "b\nc",
-        "x\ny",
-        false,
-        told,
-        "a\r\nx\r\ny\r\n",
-    );
+    check_edit("a\r\nb\r\nc\r\n", "b\nc", "x\ny", false, told, "a\r\nx\r\ny\r\n");
     check_edit("a\r\nb\r\n", "b", "x\ny", false, told, "a\r\nx\r\ny\r\n");
     check_edit("\u{feff}a\nb\n", "b", "x", false, told, "\u{feff}a\nx\n");
-    check_edit(
-        "\u{feff}a\n",
-        "a",
-        "x",
-        false,
-        "Edited f at line 1",
-        "\u{feff}x\n",
-    );
+    check_edit("\u{feff}a\n", "a", "x", false, "Edited f at line 1", "\u{feff}x\n");
 }
 
 #[test]
@@ -315,10 +225,7 @@ fn edit_file_keeps_the_mode() {
 fn edit_file_refuses_what_is_not_utf8_and_never_changes_it() {
     for content in [&b"caf\xe9 au lait\n"[..], b"\xff\xfea\0b\0"] {
         let (told, after) = edit(content, "a", "b", false);
-        assert_eq!(
-            told,
-            "Error: f is not UTF-8 text, and was not changed: edit it with bash"
-        );
+        assert_eq!(told, "Error: f is not UTF-8 text, and was not changed: edit it with bash");
         assert_eq!(after, content);
     }
 }

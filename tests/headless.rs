@@ -16,28 +16,19 @@ use crate::support::{Test, wait_until};
 #[track_caller]
 fn prompt(finished: &Finished) -> Vec<String> {
     let blocks = finished.request(0).last_content();
-    let texts = blocks
-        .iter()
-        .map(|block| block["text"].as_str().unwrap().to_owned());
+    let texts = blocks.iter().map(|block| block["text"].as_str().unwrap().to_owned());
     texts.collect()
 }
 
 #[track_caller]
 fn check_prompt(test: Test, expected: &[&str]) {
-    let finished = test
-        .reply(Reply::text("done"))
-        .run()
-        .code(0)
-        .stdout("done\n");
+    let finished = test.reply(Reply::text("done")).run().code(0).stdout("done\n");
     assert_eq!(prompt(&finished), expected);
 }
 
 #[test]
 fn the_answer_is_on_stdout_alone_and_everything_else_on_stderr() {
-    let calls = vec![
-        Block::text("I look."),
-        Block::tool("bash", json!({"command": "echo seen"})),
-    ];
+    let calls = vec![Block::text("I look."), Block::tool("bash", json!({"command": "echo seen"}))];
     let finished = Test::new()
         .reply(Reply::message(calls))
         .reply(Reply::text("It is there."))
@@ -50,36 +41,23 @@ fn the_answer_is_on_stdout_alone_and_everything_else_on_stderr() {
 
 #[test]
 fn what_is_piped_in_is_added_to_the_prompt() {
-    check_prompt(
-        Test::new().print("explain").stdin("a log\nof lines\n"),
-        &["explain", "a log\nof lines\n"],
-    );
+    check_prompt(Test::new().print("explain").stdin("a log\nof lines\n"), &["explain", "a log\nof lines\n"]);
     check_prompt(Test::new().print("explain").stdin(""), &["explain"]);
     check_prompt(Test::new().print("explain").stdin(" \n"), &["explain"]);
     check_prompt(Test::new().print("explain"), &["explain"]);
     check_prompt(Test::new().arg("-p").stdin("all of it\n"), &["all of it\n"]);
-    check_prompt(
-        Test::new().args(["explain", "--print"]).stdin("this"),
-        &["explain", "this"],
-    );
+    check_prompt(Test::new().args(["explain", "--print"]).stdin("this"), &["explain", "this"]);
 }
 
 #[test]
 fn a_large_input_is_read_to_its_end() {
     let text = "0123456789abcde\n".repeat(64 * 1024);
-    check_prompt(
-        Test::new().print("explain").stdin(&text),
-        &["explain", &text],
-    );
+    check_prompt(Test::new().print("explain").stdin(&text), &["explain", &text]);
 }
 
 #[test]
 fn no_prompt_is_a_usage_error() {
-    for test in [
-        Test::new().arg("-p"),
-        Test::new().arg("-p").stdin(" \n"),
-        Test::new().args(["-p", ""]),
-    ] {
+    for test in [Test::new().arg("-p"), Test::new().arg("-p").stdin(" \n"), Test::new().args(["-p", ""])] {
         let finished = test.run().code(2).stdout("").stderr_contains("no prompt");
         assert_eq!(finished.requests.len(), 0);
     }
@@ -108,18 +86,11 @@ fn a_pipe_is_left_alone_after_3_silent_seconds_but_a_slow_one_is_read_to_its_end
 
 #[test]
 fn running_tasks_are_waited_for_and_their_results_told_in_a_further_request() {
-    let command =
-        |file: &str| format!("until [ -e {file} ]; do sleep 0.02; done; echo result of {file}");
+    let command = |file: &str| format!("until [ -e {file} ]; do sleep 0.02; done; echo result of {file}");
     let mut session = Test::new()
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": command("first")}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": command("first")})))
         .reply(Reply::text("I wait."))
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": command("second")}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": command("second")})))
         .reply(Reply::text("I wait again."))
         .reply(Reply::text("Both are done."))
         .print("go")
@@ -133,23 +104,17 @@ fn running_tasks_are_waited_for_and_their_results_told_in_a_further_request() {
     for (request, file) in [(2, "first"), (4, "second")] {
         let told = finished.request(request).last_text();
         assert!(
-            told.starts_with("<background-results>")
-                && told.contains(&format!("| result of {file}\n")),
+            told.starts_with("<background-results>") && told.contains(&format!("| result of {file}\n")),
             "{told}"
         );
     }
-    finished
-        .stderr_contains("I wait.\n")
-        .stderr_contains("I wait again.\n");
+    finished.stderr_contains("I wait.\n").stderr_contains("I wait again.\n");
 }
 
 #[test]
 fn an_answer_without_text_after_the_last_result_does_not_take_the_place_of_the_one_before() {
     let mut session = Test::new()
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": "until [ -e go ]; do sleep 0.02; done"}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": "until [ -e go ]; do sleep 0.02; done"})))
         .reply(Reply::text("The answer."))
         .reply(Reply::message(vec![]))
         .print("go")
@@ -163,18 +128,10 @@ fn an_answer_without_text_after_the_last_result_does_not_take_the_place_of_the_o
 #[test]
 fn a_request_that_fails_leaves_stdout_empty_and_has_an_exit_code() {
     let refused = Reply::error(401, "authentication_error", "invalid x-api-key");
-    let finished = Test::new()
-        .reply(refused)
-        .print("go")
-        .run()
-        .code(3)
-        .stdout("");
-    finished
-        .stderr_contains("meanwhile: the API answered 401 authentication_error: invalid x-api-key");
-    let test = Test::new()
-        .env("ANTHROPIC_BASE_URL", "http://127.0.0.1:1")
-        .args(["--max-retries", "0"])
-        .print("go");
+    let finished = Test::new().reply(refused).print("go").run().code(3).stdout("");
+    finished.stderr_contains("meanwhile: the API answered 401 authentication_error: invalid x-api-key");
+    let test =
+        Test::new().env("ANTHROPIC_BASE_URL", "http://127.0.0.1:1").args(["--max-retries", "0"]).print("go");
     let finished = test.run().code(3).stdout("");
     finished.stderr_contains("meanwhile: failed to reach http://127.0.0.1:1/v1/messages");
 }
@@ -182,25 +139,18 @@ fn a_request_that_fails_leaves_stdout_empty_and_has_an_exit_code() {
 #[test]
 fn an_interrupt_while_tasks_are_waited_for_ends_them_too() {
     let mut session = Test::new()
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": "echo $$ > pid; sleep 600"}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": "echo $$ > pid; sleep 600"})))
         .reply(Reply::text("I wait."))
         .print("go")
         .spawn();
     session.close_stdin();
     let pid = session.dir().workspace().join("pid");
-    wait_until("the task runs", || {
-        std::fs::read_to_string(&pid).is_ok_and(|pid| pid.ends_with('\n'))
-    });
+    wait_until("the task runs", || std::fs::read_to_string(&pid).is_ok_and(|pid| pid.ends_with('\n')));
     session.server().wait_for_requests(2);
     session.signal(rustix::process::Signal::INT);
     let finished = session.wait().code(130).stdout("");
     let pid = finished.dir.read("pid");
-    wait_until("the task is gone", || {
-        !std::path::Path::new("/proc").join(pid.trim()).exists()
-    });
+    wait_until("the task is gone", || !std::path::Path::new("/proc").join(pid.trim()).exists());
 }
 
 /// The program with a stdout that nobody reads; its exit code and stderr.
@@ -238,27 +188,11 @@ fn a_closed_stdout_ends_quietly() {
 
 #[test]
 fn help_and_version_go_to_stdout_and_need_nothing() {
-    let bare = || {
-        Test::new()
-            .env_remove("MODEL_ID")
-            .env_remove("ANTHROPIC_API_KEY")
-    };
-    bare()
-        .arg("--help")
-        .run()
-        .code(0)
-        .stdout_contains("Usage: meanwhile");
-    bare()
-        .arg("-h")
-        .run()
-        .code(0)
-        .stdout_contains("--max-output-tokens");
+    let bare = || Test::new().env_remove("MODEL_ID").env_remove("ANTHROPIC_API_KEY");
+    bare().arg("--help").run().code(0).stdout_contains("Usage: meanwhile");
+    bare().arg("-h").run().code(0).stdout_contains("--max-output-tokens");
     // The commit follows where the Makefile has told it.
     let version = concat!("meanwhile ", env!("CARGO_PKG_VERSION"));
-    bare()
-        .arg("--version")
-        .run()
-        .code(0)
-        .stdout_contains(version);
+    bare().arg("--version").run().code(0).stdout_contains(version);
     bare().arg("-V").run().code(0).stdout_contains(version);
 }

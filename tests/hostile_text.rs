@@ -13,15 +13,9 @@ fn names_of_tools_and_files_are_shown_and_not_obeyed() {
         .reply(Reply::message(vec![
             Block::text(evil),
             Block::tool(evil, json!({"path": evil})),
-            Block::tool(
-                "write_file",
-                json!({"path": format!("{evil}.txt"), "content": evil}),
-            ),
+            Block::tool("write_file", json!({"path": format!("{evil}.txt"), "content": evil})),
             Block::tool("bash", json!({"command": format!("printf '%s' '{evil}'")})),
-            Block::tool(
-                "background_run",
-                json!({"command": format!("echo '{evil}'; exit 3")}),
-            ),
+            Block::tool("background_run", json!({"command": format!("echo '{evil}'; exit 3")})),
         ]))
         .reply(Reply::text(evil))
         .allow_unused()
@@ -51,29 +45,22 @@ fn what_a_file_or_a_command_prints_cannot_move_the_cursor() {
         .run()
         .code(0);
     let shown = format!("{}{}", finished.stdout, finished.stderr);
-    assert!(
-        finished
-            .stderr
-            .contains("a\\u{1b}]0;owned\\u{7}b\\u{202e}c\\u{9b}2J"),
-        "{}",
-        finished.stderr
-    );
+    assert!(finished.stderr.contains("a\\u{1b}]0;owned\\u{7}b\\u{202e}c\\u{9b}2J"), "{}", finished.stderr);
     assert!(!finished.stderr.contains('\u{1b}'), "{shown}");
 }
 
 /// What terminals obey: C0, DEL, C1 as characters, bidirectional overrides and isolates.
 const OBEYED: [char; 12] = [
-    '\u{1b}', '\u{7}', '\u{8}', '\u{0}', '\u{7f}', '\u{80}', '\u{9b}', '\u{9d}', '\u{9f}',
-    '\u{202e}', '\u{2066}', '\u{200f}',
+    '\u{1b}', '\u{7}', '\u{8}', '\u{0}', '\u{7f}', '\u{80}', '\u{9b}', '\u{9d}', '\u{9f}', '\u{202e}',
+    '\u{2066}', '\u{200f}',
 ];
 
 /// Text that sets the title, writes the clipboard, clears the screen and hides what follows.
 const EVIL: &str = "\u{1b}]52;c;ZXZpbA==\u{7}\u{1b}]0;owned\u{7}\u{9b}2J\u{9d}0;x\u{9f}\u{80}\u{7f}\u{8}\u{202e}\u{2066}\u{200f}evil";
 
 /// What the program has no reason to write itself, even where it draws.
-const NEVER: [&str; 9] = [
-    "\u{1b}]", "\u{7}", "\u{7f}", "\u{80}", "\u{9b}", "\u{9d}", "\u{202e}", "\u{2066}", "\u{200f}",
-];
+const NEVER: [&str; 9] =
+    ["\u{1b}]", "\u{7}", "\u{7f}", "\u{80}", "\u{9b}", "\u{9d}", "\u{202e}", "\u{2066}", "\u{200f}"];
 
 #[track_caller]
 fn check_terminal(finished: &Finished) {
@@ -109,12 +96,8 @@ fn on_a_terminal_an_answer_or_its_record_is_shown_and_not_obeyed() {
 
 #[test]
 fn a_record_says_the_same_whatever_is_in_it() {
-    let finished = Test::new()
-        .args(["--output-format", "json"])
-        .print("go")
-        .reply(Reply::text(EVIL))
-        .run()
-        .code(0);
+    let finished =
+        Test::new().args(["--output-format", "json"]).print("go").reply(Reply::text(EVIL)).run().code(0);
     assert!(!finished.stdout.contains(OBEYED), "{:?}", finished.stdout);
     let record: Value = serde_json::from_str(&finished.stdout).unwrap();
     assert_eq!(record["result"], EVIL);
@@ -123,8 +106,7 @@ fn a_record_says_the_same_whatever_is_in_it() {
 #[test]
 fn what_a_server_says_of_an_error_is_shown_and_not_obeyed() {
     let html = [("content-type", "text/html")];
-    let error =
-        json!({"type": "error", "error": {"type": EVIL, "message": EVIL}, "request_id": EVIL});
+    let error = json!({"type": "error", "error": {"type": EVIL, "message": EVIL}, "request_id": EVIL});
     for reply in [
         Reply::error(400, EVIL, EVIL),
         Reply::raw(400, &html, EVIL),
@@ -161,18 +143,12 @@ fn what_is_typed_on_the_command_line_is_shown_and_not_obeyed() {
 #[test]
 fn sessions_and_doctor_show_and_do_not_obey() {
     let evil = EVIL.replace('\0', "");
-    let test = Test::new()
-        .arg("-p")
-        .stdin(&evil)
-        .reply(Reply::text("fine"));
+    let test = Test::new().arg("-p").stdin(&evil).reply(Reply::text("fine"));
     let finished = test.run().code(0).again().arg("sessions").spawn_pty();
     check_terminal(&finished.wait().code(0));
     let test = Test::new().allow_violations();
     let state = test.home().join(&evil);
-    let doctor = test
-        .arg("doctor")
-        .env("XDG_STATE_HOME", state)
-        .env("MODEL_ID", &evil);
+    let doctor = test.arg("doctor").env("XDG_STATE_HOME", state).env("MODEL_ID", &evil);
     check_terminal(&doctor.spawn_pty().wait());
 }
 

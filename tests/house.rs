@@ -14,14 +14,8 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("background", &["text", "command"]),
     ("session", &["text", "error", "api"]),
     ("tools", &["text", "api", "background"]),
-    (
-        "config",
-        &["text", "error", "api", "cli", "command", "dotenv"],
-    ),
-    (
-        "agent",
-        &["text", "error", "api", "background", "session", "tools"],
-    ),
+    ("config", &["text", "error", "api", "cli", "command", "dotenv"]),
+    ("agent", &["text", "error", "api", "background", "session", "tools"]),
 ];
 
 fn sources() -> Vec<(String, String)> {
@@ -64,8 +58,7 @@ fn imports(text: &str) -> Vec<String> {
 
 fn first_word(text: &str) -> String {
     let word = text.trim_start().chars();
-    word.take_while(|c| c.is_alphanumeric() || *c == '_')
-        .collect()
+    word.take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
 #[test]
@@ -91,10 +84,7 @@ fn imports_only_go_down() {
         let Some((_, allowed)) = LAYERS.iter().find(|(name, _)| *name == room) else {
             continue;
         };
-        for import in imports(&text)
-            .iter()
-            .filter(|name| ROOMS.contains(&name.as_str()))
-        {
+        for import in imports(&text).iter().filter(|name| ROOMS.contains(&name.as_str())) {
             assert!(
                 import == room || allowed.contains(&import.as_str()),
                 "src/{file} imports crate::{import}, which does not lie below it"
@@ -105,17 +95,10 @@ fn imports_only_go_down() {
 
 #[test]
 fn crates_stay_in_their_rooms() {
-    let rules = [
-        ("ureq::", "api/"),
-        ("wait_timeout::", "command/"),
-        ("landlock::", "command/"),
-    ];
+    let rules = [("ureq::", "api/"), ("wait_timeout::", "command/"), ("landlock::", "command/")];
     for (file, text) in sources() {
         for (name, room) in rules {
-            assert!(
-                !text.contains(name) || file.starts_with(room),
-                "src/{file} uses {name}"
-            );
+            assert!(!text.contains(name) || file.starts_with(room), "src/{file} uses {name}");
         }
     }
 }
@@ -123,21 +106,11 @@ fn crates_stay_in_their_rooms() {
 #[test]
 fn only_the_front_ends_print() {
     for (file, text) in sources() {
-        let prints = [
-            "println!",
-            "eprintln!",
-            "print!(",
-            "io::stdout()",
-            "io::stderr()",
-        ];
+        let prints = ["println!", "eprintln!", "print!(", "io::stdout()", "io::stderr()"];
         let found = prints.iter().find(|print| text.contains(*print));
-        let is_test =
-            ["api/recorded.rs", "api/wire.rs", "properties/mod.rs"].contains(&file.as_str());
+        let is_test = ["api/recorded.rs", "api/wire.rs", "properties/mod.rs"].contains(&file.as_str());
         let may_print = file.starts_with("ui/") || file == "main.rs" || is_test;
-        assert!(
-            found.is_none() || may_print,
-            "src/{file} prints with {found:?}"
-        );
+        assert!(found.is_none() || may_print, "src/{file} prints with {found:?}");
     }
 }
 
@@ -145,14 +118,7 @@ fn only_the_front_ends_print() {
 fn there_is_no_unsafe_code_and_no_global_state() {
     for (file, text) in sources() {
         let text = text.replace("#![forbid(unsafe_code)]", "");
-        for word in [
-            "unsafe ",
-            "unsafe{",
-            "static mut",
-            "thread_local!",
-            "OnceLock",
-            "LazyLock",
-        ] {
+        for word in ["unsafe ", "unsafe{", "static mut", "thread_local!", "OnceLock", "LazyLock"] {
             assert!(!text.contains(word), "src/{file} has `{word}`");
         }
     }
@@ -161,28 +127,13 @@ fn there_is_no_unsafe_code_and_no_global_state() {
 #[test]
 fn there_is_no_async_runtime() {
     let tree = Command::new(env!("CARGO"))
-        .args([
-            "tree",
-            "--locked",
-            "--offline",
-            "--prefix",
-            "none",
-            "--edges",
-            "normal",
-        ])
+        .args(["tree", "--locked", "--offline", "--prefix", "none", "--edges", "normal"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
     let tree = String::from_utf8(tree.stdout).unwrap();
     assert!(tree.contains("ureq "), "the tree is empty");
-    for runtime in [
-        "tokio ",
-        "async-std ",
-        "smol ",
-        "futures ",
-        "hyper ",
-        "async-io ",
-    ] {
+    for runtime in ["tokio ", "async-std ", "smol ", "futures ", "hyper ", "async-io "] {
         assert!(!tree.contains(runtime), "the tree holds {runtime}");
     }
 }

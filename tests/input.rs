@@ -17,9 +17,7 @@ const MEGABYTE: usize = 1024 * 1024;
 #[track_caller]
 fn prompt(finished: &Finished) -> Vec<String> {
     let blocks = finished.request(0).last_content();
-    let texts = blocks
-        .iter()
-        .map(|block| block["text"].as_str().unwrap().to_owned());
+    let texts = blocks.iter().map(|block| block["text"].as_str().unwrap().to_owned());
     texts.collect()
 }
 
@@ -52,19 +50,13 @@ fn check_shell(test: Test, redirection: &str, expected: &[&str]) {
     let output = command.stdin(Stdio::null()).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(
-        (
-            output.status.code(),
-            String::from_utf8_lossy(&output.stdout)
-        ),
+        (output.status.code(), String::from_utf8_lossy(&output.stdout)),
         (Some(0), "done\n".into()),
         "{redirection}: {stderr}"
     );
     assert_eq!(stderr, "", "{redirection}");
     let content = test.server().requests()[0].last_content();
-    let texts: Vec<&str> = content
-        .iter()
-        .map(|block| block["text"].as_str().unwrap())
-        .collect();
+    let texts: Vec<&str> = content.iter().map(|block| block["text"].as_str().unwrap()).collect();
     assert_eq!(texts, expected, "{redirection}");
 }
 
@@ -72,11 +64,7 @@ fn check_shell(test: Test, redirection: &str, expected: &[&str]) {
 fn a_file_as_stdin_is_the_task_or_more_of_it() {
     let with_file = || job().file("prompt.txt", "from the file\n");
     check_shell(with_file().arg("-p"), "< prompt.txt", &["from the file\n"]);
-    check_shell(
-        with_file().print("explain"),
-        "< prompt.txt",
-        &["explain", "from the file\n"],
-    );
+    check_shell(with_file().print("explain"), "< prompt.txt", &["explain", "from the file\n"]);
     let empty = || job().file("empty.txt", "").print("explain");
     check_shell(empty(), "< empty.txt", &["explain"]);
 }
@@ -107,11 +95,7 @@ fn no_task_at_all_is_a_usage_error_however_stdin_says_so() {
             .args(["-c", &format!("exec \"$0\" -p {redirection}")])
             .arg(direct.get_program())
             .env_clear()
-            .envs(
-                direct
-                    .get_envs()
-                    .filter_map(|(name, value)| Some((name, value?))),
-            )
+            .envs(direct.get_envs().filter_map(|(name, value)| Some((name, value?))))
             .current_dir(test.workspace())
             .output()
             .unwrap();
@@ -130,19 +114,10 @@ fn a_file_is_the_task_or_more_of_it() {
         session.close_stdin();
         session
     };
+    check(run(with_file().args(["-p", "--file", "prompt.txt"]), ""), &["from the file\n"]);
+    check(run(with_file().args(["-p", "-f", "prompt.txt"]), "piped"), &["from the file\n", "piped"]);
     check(
-        run(with_file().args(["-p", "--file", "prompt.txt"]), ""),
-        &["from the file\n"],
-    );
-    check(
-        run(with_file().args(["-p", "-f", "prompt.txt"]), "piped"),
-        &["from the file\n", "piped"],
-    );
-    check(
-        run(
-            with_file().print("explain").arg("--file=prompt.txt"),
-            "piped",
-        ),
+        run(with_file().print("explain").arg("--file=prompt.txt"), "piped"),
         &["explain", "from the file\n", "piped"],
     );
     let empty = job().file("prompt.txt", " \n").print("explain");
@@ -165,11 +140,7 @@ fn a_megabyte_is_no_problem_in_a_file_or_in_a_pipe() {
     let mut session = test.args(["-p", "--file", "prompt.txt"]).spawn();
     session.close_stdin();
     check(session, &[&text]);
-    check_shell(
-        job().file("prompt.txt", &text).print("explain"),
-        "< prompt.txt",
-        &["explain", &text],
-    );
+    check_shell(job().file("prompt.txt", &text).print("explain"), "< prompt.txt", &["explain", &text]);
 }
 
 #[test]
@@ -188,10 +159,7 @@ fn what_is_not_utf_8_is_replaced_and_not_refused() {
     session.send(bytes);
     session.close_stdin();
     check(session, &["explain", expected]);
-    let mut session = job()
-        .file("prompt.txt", bytes)
-        .args(["-p", "-f", "prompt.txt"])
-        .spawn();
+    let mut session = job().file("prompt.txt", bytes).args(["-p", "-f", "prompt.txt"]).spawn();
     session.close_stdin();
     check(session, &[expected]);
 }
@@ -215,9 +183,7 @@ fn a_pipe_that_does_not_block_is_read_to_its_end() {
     writer.write_all(b"the beginning, ").unwrap();
     let look = reader.try_clone().unwrap();
     let session = job().print("explain").start(reader);
-    wait_until("the beginning is read", || {
-        rustix::io::ioctl_fionread(&look).unwrap() == 0
-    });
+    wait_until("the beginning is read", || rustix::io::ioctl_fionread(&look).unwrap() == 0);
     // One that takes this for the end asks the server now; it gets the time to do so.
     let asked = std::time::Instant::now();
     while session.server().requests().is_empty() && asked.elapsed().as_millis() < 500 {
@@ -237,17 +203,11 @@ fn a_silent_pipe_is_left_alone_and_a_slow_one_read_to_its_end() {
     let mut silent = job().print("explain").spawn();
     let quiet = job().print("explain").arg("-q").spawn();
     let line = silent.expect_stderr("\n");
-    assert!(
-        line.starts_with("meanwhile: nothing came on standard input for 3 s"),
-        "{line}"
-    );
+    assert!(line.starts_with("meanwhile: nothing came on standard input for 3 s"), "{line}");
     let finished = silent.wait().code(0).stdout("done\n");
     assert_eq!(prompt(&finished), ["explain"]);
     assert_eq!(finished.stderr, line, "it is said once");
-    assert!(
-        slow.server().requests().is_empty(),
-        "the slow one is waited for"
-    );
+    assert!(slow.server().requests().is_empty(), "the slow one is waited for");
     slow.send("b");
     slow.send("c");
     slow.close_stdin();
@@ -342,20 +302,13 @@ fn verbose_says_of_each_request_what_it_used_and_how_often_it_was_tried() {
             .run()
             .code(0)
             .stdout("done\n");
-        let lines: Vec<&str> = finished
-            .stderr
-            .lines()
-            .filter(|line| line.starts_with("meanwhile: reply after "))
-            .collect();
+        let lines: Vec<&str> =
+            finished.stderr.lines().filter(|line| line.starts_with("meanwhile: reply after ")).collect();
         assert_eq!(lines.len(), 2, "a line a request: {}", finished.stderr);
         for number in ["11", "13", "17", "19"] {
             assert!(lines[0].contains(number), "{number} in {}", lines[0]);
         }
-        assert!(
-            finished.stderr.contains("trying again"),
-            "{}",
-            finished.stderr
-        );
+        assert!(finished.stderr.contains("trying again"), "{}", finished.stderr);
     }
     let finished = talkative().run().code(0);
     finished.stderr_lacks("reply after");

@@ -10,13 +10,7 @@ use crate::support::{Test, wait_until};
 
 #[test]
 fn empty_lines_do_nothing_and_q_exit_and_the_end_of_input_leave() {
-    for lines in [
-        "",
-        "\n  \n\n",
-        "q\nnever\n",
-        "exit\nnever\n",
-        " exit \nnever\n",
-    ] {
+    for lines in ["", "\n  \n\n", "q\nnever\n", "exit\nnever\n", " exit \nnever\n"] {
         let finished = Test::new().stdin(lines).run().code(0);
         assert_eq!(finished.requests.len(), 0, "{lines:?}");
     }
@@ -47,16 +41,10 @@ fn an_interrupt_ends_the_reply_but_not_the_conversation() {
 #[test]
 fn an_interrupt_ends_a_command_and_every_call_is_answered() {
     let calls = vec![
-        Block::tool(
-            "bash",
-            json!({"command": "echo begun; touch begun; sleep 600"}),
-        ),
+        Block::tool("bash", json!({"command": "echo begun; touch begun; sleep 600"})),
         Block::tool("bash", json!({"command": "touch never"})),
     ];
-    let mut session = Test::new()
-        .reply(Reply::message(calls))
-        .reply(Reply::text("Here I am."))
-        .spawn();
+    let mut session = Test::new().reply(Reply::message(calls)).reply(Reply::text("Here I am.")).spawn();
     let workspace = session.dir().workspace();
     session.send_line("work");
     wait_until("the command runs", || workspace.join("begun").exists());
@@ -67,15 +55,9 @@ fn an_interrupt_ends_a_command_and_every_call_is_answered() {
     session.close_stdin();
     let finished = session.wait().code(0);
     let (first, is_error) = finished.request(1).tool_result(0);
-    assert!(
-        is_error && first.starts_with("Error: interrupted by the user"),
-        "{first}"
-    );
+    assert!(is_error && first.starts_with("Error: interrupted by the user"), "{first}");
     let not_run = "Error: not run: the user interrupted the turn";
-    assert_eq!(
-        finished.request(1).tool_result(1),
-        (not_run.to_owned(), true)
-    );
+    assert_eq!(finished.request(1).tool_result(1), (not_run.to_owned(), true));
     assert_eq!(finished.request(1).last_text(), "again");
     assert!(!workspace.join("never").exists());
 }
@@ -96,9 +78,7 @@ fn an_interrupt_at_the_prompt_does_not_leave() {
 #[track_caller]
 fn check_signal(test: Test, line: Option<&str>, signal: Signal, code: i32) {
     let gate = Gate::new();
-    let mut session = test
-        .reply(Reply::text("half a sentence").hold_after("half", &gate))
-        .spawn();
+    let mut session = test.reply(Reply::text("half a sentence").hold_after("half", &gate)).spawn();
     match line {
         Some(line) => session.send_line(line),
         None => session.close_stdin(),

@@ -24,9 +24,7 @@ pub fn peak_memory(pid: Pid) -> u64 {
     let status = fs::read_to_string(path).expect("the program runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    kib.and_then(|kib| kib.parse::<u64>().ok())
-        .expect("a number of kilobytes")
-        * 1024
+    kib.and_then(|kib| kib.parse::<u64>().ok()).expect("a number of kilobytes") * 1024
 }
 
 /// How many children the main thread has, ended or not: a supervisor is reaped once its result was sent.
@@ -97,10 +95,7 @@ fn a_command_has_the_usual_limit_of_open_files() {
     allow_as_many_open_files_as_usual();
     let hard = getrlimit(Resource::Nofile).maximum.expect("there is one");
     let finished = Test::new()
-        .reply(Reply::tool(
-            "bash",
-            json!({"command": "ulimit -S -n; ulimit -H -n"}),
-        ))
+        .reply(Reply::tool("bash", json!({"command": "ulimit -S -n; ulimit -H -n"})))
         .reply(Reply::text("done"))
         .print("go")
         .run()
@@ -115,29 +110,17 @@ fn a_thousand_results_come_once_each_in_order_of_completion() {
     allow_as_many_open_files_as_usual();
     let mark = Mark::new();
     let last = Gate::new();
-    let mut test = Test::new()
-        .env(VARIABLE, mark.text())
-        .args(["--max-background", &TASKS.to_string()])
-        .print("go");
-    let pipes: Vec<PathBuf> = (0..GROUPS)
-        .map(|group| test.workspace().join(format!("gate.{group}")))
-        .collect();
-    assert!(
-        Command::new("mkfifo")
-            .args(&pipes)
-            .status()
-            .unwrap()
-            .success()
-    );
+    let mut test =
+        Test::new().env(VARIABLE, mark.text()).args(["--max-background", &TASKS.to_string()]).print("go");
+    let pipes: Vec<PathBuf> =
+        (0..GROUPS).map(|group| test.workspace().join(format!("gate.{group}"))).collect();
+    assert!(Command::new("mkfifo").args(&pipes).status().unwrap().success());
     for first in (0..TASKS).step_by(IN_A_MESSAGE) {
         let run = |n| Block::tool("background_run", json!({"command": waiting_task(n)}));
         let calls = (first..first + IN_A_MESSAGE).map(run).collect();
         test = test.reply(Reply::message(calls));
     }
-    let mut session = test
-        .reply(Reply::text("waiting"))
-        .reply(Reply::text("done").gate(&last))
-        .spawn();
+    let mut session = test.reply(Reply::text("waiting")).reply(Reply::text("done").gate(&last)).spawn();
     session.close_stdin();
     let requests = session.server().wait_for_requests(TASKS / IN_A_MESSAGE + 1);
     assert_eq!(started_tasks(requests.last().unwrap()).len(), TASKS);
@@ -147,13 +130,8 @@ fn a_thousand_results_come_once_each_in_order_of_completion() {
     let mut left = TASKS;
     for &group in &order {
         // Open for both, so that it neither blocks nor ends before its readers have come.
-        let mut pipe = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&pipes[group])
-            .unwrap();
-        pipe.write_all("\n".repeat(TASKS / GROUPS).as_bytes())
-            .unwrap();
+        let mut pipe = fs::OpenOptions::new().read(true).write(true).open(&pipes[group]).unwrap();
+        pipe.write_all("\n".repeat(TASKS / GROUPS).as_bytes()).unwrap();
         left -= TASKS / GROUPS;
         wait_until("the end of a group", || children(session.pid()) == left);
     }
@@ -177,10 +155,7 @@ fn a_thousand_results_come_once_each_in_order_of_completion() {
         told.push(n);
     }
     let groups: Vec<usize> = told.iter().map(|n| n % GROUPS).collect();
-    let expected: Vec<usize> = order
-        .iter()
-        .flat_map(|group| [*group; TASKS / GROUPS])
-        .collect();
+    let expected: Vec<usize> = order.iter().flat_map(|group| [*group; TASKS / GROUPS]).collect();
     assert_eq!(groups, expected, "in order of completion");
     told.sort_unstable();
     assert_eq!(told, (0..TASKS).collect::<Vec<_>>(), "each once");
@@ -203,13 +178,7 @@ fn sixteen_tasks_that_print_a_lot_cost_little_memory() {
     let call = || Block::tool("background_run", json!({"command": command}));
     let test = Test::new();
     let pipe = test.workspace().join("start");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&pipe)
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let mut session = test
         .reply(Reply::message((0..AT_ONCE).map(|_| call()).collect()))
         .reply(Reply::text("waiting"))
@@ -218,11 +187,7 @@ fn sixteen_tasks_that_print_a_lot_cost_little_memory() {
         .spawn();
     session.close_stdin();
     session.server().wait_for_requests(2);
-    let mut start = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&pipe)
-        .unwrap();
+    let mut start = fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
     start.write_all("\n".repeat(AT_ONCE).as_bytes()).unwrap();
     // The last request comes when all of them have ended.
     wait_until_requests(&session, 3);
@@ -233,10 +198,7 @@ fn sixteen_tasks_that_print_a_lot_cost_little_memory() {
     let notice = finished.request(2).last_text();
     assert_eq!(notice.matches("] completed: exit code 0 ").count(), AT_ONCE);
     let sizes = logs(&finished.dir.state());
-    let sizes: Vec<u64> = sizes
-        .iter()
-        .map(|log| fs::metadata(log).unwrap().len())
-        .collect();
+    let sizes: Vec<u64> = sizes.iter().map(|log| fs::metadata(log).unwrap().len()).collect();
     assert_eq!(sizes.len(), AT_ONCE);
     match bytes <= 64 * MIB {
         true => assert_eq!(sizes, [bytes; AT_ONCE]),
@@ -260,33 +222,18 @@ fn no_kind_of_output_makes_memory_grow() {
         ("one line", "head -c 12000000 /dev/zero | tr '\\0' x"),
         ("zeros", "head -c 4000000 /dev/zero"),
         ("noise", "head -c 4000000 /dev/urandom"),
-        (
-            "a string that does not end",
-            "printf '\\033]'; yes | tr -d '\\n' | head -c 4000000",
-        ),
-        (
-            "a progress bar",
-            "yes 0123456789 | tr '\\n' '\\r' | head -c 4000000",
-        ),
-        (
-            "wide characters",
-            "yes \u{1f980} | tr -d '\\n' | head -c 12000000",
-        ),
+        ("a string that does not end", "printf '\\033]'; yes | tr -d '\\n' | head -c 4000000"),
+        ("a progress bar", "yes 0123456789 | tr '\\n' '\\r' | head -c 4000000"),
+        ("wide characters", "yes \u{1f980} | tr -d '\\n' | head -c 12000000"),
         // Bytes that only continue a character that never began.
-        (
-            "no beginnings",
-            "head -c 12000000 /dev/zero | tr '\\0' '\\200'",
-        ),
+        ("no beginnings", "head -c 12000000 /dev/zero | tr '\\0' '\\200'"),
     ];
     let mut test = Test::new();
     for (_, command) in cases {
         test = test.reply(Reply::tool("bash", json!({"command": command})));
     }
     let last = Gate::new();
-    let mut session = test
-        .reply(Reply::text("done").gate(&last))
-        .print("go")
-        .spawn();
+    let mut session = test.reply(Reply::text("done").gate(&last)).print("go").spawn();
     session.close_stdin();
     let mut too_much = Vec::new();
     for (n, (what, _)) in cases.iter().enumerate() {
@@ -325,10 +272,7 @@ fn a_result_says_how_much_was_left_out_whatever_the_bytes() {
 fn a_log_past_its_cap_keeps_head_and_tail() {
     // 70,888,896 bytes.
     let finished = Test::new()
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": "seq 1 9000000"}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": "seq 1 9000000"})))
         .reply(Reply::text("waiting"))
         .reply(Reply::text("done"))
         .print("go")
@@ -342,11 +286,6 @@ fn a_log_past_its_cap_keeps_head_and_tail() {
     assert!(head.starts_with("1\n2\n3\n") && head.len() as u64 >= 31 * MIB);
     assert!(tail.ends_with("\n8999999\n9000000\n") && tail.len() as u64 >= 31 * MIB);
     let lines: Vec<&str> = tail.lines().skip(2).collect();
-    assert!(
-        lines
-            .iter()
-            .is_sorted_by_key(|line| line.parse::<u32>().unwrap()),
-        "the tail is in order"
-    );
+    assert!(lines.iter().is_sorted_by_key(|line| line.parse::<u32>().unwrap()), "the tail is in order");
     assert!(log.len() as u64 <= 64 * MIB, "{} bytes", log.len());
 }

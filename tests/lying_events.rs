@@ -36,11 +36,7 @@ fn once(reply: Reply) -> Test {
 #[track_caller]
 fn goes_on(finished: Finished) {
     let again = finished.again().arg("-c").print("go on");
-    again
-        .reply(Reply::text("fine"))
-        .run()
-        .code(0)
-        .stdout("fine\n");
+    again.reply(Reply::text("fine")).run().code(0).stdout("fine\n");
 }
 
 #[track_caller]
@@ -63,40 +59,17 @@ fn events_in_any_order_make_the_reply_that_they_can() {
     let end = json!({"type": "content_block_stop", "index": 0});
     check_answer(&[stop()], "");
     check_answer(&[stop(), hello.clone(), stop()], "");
-    check_answer(
-        &[delta(json!(0), "lost"), end.clone(), hello.clone(), stop()],
-        "hello\n",
-    );
-    check_answer(
-        &[
-            hello.clone(),
-            end.clone(),
-            end,
-            delta(json!(0), "!"),
-            stop(),
-        ],
-        "hello!\n",
-    );
+    check_answer(&[delta(json!(0), "lost"), end.clone(), hello.clone(), stop()], "hello\n");
+    check_answer(&[hello.clone(), end.clone(), end, delta(json!(0), "!"), stop()], "hello!\n");
     check_answer(&[hello.clone(), hello, stop()], "hello\n");
 }
 
 #[test]
 fn indexes_may_be_huge_or_negative_or_none() {
-    for index in [
-        json!(u64::MAX),
-        json!(-1),
-        json!(i64::MIN),
-        json!(1e300),
-        json!("0"),
-        json!(null),
-        json!([]),
-    ] {
-        let events = [
-            start(json!(0), text("a")),
-            start(index.clone(), text("b")),
-            delta(index, "c"),
-            stop(),
-        ];
+    for index in
+        [json!(u64::MAX), json!(-1), json!(i64::MIN), json!(1e300), json!("0"), json!(null), json!([])]
+    {
+        let events = [start(json!(0), text("a")), start(index.clone(), text("b")), delta(index, "c"), stop()];
         let finished = once(stream(&events)).run().code(0);
         assert!(finished.stdout.starts_with("a"), "{events:?}");
         goes_on(finished);
@@ -122,10 +95,7 @@ fn events_that_are_none_are_refused_or_mean_nothing() {
         start(json!(0), json!([])),
         start(json!(0), json!({"type": 7})),
         start(json!(0), json!({"type": "text", "text": {"a": 1}})),
-        start(
-            json!(0),
-            json!({"type": "thinking", "thinking": "x", "signature": 7}),
-        ),
+        start(json!(0), json!({"type": "thinking", "thinking": "x", "signature": 7})),
         start(json!(0), json!({"type": "tool_result", "tool_use_id": "x"})),
     ] {
         check_answer(&[event, start(json!(1), text("hello")), stop()], "hello\n");
@@ -153,10 +123,7 @@ fn nesting_overflows_no_stack_wherever_it_stands() {
     check_refused(Reply::raw(200, &json, &message), "recursion limit");
     let error = format!("{{\"type\":\"error\",\"error\":{{\"type\":\"x\",\"message\":{deep}}}}}");
     check_refused(Reply::raw(400, &json, &error), "the API answered 400");
-    check_refused(
-        Reply::sse(&format!("event: error\ndata: {error}\n\n")),
-        "recursion limit",
-    );
+    check_refused(Reply::sse(&format!("event: error\ndata: {error}\n\n")), "recursion limit");
     // It can be read once, but not again inside of a message of the session's file.
     let block = format!("{{\"type\":\"new\",\"x\":{}}}", nested(122));
     let event = start(json!(0), serde_json::from_str(&block).unwrap());
@@ -192,15 +159,10 @@ fn an_input_that_is_none_is_an_answer() {
 #[test]
 fn calls_that_the_api_would_not_take_back_leave_a_history_that_it_takes() {
     let call = |id: Value, name: Value| {
-        Block::Raw(
-            json!({"type": "tool_use", "id": id, "name": name, "input": {"command": "echo hi"}}),
-        )
+        Block::Raw(json!({"type": "tool_use", "id": id, "name": name, "input": {"command": "echo hi"}}))
     };
     for calls in [
-        vec![
-            call(json!("t"), json!("bash")),
-            call(json!("t"), json!("bash")),
-        ],
+        vec![call(json!("t"), json!("bash")), call(json!("t"), json!("bash"))],
         vec![call(json!(""), json!("bash"))],
         vec![call(json!(null), json!("bash"))],
         vec![call(json!("\u{1b}[2J"), json!("bash"))],
@@ -210,10 +172,7 @@ fn calls_that_the_api_would_not_take_back_leave_a_history_that_it_takes() {
         vec![call(json!("x"), json!("long".repeat(100)))],
     ] {
         let count = calls.len();
-        let finished = once(Reply::message(calls).stop("tool_use"))
-            .reply(Reply::text("done"))
-            .run()
-            .code(0);
+        let finished = once(Reply::message(calls).stop("tool_use")).reply(Reply::text("done")).run().code(0);
         for n in 0..count {
             let (text, _) = finished.request(1).tool_result(n);
             assert!(text == "hi" || text.contains("Unknown tool"), "{text}");
@@ -222,12 +181,8 @@ fn calls_that_the_api_would_not_take_back_leave_a_history_that_it_takes() {
     }
 }
 
-const COUNTS: [&str; 4] = [
-    "input_tokens",
-    "output_tokens",
-    "cache_read_input_tokens",
-    "cache_creation_input_tokens",
-];
+const COUNTS: [&str; 4] =
+    ["input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"];
 
 /// A reply that says so of each count.
 fn counted(count: &Value) -> Reply {
@@ -237,13 +192,7 @@ fn counted(count: &Value) -> Reply {
 
 #[test]
 fn counts_of_tokens_may_be_anything() {
-    for count in [
-        json!(u64::MAX),
-        json!(-1),
-        json!(0.5),
-        json!("7"),
-        json!([]),
-    ] {
+    for count in [json!(u64::MAX), json!(-1), json!(0.5), json!("7"), json!([])] {
         let test = Test::new().args(["-v", "--output-format=json"]).print("go");
         let finished = test.reply(counted(&count)).run().code(0);
         let record: Value = serde_json::from_str(&finished.stdout).unwrap();
@@ -291,16 +240,9 @@ fn no_server_can_ask_for_a_wait_without_end() {
     for long in ["61", "99999999999", "1e18", "Fri, 31 Dec 9999 23:59:59 GMT"] {
         assert_eq!(wait_for(long), "1 min 0 s", "{long}");
     }
-    for nonsense in [
-        "-1",
-        "-99999999999999999999",
-        "1e999",
-        "18446744073709551616",
-        "NaN",
-        "inf",
-        "soon",
-        "{}",
-    ] {
+    for nonsense in
+        ["-1", "-99999999999999999999", "1e999", "18446744073709551616", "NaN", "inf", "soon", "{}"]
+    {
         let wait = wait_for(nonsense);
         assert!(["0.4 s", "0.5 s"].contains(&&*wait), "{nonsense}: {wait}");
     }

@@ -72,9 +72,7 @@ fn endless(begin: &str, again: &str) -> String {
 fn watch_memory(pid: i32) -> thread::JoinHandle<u64> {
     let peak = move || {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         line.trim().strip_suffix(" kB")?.parse().ok()
     };
     thread::spawn(move || {
@@ -100,11 +98,7 @@ fn check_with(options: &[&str], url: &str, code: i32, expected: &str) {
     assert!(said.len() < 1000 && said.lines().count() == 1, "{said}");
     assert!(memory < MOST_MEMORY, "{memory} KB: {said}");
     let honest = finished.again().arg("-c").print("go on");
-    honest
-        .reply(Reply::text("fine"))
-        .run()
-        .code(0)
-        .stdout("fine\n");
+    honest.reply(Reply::text("fine")).run().code(0).stdout("fine\n");
 }
 
 /// The lie is found out, and said in this sentence.
@@ -117,10 +111,7 @@ fn check(url: &str, expected: &str) {
 fn headers_without_end_are_refused() {
     const TOO_BIG: &str = "response header is too big";
     check(&endless("HTTP/1.1 200 OK\r\nx: ", "a"), TOO_BIG);
-    check(
-        &endless("HTTP/1.1 200 OK\r\n", "x: y\r\n"),
-        "too many headers",
-    );
+    check(&endless("HTTP/1.1 200 OK\r\n", "x: y\r\n"), "too many headers");
     check(&endless("", "HTTP/1.1 100 Continue\r\n\r\n"), TOO_BIG);
     check(&endless("HTTP/1.1 ", "2"), "invalid response status");
 }
@@ -139,10 +130,7 @@ fn dripping(begin: &'static str, drop: &'static str) -> String {
 #[test]
 fn a_head_that_drips_is_given_up_as_a_silent_one_is() {
     let patience = ["--max-retries=0", "--idle-timeout=1"];
-    for (begin, drop) in [
-        ("HTTP/1.1 200 OK\r\nx: ", "a"),
-        ("", "HTTP/1.1 103 Early Hints\r\n\r\n"),
-    ] {
+    for (begin, drop) in [("HTTP/1.1 200 OK\r\nx: ", "a"), ("", "HTTP/1.1 103 Early Hints\r\n\r\n")] {
         let url = dripping(begin, drop);
         check_with(&patience, &url, 3, "timeout: receive response");
     }
@@ -308,8 +296,7 @@ fn records_on_a_terminal_are_not_obeyed_and_stay_json() {
             .reply(Reply::text(evil))
             .spawn_pty();
         let finished = session.wait().code(0);
-        let obeyed =
-            |c: char| c.is_control() && !"\r\n".contains(c) || "\u{202e}\u{2028}".contains(c);
+        let obeyed = |c: char| c.is_control() && !"\r\n".contains(c) || "\u{202e}\u{2028}".contains(c);
         assert!(!finished.stdout.contains(obeyed), "{:?}", finished.stdout);
         let last = finished.stdout.lines().last().unwrap();
         let record: serde_json::Value = serde_json::from_str(last).unwrap();

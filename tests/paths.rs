@@ -14,9 +14,7 @@ use crate::support::stream::Block;
 
 /// A workspace beside which there is a secret, with a file, a folder and links in and out of it.
 fn workspace() -> Test {
-    let test = Test::new()
-        .file("inside", "inside")
-        .file("folder/file", "in folder");
+    let test = Test::new().file("inside", "inside").file("folder/file", "in folder");
     let (home, workspace) = (test.home(), test.workspace());
     fs::write(home.join("secret"), "a secret").unwrap();
     let links = [
@@ -71,13 +69,8 @@ fn check_escapes(path: impl Fn(&Test) -> String) {
 
 /// The whole folder of the test as text: names, links and contents.
 fn tree(test: &Test) -> String {
-    let list =
-        "cd .. && find home workspace -path home/state -prune -o -print | sort && cat home/secret";
-    let output = Command::new("sh")
-        .args(["-c", list])
-        .current_dir(test.workspace())
-        .output()
-        .unwrap();
+    let list = "cd .. && find home workspace -path home/state -prune -o -print | sort && cat home/secret";
+    let output = Command::new("sh").args(["-c", list]).current_dir(test.workspace()).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -157,10 +150,7 @@ fn a_path_that_stays_inside_is_followed() {
     check_reaches(|_| "inside".to_owned(), "inside");
     check_reaches(|_| "./folder/.././inside".to_owned(), "inside");
     check_reaches(|_| "../workspace/inside".to_owned(), "inside");
-    check_reaches(
-        |test| test.workspace().join("inside").display().to_string(),
-        "inside",
-    );
+    check_reaches(|test| test.workspace().join("inside").display().to_string(), "inside");
     check_reaches(|_| "to-inside".to_owned(), "inside");
     check_reaches(|_| "to-folder/file".to_owned(), "in folder");
     check_reaches(|_| "to-home/../workspace/inside".to_owned(), "inside");
@@ -178,10 +168,7 @@ fn what_is_no_regular_file_is_refused_and_blocks_nothing() {
         check_refused("tty", "Error: tty is no regular file");
         check_refused("zero", "Error: zero is no regular file");
     }
-    check_refused(
-        "in-circles",
-        "Error: in-circles has too many symbolic links",
-    );
+    check_refused("in-circles", "Error: in-circles has too many symbolic links");
     check_refused("inside/below", "Error: ");
     check_refused("a\0b", "Error: ");
     check_refused(&"x".repeat(300), "Error: ");
@@ -194,8 +181,5 @@ fn a_workspace_that_is_itself_reached_by_a_link_is_the_folder_it_leads_to() {
     symlink(test.workspace(), &link).unwrap();
     let path = link.join("inside").display().to_string();
     let finished = run(test, vec![read(&path)]);
-    assert_eq!(
-        finished.request(1).tool_result(0),
-        ("inside".to_owned(), false)
-    );
+    assert_eq!(finished.request(1).tool_result(0), ("inside".to_owned(), false));
 }

@@ -40,10 +40,7 @@ fn unruly(mark: &Mark) -> String {
 }
 
 fn marked(mark: &Mark) -> Test {
-    Test::new()
-        .env(VARIABLE, mark.text())
-        .allow_violations()
-        .allow_unused()
+    Test::new().env(VARIABLE, mark.text()).allow_violations().allow_unused()
 }
 
 /// Starts one task with `-p`; the command runs in the background, and again in the foreground.
@@ -63,9 +60,7 @@ fn start_unruly(mark: &Mark) -> Session {
 #[track_caller]
 fn wait_for_file(session: &Session, name: &str, lines: usize) {
     let path = session.dir().workspace().join(name);
-    wait_until(name, || {
-        std::fs::read_to_string(&path).is_ok_and(|text| text.lines().count() >= lines)
-    });
+    wait_until(name, || std::fs::read_to_string(&path).is_ok_and(|text| text.lines().count() >= lines));
 }
 
 #[track_caller]
@@ -149,10 +144,7 @@ fn a_second_signal_does_not_cut_the_cleaning_up_short() {
 fn leaving_the_prompt_ends_what_runs() {
     let mark = Mark::new();
     let mut session = marked(&mark)
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": unruly(&mark)}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": unruly(&mark)})))
         .reply(Reply::text("started"))
         .spawn();
     session.send_line("go");
@@ -166,9 +158,7 @@ fn leaving_the_prompt_ends_what_runs() {
 #[test]
 fn a_terminal_that_hangs_up_ends_what_runs() {
     let mark = Mark::new();
-    let mut session = marked(&mark)
-        .reply(Reply::tool("bash", json!({"command": unruly(&mark)})))
-        .spawn_pty();
+    let mut session = marked(&mark).reply(Reply::tool("bash", json!({"command": unruly(&mark)}))).spawn_pty();
     session.send_line("go");
     wait_for_file(&session, "up", 1);
     session.signal(Signal::HUP);
@@ -194,10 +184,7 @@ fn a_time_limit_ends_the_whole_tree() {
         .run()
         .code(0);
     let notice = finished.request(2).last_text();
-    assert!(
-        notice.contains("] timeout: Error: Timeout (1s)") && notice.contains("begun"),
-        "{notice}"
-    );
+    assert!(notice.contains("] timeout: Error: Timeout (1s)") && notice.contains("begun"), "{notice}");
     assert_none_left(&mark, "the end of the program");
 }
 
@@ -215,15 +202,10 @@ fn kill_background_ends_the_whole_tree() {
     let mark = Mark::new();
     let (started, gone) = (Gate::new(), Gate::new());
     let mut session = marked(&mark)
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": format!("echo begun; {}", unruly(&mark))}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": format!("echo begun; {}", unruly(&mark))})))
         .reply(
-            Reply::with(|request| {
-                Reply::tool("kill_background", json!({"task_id": task_id(request)}))
-            })
-            .gate(&started),
+            Reply::with(|request| Reply::tool("kill_background", json!({"task_id": task_id(request)})))
+                .gate(&started),
         )
         .reply(Reply::text("done").gate(&gone))
         .print("go")
@@ -235,16 +217,9 @@ fn kill_background_ends_the_whole_tree() {
     // The result says that it is gone, so it is: nothing to wait for here.
     assert_eq!(running(&mark.sleep()), 0);
     let (result, is_error) = requests[2].tool_result(0);
-    assert!(
-        result.starts_with("[killed] ") && result.contains("begun") && !is_error,
-        "{result}"
-    );
+    assert!(result.starts_with("[killed] ") && result.contains("begun") && !is_error, "{result}");
     gone.open();
-    assert_eq!(
-        session.wait().code(0).requests.len(),
-        3,
-        "no notice follows"
-    );
+    assert_eq!(session.wait().code(0).requests.len(), 3, "no notice follows");
     assert_none_left(&mark, "kill_background");
 }
 
@@ -252,8 +227,7 @@ fn kill_background_ends_the_whole_tree() {
 pub fn task_id(request: &crate::support::request::Request) -> String {
     let (text, _) = request.tool_result(0);
     let id = text.split("ask ").nth(1).map(|rest| rest.chars().take(8));
-    id.unwrap_or_else(|| panic!("no task id in {text:?}"))
-        .collect()
+    id.unwrap_or_else(|| panic!("no task id in {text:?}")).collect()
 }
 
 #[test]
@@ -263,15 +237,10 @@ fn a_chain_of_forks_is_caught() {
     let mut session = marked(&mark)
         // Each link lives only until it has started the next one.
         .file("link.sh", ": > up\nsh ./link.sh &\n")
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": "trap '' TERM; sh ./link.sh"}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": "trap '' TERM; sh ./link.sh"})))
         .reply(
-            Reply::with(|request| {
-                Reply::tool("kill_background", json!({"task_id": task_id(request)}))
-            })
-            .gate(&started),
+            Reply::with(|request| Reply::tool("kill_background", json!({"task_id": task_id(request)})))
+                .gate(&started),
         )
         .reply(Reply::with({
             let mark = mark.text().to_owned();
@@ -308,20 +277,14 @@ fn term_to_a_supervisor_ends_its_tree() {
 fn a_command_that_kills_its_own_group_kills_nobody_else() {
     let mark = Mark::new();
     let finished = marked(&mark)
-        .reply(Reply::tool(
-            "bash",
-            json!({"command": "echo before; kill -9 0"}),
-        ))
+        .reply(Reply::tool("bash", json!({"command": "echo before; kill -9 0"})))
         .reply(Reply::text("alive"))
         .print("go")
         .run()
         .code(0)
         .stdout("alive\n");
     let (result, is_error) = finished.request(1).tool_result(0);
-    assert_eq!(
-        (result.as_str(), is_error),
-        ("before\n(ended by signal 9, SIGKILL)", false)
-    );
+    assert_eq!((result.as_str(), is_error), ("before\n(ended by signal 9, SIGKILL)", false));
     assert_none_left(&mark, "the end of the program");
 }
 
@@ -342,10 +305,7 @@ fn check_lost_supervisor(tool: &str, notice_in: usize) {
         1 => request.tool_result(0).0,
         _ => request.last_text(),
     };
-    assert!(
-        text.contains("its supervisor was killed") && text.contains("before"),
-        "{text}"
-    );
+    assert!(text.contains("its supervisor was killed") && text.contains("before"), "{text}");
 }
 
 #[test]
@@ -385,10 +345,8 @@ fn a_command_that_kills_its_supervisor_does_not_survive_the_program() {
 fn a_command_that_stops_its_supervisor_does_not_survive_the_program() {
     let mark = Mark::new();
     let command = format!("kill -STOP $PPID; echo stopped > up; {}", mark.sleep());
-    let mut session = marked(&mark)
-        .reply(Reply::tool("bash", json!({"command": command})))
-        .print("go")
-        .spawn();
+    let mut session =
+        marked(&mark).reply(Reply::tool("bash", json!({"command": command}))).print("go").spawn();
     session.close_stdin();
     wait_for_file(&session, "up", 1);
     session.signal(Signal::TERM);
@@ -401,17 +359,13 @@ fn sigterm_is_not_lost_while_a_task_is_being_killed() {
     let mark = Mark::new();
     let started = Gate::new();
     // A shell that waits with `wait` hears a signal at once.
-    let command = format!(
-        "trap 'echo told > told' TERM; echo up > up; while :; do {} & wait; done",
-        mark.sleep()
-    );
+    let command =
+        format!("trap 'echo told > told' TERM; echo up > up; while :; do {} & wait; done", mark.sleep());
     let mut session = marked(&mark)
         .reply(Reply::tool("background_run", json!({"command": command})))
         .reply(
-            Reply::with(|request| {
-                Reply::tool("kill_background", json!({"task_id": task_id(request)}))
-            })
-            .gate(&started),
+            Reply::with(|request| Reply::tool("kill_background", json!({"task_id": task_id(request)})))
+                .gate(&started),
         )
         .reply(Reply::text("went on"))
         .print("go")
@@ -423,11 +377,7 @@ fn sigterm_is_not_lost_while_a_task_is_being_killed() {
     wait_for_file(&session, "told", 1);
     session.signal(Signal::TERM);
     let finished = session.wait();
-    assert_eq!(
-        (finished.code, finished.stdout.as_str()),
-        (Some(143), ""),
-        "code and stdout"
-    );
+    assert_eq!((finished.code, finished.stdout.as_str()), (Some(143), ""), "code and stdout");
     assert_none_left(&mark, "the end of the program");
 }
 
@@ -439,10 +389,7 @@ const BECOME: &str =
 fn what_was_there_before_the_program_is_not_ended_with_it() {
     // Its supervisor is killed, so that orphans are looked for at the end.
     let kill = json!({"command": "kill -9 $PPID; sleep 60"});
-    let test = Test::new()
-        .print("go")
-        .reply(Reply::tool("bash", kill))
-        .reply(Reply::text("done"));
+    let test = Test::new().print("go").reply(Reply::tool("bash", kill)).reply(Reply::text("done"));
     let program = test.command();
     let variables = program.get_envs();
     let (input, mut answer) = std::io::pipe().unwrap();

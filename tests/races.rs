@@ -30,8 +30,7 @@ struct Swapping {
 impl Swapping {
     fn start(one: PathBuf, other: PathBuf) -> Swapping {
         let (stop, swaps) = (Arc::default(), Arc::default());
-        let (stopped, counted): (Arc<AtomicBool>, Arc<AtomicU64>) =
-            (Arc::clone(&stop), Arc::clone(&swaps));
+        let (stopped, counted): (Arc<AtomicBool>, Arc<AtomicU64>) = (Arc::clone(&stop), Arc::clone(&swaps));
         let thread = thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 if renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE).is_ok() {
@@ -39,11 +38,7 @@ impl Swapping {
                 }
             }
         });
-        Swapping {
-            stop,
-            swaps,
-            thread,
-        }
+        Swapping { stop, swaps, thread }
     }
 
     fn end(self) -> u64 {
@@ -70,9 +65,7 @@ fn tree(folder: &Path) -> Vec<(PathBuf, String)> {
 /// `path` would lead to a file, too.
 #[track_caller]
 fn check(swapped: &str, target: &str, path: &str) {
-    let test = Test::new()
-        .file("folder/file", "inside")
-        .file("folder/deep/file", "inside");
+    let test = Test::new().file("folder/file", "inside").file("folder/deep/file", "inside");
     let outside = tempfile::tempdir().unwrap();
     fs::create_dir(outside.path().join("deep")).unwrap();
     fs::write(outside.path().join("file"), "outside").unwrap();
@@ -83,19 +76,10 @@ fn check(swapped: &str, target: &str, path: &str) {
     let calls = (0..CALLS).flat_map(|n| {
         [
             Block::tool("read_file", json!({"path": path})),
-            Block::tool(
-                "edit_file",
-                json!({"path": path, "old_text": "side", "new_text": "side"}),
-            ),
-            Block::tool(
-                "edit_file",
-                json!({"path": path, "old_text": "outside", "new_text": "edited"}),
-            ),
+            Block::tool("edit_file", json!({"path": path, "old_text": "side", "new_text": "side"})),
+            Block::tool("edit_file", json!({"path": path, "old_text": "outside", "new_text": "edited"})),
             Block::tool("write_file", json!({"path": path, "content": "inside"})),
-            Block::tool(
-                "write_file",
-                json!({"path": format!("{path}-{n}/new"), "content": "inside"}),
-            ),
+            Block::tool("write_file", json!({"path": format!("{path}-{n}/new"), "content": "inside"})),
         ]
     });
     let swapping = Swapping::start(test.workspace().join(swapped), link);

@@ -21,19 +21,14 @@ fn blocks(kind: &str) -> Vec<String> {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let readme = fs::read_to_string(readme).unwrap();
     let fence = format!("```{kind}\n");
-    let found = readme
-        .split(&fence)
-        .skip(1)
-        .filter_map(|rest| rest.split_once("\n```"));
+    let found = readme.split(&fence).skip(1).filter_map(|rest| rest.split_once("\n```"));
     found.map(|(block, _)| block.to_owned()).collect()
 }
 
 /// The commands of the jobs for CI servers.
 fn jobs() -> Vec<String> {
     let lines = blocks("yaml").join("\n");
-    let jobs = lines
-        .lines()
-        .filter_map(|line| Some(&line[line.find("meanwhile -p")?..]));
+    let jobs = lines.lines().filter_map(|line| Some(&line[line.find("meanwhile -p")?..]));
     jobs.map(str::to_owned).collect()
 }
 
@@ -60,15 +55,9 @@ fn its_commands_run() {
     symlink(MEANWHILE, bin.join("meanwhile")).unwrap();
     dir.write("task.txt", "Fix the build.");
     // The targets of the Makefile have tests of their own; here they only have to exist.
-    let make = format!(
-        "make() {{ command make -n -C '{}' \"$@\"; }}\n",
-        env!("CARGO_MANIFEST_DIR")
-    );
+    let make = format!("make() {{ command make -n -C '{}' \"$@\"; }}\n", env!("CARGO_MANIFEST_DIR"));
     for block in blocks("sh").into_iter().chain(jobs()) {
-        for _ in block
-            .lines()
-            .filter(|line| line.contains(" -p") && !line.contains("--replay"))
-        {
+        for _ in block.lines().filter(|line| line.contains(" -p") && !line.contains("--replay")) {
             server.push(Reply::text("Done."));
         }
         let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
@@ -88,51 +77,32 @@ fn its_commands_run() {
         assert!(output.status.success(), "{block}\n{stderr}");
     }
     assert_eq!(server.violations(), Vec::<String>::new());
-    assert_eq!(
-        server.unused(),
-        0,
-        "a command of the README asked for nothing"
-    );
+    assert_eq!(server.unused(), 0, "a command of the README asked for nothing");
 }
 
 #[test]
 fn the_help_in_it_is_the_help() {
-    let help = Command::new(MEANWHILE)
-        .arg("--help")
-        .output()
-        .unwrap()
-        .stdout;
+    let help = Command::new(MEANWHILE).arg("--help").output().unwrap().stdout;
     let help = String::from_utf8(help).unwrap();
-    let shown = blocks("text")
-        .into_iter()
-        .find(|block| block.contains("Usage:"));
+    let shown = blocks("text").into_iter().find(|block| block.contains("Usage:"));
     assert_eq!(shown.as_deref(), Some(help.trim_end()));
 }
 
 #[test]
 fn the_session_in_it_is_what_the_demo_prints() {
     let demo = Command::new(MEANWHILE).arg("demo").output().unwrap();
-    assert!(
-        demo.status.success(),
-        "{}",
-        String::from_utf8_lossy(&demo.stderr)
-    );
+    assert!(demo.status.success(), "{}", String::from_utf8_lossy(&demo.stderr));
     let printed = masked(&String::from_utf8(demo.stdout).unwrap());
     let session = &blocks("text")[0];
     for line in session.lines() {
-        assert!(
-            printed.contains(&masked(line)),
-            "the demo prints no `{line}`:\n{printed}"
-        );
+        assert!(printed.contains(&masked(line)), "the demo prints no `{line}`:\n{printed}");
     }
 }
 
 /// The session of the README that is held at a terminal.
 fn conversation() -> String {
     let sessions = blocks("text");
-    let found = sessions
-        .into_iter()
-        .find(|block| block.starts_with("meanwhile with "));
+    let found = sessions.into_iter().find(|block| block.starts_with("meanwhile with "));
     found.expect("the README shows a session")
 }
 
@@ -143,8 +113,7 @@ fn the_session_at_the_prompt_is_what_is_printed() {
         Block::tool("background_run", json!({"command": "sh test.sh"})),
         Block::tool("bash", json!({"command": "ls"})),
     ];
-    let tests =
-        "until [ -e go ]; do sleep 0.02; done; rm go; echo 'FAILED: expected 2, got 3'; exit 1";
+    let tests = "until [ -e go ]; do sleep 0.02; done; rm go; echo 'FAILED: expected 2, got 3'; exit 1";
     let test = Test::new()
         .file("CHANGES.md", "")
         .file("test.sh", tests)

@@ -13,16 +13,11 @@ fn recordings() -> Vec<(String, Value)> {
         eprintln!("skipped: MEANWHILE_RECORDINGS names no folder of recorded responses");
         return Vec::new();
     };
-    let entries = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let files = entries.filter(|path| path.extension().is_some_and(|e| e == "json"));
     let read = |path: std::path::PathBuf| {
         let name = path.file_stem().unwrap().display().to_string();
-        (
-            name,
-            serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap(),
-        )
+        (name, serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap())
     };
     files.map(read).collect()
 }
@@ -30,12 +25,7 @@ fn recordings() -> Vec<(String, Value)> {
 /// The recorded exchange as an answer of the scripted server.
 fn answer(recording: &Value) -> Reply {
     let headers = recording["headers"].as_object().unwrap();
-    let kept = [
-        "content-type",
-        "request-id",
-        "retry-after",
-        "x-should-retry",
-    ];
+    let kept = ["content-type", "request-id", "retry-after", "x-should-retry"];
     let headers: Vec<(&str, &str)> = headers
         .iter()
         .filter(|(name, _)| kept.contains(&name.to_lowercase().as_str()))
@@ -61,10 +51,7 @@ fn folded(recording: &Value) -> (Vec<Value>, String) {
     };
     let mut blocks: BTreeMap<u64, (Value, String)> = BTreeMap::new();
     let mut stop = String::new();
-    for data in stream
-        .lines()
-        .filter_map(|line| line.trim_end().strip_prefix("data:"))
-    {
+    for data in stream.lines().filter_map(|line| line.trim_end().strip_prefix("data:")) {
         let Ok(event) = serde_json::from_str::<Value>(data) else {
             continue;
         };
@@ -77,12 +64,7 @@ fn folded(recording: &Value) -> (Vec<Value>, String) {
                 let (block, input) = blocks.get_mut(&event["index"].as_u64().unwrap()).unwrap();
                 apply(block, input, event["delta"].as_object().unwrap());
             }
-            "message_delta" => {
-                stop = event["delta"]["stop_reason"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .to_owned()
-            }
+            "message_delta" => stop = event["delta"]["stop_reason"].as_str().unwrap_or_default().to_owned(),
             _ => {}
         }
     }
@@ -116,13 +98,8 @@ fn apply(block: &mut Value, input: &mut String, delta: &Map<String, Value>) {
 
 /// Without what the API does not take back: blank text, thinking at the end.
 fn sendable(mut content: Vec<Value>) -> Vec<Value> {
-    content.retain(|block| {
-        block["type"] != "text" || !block["text"].as_str().unwrap().trim().is_empty()
-    });
-    while content
-        .last()
-        .is_some_and(|block| block["type"].as_str().unwrap().contains("thinking"))
-    {
+    content.retain(|block| block["type"] != "text" || !block["text"].as_str().unwrap().trim().is_empty());
+    while content.last().is_some_and(|block| block["type"].as_str().unwrap().contains("thinking")) {
         content.pop();
     }
     content
@@ -130,20 +107,14 @@ fn sendable(mut content: Vec<Value>) -> Vec<Value> {
 
 /// What the program says of an error: the message and the request id of the API.
 fn check_error(name: &str, recording: &Value, said: &str) {
-    let body = recording["body"].as_str().map_or_else(
-        || recording["body"].clone(),
-        |text| serde_json::from_str(text).unwrap(),
-    );
+    let body = recording["body"]
+        .as_str()
+        .map_or_else(|| recording["body"].clone(), |text| serde_json::from_str(text).unwrap());
     let message = body["error"]["message"].as_str().unwrap();
     let start: String = message.chars().take(60).collect();
     assert!(said.contains(&start), "{name}: `{said}` lacks `{start}`");
-    let id = body["request_id"]
-        .as_str()
-        .or(recording["headers"]["request-id"][0].as_str());
-    assert!(
-        id.is_none_or(|id| said.contains(id)),
-        "{name}: `{said}` lacks the request id"
-    );
+    let id = body["request_id"].as_str().or(recording["headers"]["request-id"][0].as_str());
+    assert!(id.is_none_or(|id| said.contains(id)), "{name}: `{said}` lacks the request id");
     let kind = body["error"]["type"].as_str().unwrap();
     assert!(said.contains(kind), "{name}: `{said}` lacks `{kind}`");
 }
@@ -151,11 +122,8 @@ fn check_error(name: &str, recording: &Value, said: &str) {
 #[test]
 fn every_recorded_response_becomes_the_right_message_or_the_right_error() {
     for (name, recording) in recordings() {
-        let mut test = Test::new()
-            .arg("--max-retries=0")
-            .stdin("go\nagain\n")
-            .allow_violations()
-            .allow_unused();
+        let mut test =
+            Test::new().arg("--max-retries=0").stdin("go\nagain\n").allow_violations().allow_unused();
         test = test.reply(answer(&recording));
         for _ in 0..3 {
             test = test.reply(Reply::text("done"));
@@ -169,11 +137,7 @@ fn every_recorded_response_becomes_the_right_message_or_the_right_error() {
         let sent = sent_back(finished.request(1));
         match stop.as_str() {
             "refusal" => {
-                assert!(
-                    finished.stdout.contains("refused to answer"),
-                    "{name}: {}",
-                    finished.stdout
-                );
+                assert!(finished.stdout.contains("refused to answer"), "{name}: {}", finished.stdout);
                 assert_eq!(sent, None, "{name}: a refused turn is taken out");
             }
             _ if expected.is_empty() => assert_eq!(sent, None, "{name}: nothing to send back"),
@@ -184,10 +148,7 @@ fn every_recorded_response_becomes_the_right_message_or_the_right_error() {
 
 /// The assistant message in a request.
 fn sent_back(request: &Request) -> Option<Vec<Value>> {
-    let message = request
-        .messages()
-        .iter()
-        .find(|message| message["role"] == "assistant")?;
+    let message = request.messages().iter().find(|message| message["role"] == "assistant")?;
     let mut content = message["content"].as_array().unwrap().clone();
     for block in &mut content {
         block.as_object_mut().unwrap().remove("cache_control");
@@ -204,22 +165,9 @@ fn a_recorded_file_can_be_replayed() {
             continue;
         }
         let file = format!("{folder}/{name}.json");
-        let finished = Test::new()
-            .arg("--replay")
-            .arg(&file)
-            .print("go")
-            .run()
-            .code(0);
+        let finished = Test::new().arg("--replay").arg(&file).print("go").run().code(0);
         let texts = folded(&recording).0;
-        let text = texts
-            .iter()
-            .rev()
-            .find_map(|block| block["text"].as_str())
-            .unwrap_or_default();
-        assert!(
-            finished.stdout.contains(text.trim()),
-            "{name}: {}",
-            finished.stdout
-        );
+        let text = texts.iter().rev().find_map(|block| block["text"].as_str()).unwrap_or_default();
+        assert!(finished.stdout.contains(text.trim()), "{name}: {}", finished.stdout);
     }
 }

@@ -14,35 +14,16 @@ fn once(first: Reply) -> Test {
 
 #[track_caller]
 fn is_tried_again(first: Reply, reason: &str) {
-    let finished = once(first)
-        .reply(Reply::text("done"))
-        .run()
-        .code(0)
-        .stdout("done\n");
-    assert!(
-        finished.stderr.contains(reason),
-        "`{}` lacks `{reason}`",
-        finished.stderr
-    );
-    assert!(
-        finished.stderr.contains("trying again in"),
-        "{}",
-        finished.stderr
-    );
-    assert_eq!(
-        finished.requests[0].body, finished.requests[1].body,
-        "the same request"
-    );
+    let finished = once(first).reply(Reply::text("done")).run().code(0).stdout("done\n");
+    assert!(finished.stderr.contains(reason), "`{}` lacks `{reason}`", finished.stderr);
+    assert!(finished.stderr.contains("trying again in"), "{}", finished.stderr);
+    assert_eq!(finished.requests[0].body, finished.requests[1].body, "the same request");
 }
 
 #[track_caller]
 fn is_final(first: Reply, reason: &str) {
     let finished = once(first).run().code(3).stdout("");
-    assert!(
-        finished.stderr.contains(reason),
-        "`{}` lacks `{reason}`",
-        finished.stderr
-    );
+    assert!(finished.stderr.contains(reason), "`{}` lacks `{reason}`", finished.stderr);
     assert_eq!(finished.requests.len(), 1);
 }
 
@@ -89,10 +70,7 @@ fn a_wait_that_the_server_asks_for_is_honoured() {
 #[test]
 fn a_connection_that_breaks_is_tried_again() {
     is_tried_again(Reply::close(), "failed to reach");
-    is_tried_again(
-        Reply::text("some words that are cut").cut_after(600),
-        "broke off",
-    );
+    is_tried_again(Reply::text("some words that are cut").cut_after(600), "broke off");
 }
 
 #[test]
@@ -110,28 +88,16 @@ fn an_error_in_the_middle_of_a_stream_goes_by_its_type() {
 
 #[test]
 fn a_page_of_a_proxy_is_not_a_reply() {
-    let page = Reply::raw(
-        200,
-        &[("content-type", "text/html")],
-        "<html>Sign in</html>",
-    );
+    let page = Reply::raw(200, &[("content-type", "text/html")], "<html>Sign in</html>");
     is_final(page, "its content type is `text/html`");
-    let page = Reply::raw(
-        502,
-        &[("content-type", "text/html")],
-        "<html>Bad gateway</html>",
-    );
+    let page = Reply::raw(502, &[("content-type", "text/html")], "<html>Bad gateway</html>");
     is_tried_again(page, "Bad gateway");
 }
 
 #[test]
 fn what_was_shown_of_a_broken_reply_is_marked_and_not_kept() {
     let broken = Reply::text("half of an answer").cut_after(700);
-    let mut session = Test::new()
-        .reply(broken)
-        .reply(Reply::text("whole"))
-        .reply(Reply::text("end"))
-        .spawn();
+    let mut session = Test::new().reply(broken).reply(Reply::text("whole")).reply(Reply::text("end")).spawn();
     session.send_line("go");
     session.expect("discarded");
     session.expect("whole");
@@ -140,10 +106,7 @@ fn what_was_shown_of_a_broken_reply_is_marked_and_not_kept() {
     session.close_stdin();
     let finished = session.wait().code(0);
     let messages = finished.request(2).messages();
-    assert_eq!(
-        messages[1]["content"],
-        json!([{"type": "text", "text": "whole"}])
-    );
+    assert_eq!(messages[1]["content"], json!([{"type": "text", "text": "whole"}]));
 }
 
 #[test]
@@ -154,21 +117,14 @@ fn nobody_at_the_other_end_is_an_error_with_the_address() {
         .print("go")
         .run()
         .code(3);
-    finished
-        .stderr_contains("failed to reach http://127.0.0.1:9/v1/messages")
-        .stderr_contains("(1 of 1)");
+    finished.stderr_contains("failed to reach http://127.0.0.1:9/v1/messages").stderr_contains("(1 of 1)");
 }
 
 #[test]
 fn a_silent_stream_is_given_up() {
     let gate = Gate::new();
     let silent = Reply::text("some words").hold_after("message_start", &gate);
-    once(silent)
-        .arg("--idle-timeout=1")
-        .reply(Reply::text("done"))
-        .run()
-        .code(0)
-        .stdout("done\n");
+    once(silent).arg("--idle-timeout=1").reply(Reply::text("done")).run().code(0).stdout("done\n");
     gate.open();
 }
 
@@ -185,11 +141,7 @@ fn a_connection_that_the_server_has_closed_counts_as_no_failure() {
     session.expect("two");
     session.close_stdin();
     let finished = session.wait().code(0);
-    assert!(
-        !finished.stdout.contains("trying again"),
-        "{}",
-        finished.stdout
-    );
+    assert!(!finished.stdout.contains("trying again"), "{}", finished.stdout);
 }
 
 #[test]
@@ -199,21 +151,13 @@ fn the_whole_session_uses_one_connection() {
         test = test.reply(Reply::tool("bash", json!({"command": "true"})));
     }
     let finished = test.reply(Reply::text("done")).run().code(0);
-    let connections: Vec<usize> = finished
-        .requests
-        .iter()
-        .map(|request| request.connection)
-        .collect();
+    let connections: Vec<usize> = finished.requests.iter().map(|request| request.connection).collect();
     assert_eq!(connections, [connections[0]; 6]);
 }
 
 /// A prompt loop that waits in whatever `first` makes it wait for.
 fn waiting(first: Reply) -> Session {
-    let mut session = Test::new()
-        .reply(first)
-        .reply(Reply::text("second"))
-        .allow_unused()
-        .spawn();
+    let mut session = Test::new().reply(first).reply(Reply::text("second")).allow_unused().spawn();
     session.send_line("go");
     session
 }
@@ -248,22 +192,15 @@ fn ctrl_c_ends_a_request_and_keeps_what_was_said() {
     session.expect("half");
     let finished = interrupted(session);
     let messages = finished.request(1).messages();
-    assert_eq!(
-        messages[1]["content"],
-        json!([{"type": "text", "text": "half"}])
-    );
-    assert_eq!(
-        messages[2]["content"][0]["text"],
-        "(The user interrupted the reply above.)"
-    );
+    assert_eq!(messages[1]["content"], json!([{"type": "text", "text": "half"}]));
+    assert_eq!(messages[2]["content"][0]["text"], "(The user interrupted the reply above.)");
     assert_eq!(messages[2]["content"][1]["text"], "again");
     gate.open();
 }
 
 #[test]
 fn what_was_discarded_is_not_kept_by_an_interrupt() {
-    let overloaded =
-        r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+    let overloaded = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
     let stream = [
         r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":"DISCARDED"}}"#,
         overloaded,
@@ -299,10 +236,7 @@ fn an_interrupted_request_closes_its_connection() {
     session.send_line("go");
     session.expect("hello");
     session.signal(Signal::INT);
-    assert!(
-        left.wait(std::time::Duration::from_secs(10)),
-        "the connection stays open"
-    );
+    assert!(left.wait(std::time::Duration::from_secs(10)), "the connection stays open");
     session.expect("interrupted");
     session.close_stdin();
     session.wait().code(0);
@@ -311,10 +245,7 @@ fn an_interrupted_request_closes_its_connection() {
 #[test]
 fn a_proxy_is_used_as_the_variables_say() {
     // The scripted server stands in for the proxy: it is asked for a whole URL.
-    let through = Test::new()
-        .env("ANTHROPIC_BASE_URL", "http://api.test")
-        .print("go")
-        .arg("--max-retries=0");
+    let through = Test::new().env("ANTHROPIC_BASE_URL", "http://api.test").print("go").arg("--max-retries=0");
     let proxy = through.server().url();
     let finished = through
         .env("http_proxy", &proxy)
@@ -329,10 +260,6 @@ fn a_proxy_is_used_as_the_variables_say() {
         .print("go")
         .reply(Reply::text("direct"));
     direct.run().code(0).stdout("direct\n");
-    let bad = Test::new()
-        .env("http_proxy", "::nonsense::")
-        .print("go")
-        .run()
-        .code(2);
+    let bad = Test::new().env("http_proxy", "::nonsense::").print("go").run().code(2);
     bad.stderr_contains("proxy");
 }

@@ -6,16 +6,11 @@ use landlock::{AccessFs, Ruleset, RulesetAttr};
 
 use serde_json::json;
 
-use crate::support::{
-    Test, finished::Finished, reply::Reply, server::Server, stream::Block, wait_until,
-};
+use crate::support::{Test, finished::Finished, reply::Reply, server::Server, stream::Block, wait_until};
 
 /// Lets the model run one command.
 fn command(command: &str) -> Test {
-    Test::new()
-        .print("go")
-        .reply(Reply::tool("bash", json!({"command": command})))
-        .reply(Reply::text("done"))
+    Test::new().print("go").reply(Reply::tool("bash", json!({"command": command}))).reply(Reply::text("done"))
 }
 
 fn output(finished: &Finished) -> String {
@@ -29,10 +24,7 @@ const WRITES: &str = "echo x > in.txt && echo inside; echo x > \"$TMPDIR/t\" && 
 
 /// False, after a line that says so, where the kernel has no Landlock.
 fn has_landlock() -> bool {
-    let finished = command("true")
-        .args(["--sandbox", "read-only"])
-        .run()
-        .code(0);
+    let finished = command("true").args(["--sandbox", "read-only"]).run().code(0);
     let missing = output(&finished).contains("this kernel lacks Landlock");
     if missing {
         eprintln!("skipped: {}", output(&finished));
@@ -46,9 +38,7 @@ fn check_writes(mode: &str, expected: &[&str]) {
     fs::write(test.home().join("victim"), "victim\n").unwrap();
     let finished = test.run().code(0);
     let text = output(&finished);
-    let words = [
-        "inside", "temp", "device", "outside", "moved", "emptied", "victim",
-    ];
+    let words = ["inside", "temp", "device", "outside", "moved", "emptied", "victim"];
     let said: Vec<&str> = text.lines().filter(|line| words.contains(line)).collect();
     assert_eq!(said, expected, "{text}");
 }
@@ -59,17 +49,9 @@ fn a_sandboxed_command_writes_only_where_it_may() {
         return;
     }
     check_writes("workspace", &["inside", "temp", "device", "victim"]);
-    check_writes(
-        "workspace,best-effort",
-        &["inside", "temp", "device", "victim"],
-    );
+    check_writes("workspace,best-effort", &["inside", "temp", "device", "victim"]);
     check_writes("read-only", &["device", "victim"]);
-    check_writes(
-        "off",
-        &[
-            "inside", "temp", "device", "outside", "outside", "moved", "emptied",
-        ],
-    );
+    check_writes("off", &["inside", "temp", "device", "outside", "outside", "moved", "emptied"]);
 }
 
 #[test]
@@ -78,24 +60,15 @@ fn a_read_only_sandbox_holds_for_the_file_tools_too() {
         .args(["--sandbox", "read-only"])
         .file("old.txt", "old")
         .print("go")
-        .reply(Reply::tool(
-            "write_file",
-            json!({"path": "new.txt", "content": "x"}),
-        ))
-        .reply(Reply::tool(
-            "edit_file",
-            json!({"path": "old.txt", "old_text": "old", "new_text": "new"}),
-        ))
+        .reply(Reply::tool("write_file", json!({"path": "new.txt", "content": "x"})))
+        .reply(Reply::tool("edit_file", json!({"path": "old.txt", "old_text": "old", "new_text": "new"})))
         .reply(Reply::tool("read_file", json!({"path": "old.txt"})))
         .reply(Reply::text("done"))
         .run()
         .code(0);
     for n in [1, 2] {
         let (text, is_error) = finished.request(n).tool_result(0);
-        assert!(
-            is_error && text.contains("the sandbox is read-only"),
-            "{text}"
-        );
+        assert!(is_error && text.contains("the sandbox is read-only"), "{text}");
     }
     assert_eq!(finished.request(3).tool_result(0).0, "old");
 }
@@ -107,41 +80,25 @@ fn an_added_folder_is_open_to_both_and_others_are_not() {
     let finished = Test::new()
         .args(["--add-dir", &path, "--sandbox", "workspace,best-effort"])
         .print("go")
-        .reply(Reply::tool(
-            "write_file",
-            json!({"path": format!("{path}/a.txt"), "content": "x"}),
-        ))
-        .reply(Reply::tool(
-            "bash",
-            json!({"command": format!("echo y > {path}/b.txt; cat {path}/*.txt")}),
-        ))
+        .reply(Reply::tool("write_file", json!({"path": format!("{path}/a.txt"), "content": "x"})))
+        .reply(Reply::tool("bash", json!({"command": format!("echo y > {path}/b.txt; cat {path}/*.txt")})))
         .reply(Reply::tool("read_file", json!({"path": "/etc/passwd"})))
         .reply(Reply::text("done"))
         .run()
         .code(0);
     assert_eq!(finished.request(1).tool_result(0).0, "Wrote 1 bytes");
     assert_eq!(finished.request(2).tool_result(0).0, "xy");
-    assert_eq!(
-        finished.request(3).tool_result(0).0,
-        "Error: Path escapes workspace: /etc/passwd"
-    );
+    assert_eq!(finished.request(3).tool_result(0).0, "Error: Path escapes workspace: /etc/passwd");
 }
 
 #[test]
 fn the_log_of_a_task_can_be_read_but_not_written() {
     let finished = Test::new()
         .print("go")
-        .reply(Reply::tool(
-            "bash",
-            json!({"command": "yes line | head -n 30000; echo the end"}),
-        ))
+        .reply(Reply::tool("bash", json!({"command": "yes line | head -n 30000; echo the end"})))
         .reply(Reply::with(|request| {
             let text = request.tool_result(0).0;
-            let log = text
-                .rsplit_once("(the whole output is in ")
-                .unwrap()
-                .1
-                .trim_end_matches(')');
+            let log = text.rsplit_once("(the whole output is in ").unwrap().1.trim_end_matches(')');
             Reply::message(vec![
                 Block::tool("read_file", json!({"path": log, "offset": 30001})),
                 Block::tool("write_file", json!({"path": log, "content": "x"})),
@@ -151,13 +108,7 @@ fn the_log_of_a_task_can_be_read_but_not_written() {
         .run()
         .code(0);
     assert_eq!(finished.request(2).tool_result(0).0, "the end");
-    assert!(
-        finished
-            .request(2)
-            .tool_result(1)
-            .0
-            .starts_with("Error: Path escapes workspace")
-    );
+    assert!(finished.request(2).tool_result(1).0.starts_with("Error: Path escapes workspace"));
 }
 
 #[test]
@@ -167,10 +118,8 @@ fn a_command_without_network_reaches_nobody() {
     }
     let server = Server::start();
     let address = server.url().replace("http://", "").replace(':', "/");
-    let connect = format!(
-        "bash -c 'exec 3<>/dev/tcp/{}' 2>/dev/null && echo connected",
-        address.trim_end_matches('/')
-    );
+    let connect =
+        format!("bash -c 'exec 3<>/dev/tcp/{}' 2>/dev/null && echo connected", address.trim_end_matches('/'));
     assert_eq!(output(&command(&connect).run().code(0)), "connected");
     let cut_off = output(&command(&connect).arg("--no-network").run().code(0));
     assert!(!cut_off.contains("connected"), "{cut_off}");
@@ -234,11 +183,8 @@ fn a_sandbox_that_cannot_be_set_up_runs_nothing() {
             let layer = layer.and_then(Ruleset::create).unwrap();
             layer.restrict_self().unwrap();
         }
-        for options in [
-            vec!["--sandbox", "workspace"],
-            vec!["--sandbox", "read-only"],
-            vec!["--no-network"],
-        ] {
+        for options in [vec!["--sandbox", "workspace"], vec!["--sandbox", "read-only"], vec!["--no-network"]]
+        {
             for tool in ["bash", "background_run"] {
                 let finished = Test::new()
                     .args(options.clone())
@@ -266,10 +212,7 @@ fn a_task_in_the_background_and_a_command_of_the_user_are_in_the_sandbox_too() {
     let evil = |file| format!("echo x > \"$HOME/evil\"; echo x > {file}");
     let mut session = Test::new()
         .args(["--sandbox", "workspace"])
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": evil("one")}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": evil("one")})))
         .reply(Reply::text("started"))
         .spawn();
     session.send_line("go");

@@ -16,29 +16,18 @@ use crate::support::{
 
 fn files(dir: &Dir) -> Vec<PathBuf> {
     let folder = dir.state().join("meanwhile/sessions");
-    fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .map(|entry| entry.unwrap().path())
-        .collect()
+    fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
 }
 
 fn lines(dir: &Dir) -> Vec<Value> {
     let text = fs::read_to_string(&files(dir)[0]).unwrap();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The texts that the user and the model have said, in order.
 fn said(messages: &[Value]) -> Vec<String> {
-    let blocks = messages
-        .iter()
-        .flat_map(|message| message["content"].as_array().unwrap());
-    blocks
-        .filter_map(|block| block["text"].as_str())
-        .map(str::to_owned)
-        .collect()
+    let blocks = messages.iter().flat_map(|message| message["content"].as_array().unwrap());
+    blocks.filter_map(|block| block["text"].as_str()).map(str::to_owned).collect()
 }
 
 /// A session of one exchange.
@@ -51,63 +40,28 @@ fn one_exchange() -> Finished {
 fn a_session_is_continued_where_it_ended() {
     let first = one_exchange();
     let header = &lines(&first.dir)[0];
-    assert_eq!(
-        (header["type"].as_str(), header["version"].as_u64()),
-        (Some("session"), Some(1))
-    );
+    assert_eq!((header["type"].as_str(), header["version"].as_u64()), (Some("session"), Some(1)));
     assert_eq!(header["model"], "test-model");
     let id = header["id"].as_str().unwrap().to_owned();
-    let second = first
-        .again()
-        .arg("-c")
-        .print("three")
-        .reply(Reply::text("four"))
-        .run()
-        .code(0);
+    let second = first.again().arg("-c").print("three").reply(Reply::text("four")).run().code(0);
     assert_eq!(said(second.request(0).messages()), ["one", "two", "three"]);
-    let third = second
-        .again()
-        .args(["--resume", &id[..6]])
-        .print("five")
-        .reply(Reply::text("six"))
-        .run()
-        .code(0);
-    assert_eq!(
-        said(third.request(0).messages()),
-        ["one", "two", "three", "four", "five"]
-    );
+    let third =
+        second.again().args(["--resume", &id[..6]]).print("five").reply(Reply::text("six")).run().code(0);
+    assert_eq!(said(third.request(0).messages()), ["one", "two", "three", "four", "five"]);
     assert_eq!(files(&third.dir).len(), 1);
     let listed = third.again().arg("sessions").run().code(0);
-    assert!(
-        listed.stdout.contains(&id[..8]) && listed.stdout.contains("3 turns"),
-        "{}",
-        listed.stdout
-    );
+    assert!(listed.stdout.contains(&id[..8]) && listed.stdout.contains("3 turns"), "{}", listed.stdout);
     assert!(listed.stdout.contains("one"), "{}", listed.stdout);
 }
 
 #[test]
 fn what_is_not_to_be_kept_is_not() {
-    let finished = Test::new()
-        .arg("--no-session")
-        .print("one")
-        .reply(Reply::text("two"))
-        .run()
-        .code(0);
+    let finished = Test::new().arg("--no-session").print("one").reply(Reply::text("two")).run().code(0);
     assert!(files(&finished.dir).is_empty());
     let finished = finished.again().arg("-c").print("three").run().code(1);
     finished.stderr_contains("there is no session of");
-    Test::new()
-        .args(["--resume", "zzz"])
-        .print("x")
-        .run()
-        .code(1)
-        .stderr_contains("`zzz`");
-    Test::new()
-        .arg("sessions")
-        .run()
-        .code(0)
-        .stdout("No sessions.\n");
+    Test::new().args(["--resume", "zzz"]).print("x").run().code(1).stderr_contains("`zzz`");
+    Test::new().arg("sessions").run().code(0).stdout("No sessions.\n");
 }
 
 #[test]
@@ -118,22 +72,14 @@ fn a_message_is_on_disk_before_it_is_sent_and_only_for_the_user() {
     let finished = test
         .print("the task")
         .reply(Reply::with(move |_| {
-            let file = fs::read_dir(&state)
-                .unwrap()
-                .next()
-                .unwrap()
-                .unwrap()
-                .path();
+            let file = fs::read_dir(&state).unwrap().next().unwrap().unwrap().path();
             assert!(fs::read_to_string(file).unwrap().contains("the task"));
             Reply::text("done")
         }))
         .run()
         .code(0);
     let mode = |path: &PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(
-        (mode(&files(&finished.dir)[0]), mode(&folder)),
-        (0o600, 0o700)
-    );
+    assert_eq!((mode(&files(&finished.dir)[0]), mode(&folder)), (0o600, 0o700));
 }
 
 #[test]
@@ -143,13 +89,7 @@ fn damaged_lines_are_left_out_and_said() {
     let text = fs::read_to_string(&path).unwrap();
     let damaged = text.replace("\"two\"", "\"two\u{0}") + "\u{fffd}\n";
     fs::write(&path, damaged).unwrap();
-    let second = first
-        .again()
-        .arg("-c")
-        .print("go on")
-        .reply(Reply::text("done"))
-        .run()
-        .code(0);
+    let second = first.again().arg("-c").print("go on").reply(Reply::text("done")).run().code(0);
     second.stderr_contains("damaged lines in the session's file, which are left out: 2\n");
 }
 
@@ -166,13 +106,7 @@ fn the_latest_session_of_the_folder_is_gone_on_with() {
     let fifo = here.with_file_name("fifo.jsonl");
     let made = std::process::Command::new("mkfifo").arg(fifo).status();
     assert!(made.unwrap().success());
-    let second = first
-        .again()
-        .arg("-c")
-        .print("go on")
-        .reply(Reply::text("done"))
-        .run()
-        .code(0);
+    let second = first.again().arg("-c").print("go on").reply(Reply::text("done")).run().code(0);
     assert_eq!(second.request(0).messages().len(), 3);
     assert!(fs::read_to_string(&here).unwrap().contains("go on"));
     let list = second.again().arg("sessions").run().code(0).stdout;
@@ -188,87 +122,42 @@ fn a_torn_last_line_and_open_calls_are_mended() {
     text.push_str("{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"more\"}]}\n");
     text.push_str(&format!("{call}\n{{\"role\":\"user\",\"conte"));
     fs::write(&path, text).unwrap();
-    let second = first
-        .again()
-        .arg("-c")
-        .print("go on")
-        .reply(Reply::text("done"))
-        .run()
-        .code(0);
+    let second = first.again().arg("-c").print("go on").reply(Reply::text("done")).run().code(0);
     let (answer, is_error) = second.request(0).tool_result(0);
     assert!(is_error && answer.contains("the program ended"), "{answer}");
-    let third = second
-        .again()
-        .arg("-c")
-        .print("again")
-        .reply(Reply::text("fine"))
-        .run()
-        .code(0);
+    let third = second.again().arg("-c").print("again").reply(Reply::text("fine")).run().code(0);
     assert_eq!(third.request(0).messages().len(), 7);
 }
 
 #[test]
 fn tasks_that_were_lost_are_told_once() {
     let mut session = Test::new()
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": "sleep 100"}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": "sleep 100"})))
         .reply(Reply::text("it runs now"))
         .spawn();
     session.send_line("one");
     session.expect("it runs now");
     session.signal(Signal::KILL);
     let first = session.wait();
-    let second = first
-        .again()
-        .arg("-c")
-        .print("two")
-        .reply(Reply::text("ok"))
-        .run()
-        .code(0);
+    let second = first.again().arg("-c").print("two").reply(Reply::text("ok")).run().code(0);
     let told = second.request(0).body.to_string();
     assert!(told.contains("its result is lost: sleep 100"), "{told}");
-    let third = second
-        .again()
-        .arg("-c")
-        .print("three")
-        .reply(Reply::text("ok"))
-        .run()
-        .code(0);
-    assert_eq!(
-        third.request(0).body.to_string().matches("is lost").count(),
-        1
-    );
+    let third = second.again().arg("-c").print("three").reply(Reply::text("ok")).run().code(0);
+    assert_eq!(third.request(0).body.to_string().matches("is lost").count(), 1);
 }
 
 #[test]
 fn tasks_that_were_lost_are_told_after_runs_that_say_nothing() {
     let first = Test::new()
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": "echo behind the scenes"}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": "echo behind the scenes"})))
         .reply(Reply::error(400, "invalid_request_error", "no"))
         .args(["--on-end", "kill"])
         .print("one")
         .run()
         .code(3);
     let second = first.again().arg("-c").stdin("q\n").run().code(0);
-    let third = second
-        .again()
-        .arg("-c")
-        .print("two")
-        .reply(Reply::text("no").stop("refusal"))
-        .run()
-        .code(1);
-    let fourth = third
-        .again()
-        .arg("-c")
-        .print("three")
-        .reply(Reply::text("ok"))
-        .run()
-        .code(0);
+    let third = second.again().arg("-c").print("two").reply(Reply::text("no").stop("refusal")).run().code(1);
+    let fourth = third.again().arg("-c").print("three").reply(Reply::text("ok")).run().code(0);
     let told = fourth.request(0).body["messages"].to_string();
     assert_eq!(told.matches("its result is lost").count(), 1, "{told}");
 }
@@ -282,10 +171,7 @@ fn results_that_exist_survive_a_kill_in_the_middle_of_a_reply() {
         ("bash", json!({"command": "echo never"})),
     ];
     let mut session = Test::new()
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": "echo behind the scenes"}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": "echo behind the scenes"})))
         .reply(Reply::with(move |request| {
             let (started, _) = request.tool_result(0);
             let id = started.split(' ').nth(2).unwrap().to_owned();
@@ -303,14 +189,7 @@ fn results_that_exist_survive_a_kill_in_the_middle_of_a_reply() {
     let up = session.dir().workspace().join("up");
     wait_until("the third call", || up.exists());
     session.signal(Signal::KILL);
-    let next = session
-        .wait()
-        .again()
-        .arg("-c")
-        .print("go on")
-        .reply(Reply::text("done"))
-        .run()
-        .code(0);
+    let next = session.wait().again().arg("-c").print("go on").reply(Reply::text("done")).run().code(0);
     let request = next.request(0);
     let result = |n| request.tool_result(n);
     assert_eq!(result(0), ("precious".to_owned(), false));
@@ -319,10 +198,7 @@ fn results_that_exist_survive_a_kill_in_the_middle_of_a_reply() {
         assert!(result(n).0.contains("is lost"), "{:?}", result(n));
     }
     let told = request.messages().last().unwrap().to_string();
-    assert!(
-        !told.contains("background-results") && !told.contains("Background task"),
-        "{told}"
-    );
+    assert!(!told.contains("background-results") && !told.contains("Background task"), "{told}");
 }
 
 #[test]
@@ -336,20 +212,13 @@ fn a_session_is_open_in_one_process_only() {
         .args(["-c", "-p", "two"])
         .current_dir(workspace)
         .env("XDG_STATE_HOME", state)
-        .envs([
-            ("ANTHROPIC_API_KEY", "k"),
-            ("MODEL_ID", "m"),
-            ("ANTHROPIC_BASE_URL", "http://127.0.0.1:9"),
-        ])
+        .envs([("ANTHROPIC_API_KEY", "k"), ("MODEL_ID", "m"), ("ANTHROPIC_BASE_URL", "http://127.0.0.1:9")])
         .stdin(std::process::Stdio::null())
         .output()
         .unwrap();
     let stderr = String::from_utf8_lossy(&second.stderr);
     assert_eq!(second.status.code(), Some(1), "{stderr}");
-    assert!(
-        stderr.contains(&format!("is open in process {pid}")),
-        "{stderr}"
-    );
+    assert!(stderr.contains(&format!("is open in process {pid}")), "{stderr}");
     session.close_stdin();
     session.wait().code(0);
 }
@@ -365,48 +234,29 @@ fn a_state_folder_that_cannot_be_written_is_said_once_and_ends_nothing() {
         .run()
         .code(0)
         .stdout("two\n");
-    assert_eq!(
-        finished.stderr.matches("the session is not kept").count(),
-        1,
-        "{}",
-        finished.stderr
-    );
+    assert_eq!(finished.stderr.matches("the session is not kept").count(), 1, "{}", finished.stderr);
 }
 
 #[test]
 fn after_kill_at_any_moment_nothing_acknowledged_is_missing() {
-    let rounds = std::env::var("MEANWHILE_ROUNDS")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(10);
+    let rounds = std::env::var("MEANWHILE_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(10);
     let mut random = Random::new(7);
     for round in 0..rounds {
         let mut test = Test::new().print("the task").allow_unused();
         for step in 0..30 {
-            test = test.reply(Reply::tool(
-                "bash",
-                json!({"command": format!("echo step-{step}")}),
-            ));
+            test = test.reply(Reply::tool("bash", json!({"command": format!("echo step-{step}")})));
         }
         let mut session = test.spawn();
         session.close_stdin();
         // Into the middle of some request, tool or write.
         let wanted = 1 + random.below(12) as usize;
-        wait_until("some requests", || {
-            session.server().requests().len() >= wanted
-        });
+        wait_until("some requests", || session.server().requests().len() >= wanted);
         let until = Instant::now() + Duration::from_micros(random.below(4000));
         while Instant::now() < until {}
         session.signal(Signal::KILL);
         let killed = session.wait();
         let acknowledged = killed.requests.last().unwrap().messages().to_vec();
-        let next = killed
-            .again()
-            .arg("-c")
-            .print("go on")
-            .reply(Reply::text("done"))
-            .run()
-            .code(0);
+        let next = killed.again().arg("-c").print("go on").reply(Reply::text("done")).run().code(0);
         let sent = next.request(0).messages();
         for (n, message) in acknowledged.iter().enumerate() {
             let (mut was, mut is) = (message.clone(), sent[n].clone());
@@ -417,10 +267,7 @@ fn after_kill_at_any_moment_nothing_acknowledged_is_missing() {
             }
             let is = is["content"].as_array().unwrap();
             let was = was["content"].as_array().unwrap();
-            assert!(
-                is.starts_with(was),
-                "round {round}, message {n}: {was:?} became {is:?}"
-            );
+            assert!(is.starts_with(was), "round {round}, message {n}: {was:?} became {is:?}");
         }
     }
 }

@@ -30,9 +30,7 @@ fn options() -> Vec<String> {
     let section = help.split("Options:\n").nth(1).expect("a list of options");
     let lines = section.lines().take_while(|line| line.starts_with("  "));
     let names = lines.filter_map(|line| {
-        let name = line
-            .split_whitespace()
-            .find(|word| word.starts_with("--"))?;
+        let name = line.split_whitespace().find(|word| word.starts_with("--"))?;
         Some(name.trim_end_matches(',').to_owned())
     });
     names.collect()
@@ -53,11 +51,7 @@ fn run(program: &str, args: &[&str], input: &str) -> Option<(Option<i32>, String
         return None;
     };
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    Some((
-        output.status.code(),
-        text(&output.stdout),
-        text(&output.stderr),
-    ))
+    Some((output.status.code(), text(&output.stdout), text(&output.stderr)))
 }
 
 #[test]
@@ -113,13 +107,7 @@ fn every_option_of_the_specification_is_there() {
 fn colors_are_for_terminals_and_for_those_who_want_them() {
     let run = |test: Test| {
         let job = Reply::tool("bash", json!({"command": "true"}));
-        test.print("go")
-            .reply(job)
-            .reply(Reply::text("done"))
-            .run()
-            .code(0)
-            .stdout("done\n")
-            .stderr
+        test.print("go").reply(job).reply(Reply::text("done")).run().code(0).stdout("done\n").stderr
     };
     for plain in [
         Test::new(),
@@ -129,9 +117,7 @@ fn colors_are_for_terminals_and_for_those_who_want_them() {
     ] {
         assert!(!run(plain).contains('\u{1b}'));
     }
-    assert!(
-        run(Test::new().args(["--color", "always"])).contains("\u{1b}[1m> bash: true\u{1b}[0m")
-    );
+    assert!(run(Test::new().args(["--color", "always"])).contains("\u{1b}[1m> bash: true\u{1b}[0m"));
     let session = |test: Test| {
         let mut session = test
             .env("TERM", "xterm")
@@ -150,11 +136,7 @@ fn colors_are_for_terminals_and_for_those_who_want_them() {
 
 #[test]
 fn a_color_that_is_none_is_a_usage_error() {
-    Test::new()
-        .arg("--color=pink")
-        .run()
-        .code(2)
-        .stderr_contains("--color takes one of");
+    Test::new().arg("--color=pink").run().code(2).stderr_contains("--color takes one of");
 }
 
 /// `meanwhile 1.2.3`, and the commit in parentheses where the build knew it.
@@ -169,9 +151,7 @@ fn version_is_one_line() {
         let is_commit = commit
             .strip_prefix(" (")
             .and_then(|commit| commit.strip_suffix(')'))
-            .is_some_and(|commit| {
-                commit.len() >= 7 && commit.chars().all(|c| c.is_ascii_hexdigit())
-            });
+            .is_some_and(|commit| commit.len() >= 7 && commit.chars().all(|c| c.is_ascii_hexdigit()));
         assert!(commit.is_empty() || is_commit, "{version}");
     }
 }
@@ -196,22 +176,13 @@ fn none_of_this_needs_a_home_a_key_or_a_model() {
 #[test]
 fn a_shell_that_is_not_known_is_a_usage_error() {
     for args in [&["completions"][..], &["completions", "tcsh"]] {
-        Test::new()
-            .args(args)
-            .run()
-            .code(2)
-            .stdout("")
-            .stderr_contains("bash, zsh, fish");
+        Test::new().args(args).run().code(2).stdout("").stderr_contains("bash, zsh, fish");
     }
 }
 
 #[test]
 fn the_completions_are_accepted_by_their_shells() {
-    for (shell, args) in [
-        ("bash", &["-n"][..]),
-        ("zsh", &["-n"]),
-        ("fish", &["--no-execute"]),
-    ] {
+    for (shell, args) in [("bash", &["-n"][..]), ("zsh", &["-n"]), ("fish", &["--no-execute"])] {
         let script = says(&["completions", shell]);
         if let Some(found) = run(shell, args, &script) {
             assert_eq!(found, (Some(0), String::new(), String::new()), "{shell}");
@@ -247,14 +218,8 @@ fn check_offer(words: &[&str], expected: &[&str]) {
 fn bash_completes_options_values_and_commands() {
     check_offer(&["meanwhile", "--on-end", "k"], &["kill"]);
     check_offer(&["meanwhile", "--on-end", ""], &["wait", "kill", "fail"]);
-    check_offer(
-        &["meanwhile", "-p", "--output-format", "s"],
-        &["stream-json"],
-    );
-    check_offer(
-        &["meanwhile", "--max-t"],
-        &["--max-turns", "--max-time", "--max-total-tokens"],
-    );
+    check_offer(&["meanwhile", "-p", "--output-format", "s"], &["stream-json"]);
+    check_offer(&["meanwhile", "--max-t"], &["--max-turns", "--max-time", "--max-total-tokens"]);
     check_offer(&["meanwhile", "doc"], &["doctor"]);
     check_offer(&["meanwhile", "completions", ""], &["bash", "zsh", "fish"]);
     check_offer(&["meanwhile", "-f", "fi"], &["file.txt"]);

@@ -15,10 +15,7 @@ fn a_text_that_was_cut_off_is_continued_three_times_at_most() {
         .code(0)
         .stdout("one two three\n");
     let request = finished.request(1).last_text();
-    assert!(
-        request.contains("Continue exactly where it stopped"),
-        "{request}"
-    );
+    assert!(request.contains("Continue exactly where it stopped"), "{request}");
     let mut test = Test::new().print("go");
     for text in ["a ", "b ", "c ", "d "] {
         test = test.reply(Reply::text(text).stop("max_tokens"));
@@ -55,15 +52,13 @@ fn a_call_that_was_cut_off_is_not_run_but_answered() {
 
 #[test]
 fn a_paused_turn_is_sent_back_as_it_is_and_goes_on() {
-    let paused = json!({"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "x"}});
-    let result =
-        json!({"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []});
+    let paused =
+        json!({"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "x"}});
+    let result = json!({"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []});
     let finished = Test::new()
         .print("go")
         .reply(Reply::message(vec![Block::Raw(paused.clone())]).stop("pause_turn"))
-        .reply(
-            Reply::message(vec![Block::Raw(result.clone()), Block::text("found")]).stop("end_turn"),
-        )
+        .reply(Reply::message(vec![Block::Raw(result.clone()), Block::text("found")]).stop("end_turn"))
         .reply(Reply::text("unused"))
         .allow_unused()
         .run()
@@ -89,22 +84,15 @@ fn a_refused_turn_is_taken_out_and_the_session_goes_on() {
     session.expect("third answer");
     session.close_stdin();
     let finished = session.wait().code(0);
-    let asked: Vec<&str> = finished
-        .request(2)
-        .messages()
-        .iter()
-        .map(|m| m["content"][0]["text"].as_str().unwrap())
-        .collect();
+    let asked: Vec<&str> =
+        finished.request(2).messages().iter().map(|m| m["content"][0]["text"].as_str().unwrap()).collect();
     assert_eq!(asked, ["one", "first answer", "three"]);
 }
 
 #[test]
 fn a_refusal_loses_no_result_of_a_background_task() {
     let mut session = Test::new()
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": "echo precious"}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": "echo precious"})))
         .reply(Reply::tool("check_background", json!({"wait": 20})))
         .reply(Reply::text("no").stop("refusal"))
         .reply(Reply::text("last answer"))
@@ -122,10 +110,7 @@ fn a_refusal_loses_no_result_of_a_background_task() {
 #[test]
 fn a_refusal_loses_no_result_that_was_asked_for() {
     let mut session = Test::new()
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": "echo precious"}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": "echo precious"})))
         .reply(Reply::with(|request| {
             let (started, _) = request.tool_result(0);
             let id = started.split(' ').nth(2).unwrap();
@@ -143,19 +128,9 @@ fn a_refusal_loses_no_result_that_was_asked_for() {
     let request = first.request(3).body["messages"].to_string();
     assert_eq!(request.matches("| precious").count(), 1, "{request}");
     // The next run does not have the result any more, but knows of it.
-    let second = first
-        .again()
-        .arg("-c")
-        .print("three")
-        .reply(Reply::text("done"))
-        .run()
-        .code(0);
+    let second = first.again().arg("-c").print("three").reply(Reply::text("done")).run().code(0);
     let request = second.request(0).body["messages"].to_string();
-    assert_eq!(
-        request.matches("its result is lost").count(),
-        1,
-        "{request}"
-    );
+    assert_eq!(request.matches("its result is lost").count(), 1, "{request}");
 }
 
 #[test]
@@ -179,12 +154,7 @@ fn a_full_context_window_is_summarized_and_the_answer_goes_on() {
 
 #[test]
 fn a_reason_that_nobody_knows_ends_the_turn() {
-    Test::new()
-        .print("go")
-        .reply(Reply::text("odd").stop("of_the_future"))
-        .run()
-        .code(0)
-        .stdout("odd\n");
+    Test::new().print("go").reply(Reply::text("odd").stop("of_the_future")).run().code(0).stdout("odd\n");
     Test::new()
         .print("go")
         .reply(Reply::text("stopped").stop("stop_sequence"))

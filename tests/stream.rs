@@ -12,16 +12,13 @@ use crate::support::reply::Reply;
 use crate::support::stream::Block;
 
 fn job() -> Test {
-    Test::new()
-        .print("go")
-        .args(["--output-format", "stream-json"])
+    Test::new().print("go").args(["--output-format", "stream-json"])
 }
 
 #[track_caller]
 fn lines(finished: &Finished) -> Vec<Value> {
-    let parse = |line: &str| -> Value {
-        serde_json::from_str(line).unwrap_or_else(|err| panic!("{err}: `{line}`"))
-    };
+    let parse =
+        |line: &str| -> Value { serde_json::from_str(line).unwrap_or_else(|err| panic!("{err}: `{line}`")) };
     assert!(finished.stdout.ends_with('\n'), "{}", finished.stdout);
     finished.stdout.lines().map(parse).collect()
 }
@@ -29,9 +26,7 @@ fn lines(finished: &Finished) -> Vec<Value> {
 /// `type`, `subtype` where there is one, and the types of the content blocks where there are some.
 fn kind(line: &Value) -> String {
     let blocks = line["message"]["content"].as_array().into_iter().flatten();
-    let words = [&line["type"], &line["subtype"]]
-        .into_iter()
-        .chain(blocks.map(|block| &block["type"]));
+    let words = [&line["type"], &line["subtype"]].into_iter().chain(blocks.map(|block| &block["type"]));
     let words: Vec<&str> = words.filter_map(Value::as_str).collect();
     words.join(" ")
 }
@@ -74,10 +69,7 @@ fn the_lines_come_in_the_order_of_the_events() {
     let finished = whole_job().run().code(0);
     let mut kinds: Vec<String> = lines(&finished).iter().map(kind).collect();
     // The task ends behind the first or behind the second of the last two calls.
-    let ended = kinds
-        .iter()
-        .position(|kind| kind == "system task_finished")
-        .expect("the task's end");
+    let ended = kinds.iter().position(|kind| kind == "system task_finished").expect("the task's end");
     assert!((8..=9).contains(&ended), "{}", finished.stdout);
     kinds.remove(ended);
     let expected = [
@@ -161,15 +153,9 @@ fn a_reply_is_the_message_of_the_api_with_its_usage() {
     let message = &reply["message"];
     assert_eq!(message["role"], "assistant");
     assert_eq!(message["usage"], usage);
-    assert_eq!(
-        message["content"][0],
-        json!({"type": "text", "text": "I look."})
-    );
+    assert_eq!(message["content"][0], json!({"type": "text", "text": "I look."}));
     let call = &message["content"][1];
-    assert_eq!(
-        (&call["name"], &call["input"]),
-        (&json!("bash"), &json!({"command": "echo seen"}))
-    );
+    assert_eq!((&call["name"], &call["input"]), (&json!("bash"), &json!({"command": "echo seen"})));
     let result = &the(&finished, "user tool_result")["message"];
     assert_eq!(result["role"], "user");
     assert_eq!(result["content"][0]["tool_use_id"], call["id"]);
@@ -202,10 +188,7 @@ fn a_task_has_a_line_at_its_start_and_its_end_and_one_in_the_record() {
 #[test]
 fn a_task_that_the_end_of_the_run_kills_has_its_line_too() {
     let finished = job()
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": "sleep 600"}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": "sleep 600"})))
         .reply(Reply::text("done"))
         .args(["--on-end", "kill"])
         .run()
@@ -268,20 +251,9 @@ fn a_retry_and_what_it_discards_have_lines() {
     assert_eq!(kinds, expected, "{}", finished.stdout);
     assert_eq!(
         fields(&all[1]),
-        [
-            "attempt",
-            "error",
-            "max_retries",
-            "retry_delay_ms",
-            "session_id",
-            "subtype",
-            "type"
-        ]
+        ["attempt", "error", "max_retries", "retry_delay_ms", "session_id", "subtype", "type"]
     );
-    assert_eq!(
-        (&all[1]["attempt"], &all[1]["max_retries"]),
-        (&json!(1), &json!(5))
-    );
+    assert_eq!((&all[1]["attempt"], &all[1]["max_retries"]), (&json!(1), &json!(5)));
     assert_eq!(all[1]["retry_delay_ms"], 0);
     assert_eq!(all[3]["attempt"], 2);
     assert!(all[1]["error"].as_str().unwrap().contains("529"));
@@ -290,11 +262,7 @@ fn a_retry_and_what_it_discards_have_lines() {
 
 #[test]
 fn what_the_program_has_to_say_is_a_line() {
-    let finished = job()
-        .env("XDG_STATE_HOME", "/proc/nowhere")
-        .reply(Reply::text("done"))
-        .run()
-        .code(0);
+    let finished = job().env("XDG_STATE_HOME", "/proc/nowhere").reply(Reply::text("done")).run().code(0);
     let notice = the(&finished, "system notice");
     let text = notice["text"].as_str().unwrap();
     assert!(text.contains("the session is not kept"), "{text}");
@@ -316,10 +284,7 @@ fn a_line_is_written_when_its_event_happens() {
     let gate = Gate::new();
     let mut session = job()
         .reply(Reply::tool("bash", json!({"command": "echo seen"})))
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": "sleep 600"}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": "sleep 600"})))
         .reply(Reply::text("done").gate(&gate))
         .args(["--on-end", "kill"])
         .spawn();
@@ -337,10 +302,7 @@ fn the_end_of_a_task_has_its_line_while_the_others_are_waited_for() {
     let mut session = job()
         .reply(Reply::message(vec![
             Block::tool("background_run", json!({"command": "exit 7"})),
-            Block::tool(
-                "background_run",
-                json!({"command": "until [ -e go ]; do sleep 0.02; done"}),
-            ),
+            Block::tool("background_run", json!({"command": "until [ -e go ]; do sleep 0.02; done"})),
         ]))
         .reply(Reply::text("waiting"))
         .reply(Reply::text("done"))
@@ -356,22 +318,13 @@ fn the_end_of_a_task_has_its_line_while_the_others_are_waited_for() {
 fn whatever_a_text_holds_a_line_stays_a_line() {
     let odd = "a\nb\r\u{2028}\u{85}\u{0}\u{1b}[31m \"quoted\" \\ é 🦀";
     let finished = job()
-        .reply(Reply::tool(
-            "bash",
-            json!({"command": "printf 'x\\ny\\r\\033[1m\\377'"}),
-        ))
+        .reply(Reply::tool("bash", json!({"command": "printf 'x\\ny\\r\\033[1m\\377'"})))
         .reply(Reply::text(odd))
         .run()
         .code(0);
     check_kinds(
         &finished,
-        &[
-            "system init",
-            "assistant tool_use",
-            "user tool_result",
-            "assistant text",
-            "result success",
-        ],
+        &["system init", "assistant tool_use", "user tool_result", "assistant text", "result success"],
     );
     assert_eq!(record(&finished)["result"], odd);
 }
@@ -404,9 +357,7 @@ fn normal(stdout: &str) -> Vec<String> {
     lines.sort_by_key(|line| line["subtype"] == "task_finished");
     let named = |line: &Value| {
         let text = line.to_string();
-        let text = ids
-            .iter()
-            .fold(text, |text, (id, name)| text.replace(id, name));
+        let text = ids.iter().fold(text, |text, (id, name)| text.replace(id, name));
         without_seconds(&text)
     };
     lines.iter().map(named).collect()
@@ -434,24 +385,15 @@ fn timeless(mut value: Value, ids: &mut BTreeMap<String, String>) -> Value {
         }
     }
     match &mut value {
-        Value::Object(fields) => fields
-            .values_mut()
-            .for_each(|field| *field = timeless(field.take(), ids)),
-        Value::Array(items) => items
-            .iter_mut()
-            .for_each(|item| *item = timeless(item.take(), ids)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| *field = timeless(field.take(), ids)),
+        Value::Array(items) => items.iter_mut().for_each(|item| *item = timeless(item.take(), ids)),
         _ => {}
     }
     value
 }
 
 fn replay(finished: Finished, format: &str) -> Finished {
-    finished
-        .again()
-        .print("go")
-        .args(["--replay", "record.jsonl", "--output-format", format])
-        .run()
-        .code(0)
+    finished.again().print("go").args(["--replay", "record.jsonl", "--output-format", format]).run().code(0)
 }
 
 #[test]

@@ -44,18 +44,12 @@ fn check_typed(keys: &str, expected: &str) {
 #[test]
 fn a_line_is_edited() {
     check_typed("helo\x1b[Dl world\x01Say: \x05!", "Say: hell worldo!");
-    check_typed(
-        "one two\x17three \u{6f22}\u{5b57}\x7f",
-        "one three \u{6f22}",
-    );
+    check_typed("one two\x17three \u{6f22}\u{5b57}\x7f", "one three \u{6f22}");
 }
 
 #[test]
 fn several_lines_are_one_message() {
-    check_typed(
-        "\x1b[200~first\nsecond\r\nthird\x1b[201~",
-        "first\nsecond\nthird",
-    );
+    check_typed("\x1b[200~first\nsecond\r\nthird\x1b[201~", "first\nsecond\nthird");
     check_typed("first\\\rsecond\x1b\rthird", "first\nsecond\nthird");
 }
 
@@ -72,11 +66,7 @@ fn a_megabyte_is_pasted() {
 
 #[test]
 fn the_history_is_kept_across_sessions_and_searched() {
-    let mut session = at_prompt(
-        Test::new()
-            .reply(Reply::text("One."))
-            .reply(Reply::text("Two.")),
-    );
+    let mut session = at_prompt(Test::new().reply(Reply::text("One.")).reply(Reply::text("Two.")));
     enter(&mut session, "find the needle", "One.");
     enter(&mut session, " not this secret", "Two.");
     session.send("\x04");
@@ -84,10 +74,7 @@ fn the_history_is_kept_across_sessions_and_searched() {
     let history = fs::read_to_string(finished.dir.state().join("meanwhile/history")).unwrap();
     assert_eq!(history, "find the needle\n");
 
-    let again = finished
-        .again()
-        .reply(Reply::text("Three."))
-        .reply(Reply::text("Four."));
+    let again = finished.again().reply(Reply::text("Three.")).reply(Reply::text("Four."));
     let mut session = at_prompt(again);
     enter(&mut session, "\x1b[A", "Three.");
     session.send("\x12need");
@@ -116,10 +103,7 @@ fn commands_and_paths_are_completed() {
     enter(&mut session, "now", "Understood.");
     session.send("\x04");
     let finished = session.wait().code(0);
-    let expected = [
-        "see @notes/one.txt now",
-        "The file notes/one.txt:\nremember\n",
-    ];
+    let expected = ["see @notes/one.txt now", "The file notes/one.txt:\nremember\n"];
     assert_eq!(said(&finished, 0), expected);
 }
 
@@ -127,15 +111,9 @@ fn commands_and_paths_are_completed() {
 fn a_file_that_cannot_be_put_in_is_named() {
     let mut session = at_prompt(Test::new().reply(Reply::text("Understood.")));
     let shown = enter(&mut session, "see @missing.txt, please", "Understood.");
-    assert!(
-        shown.contains("@missing.txt is sent as it stands: "),
-        "{shown}"
-    );
+    assert!(shown.contains("@missing.txt is sent as it stands: "), "{shown}");
     session.send("\x04");
-    assert_eq!(
-        said(&session.wait().code(0), 0),
-        ["see @missing.txt, please"]
-    );
+    assert_eq!(said(&session.wait().code(0), 0), ["see @missing.txt, please"]);
 }
 
 #[test]
@@ -147,9 +125,7 @@ fn a_command_of_ones_own_is_run_and_shown_to_the_model() {
     let finished = session.wait().code(0);
     let texts = said(&finished, 0);
     assert!(
-        texts[0].starts_with(
-            "(The user has run this command: echo a''b; sudo -n true\nIts result:)\nab"
-        )
+        texts[0].starts_with("(The user has run this command: echo a''b; sudo -n true\nIts result:)\nab")
     );
     assert_eq!(texts[1], "what was that?");
 }
@@ -157,17 +133,12 @@ fn a_command_of_ones_own_is_run_and_shown_to_the_model() {
 #[test]
 fn a_task_that_ends_is_announced_above_what_is_typed_and_waits_for_the_line() {
     let test = Test::new()
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": until("go", "it passed")}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": until("go", "it passed")})))
         .reply(Reply::text("Started."))
         .reply(Reply::text("I see."));
     let mut session = at_prompt(test);
     session.send("begin\r");
-    session.shows_that("the prompt with a task", |screen| {
-        screen.ends_with("meanwhile [1 running] >")
-    });
+    session.shows_that("the prompt with a task", |screen| screen.ends_with("meanwhile [1 running] >"));
     session.send("and then");
     session.shows("meanwhile [1 running] > and then");
     session.dir().write("go", "");
@@ -185,12 +156,8 @@ fn a_task_that_ends_is_announced_above_what_is_typed_and_waits_for_the_line() {
 
 #[test]
 fn tasks_that_end_together_wake_the_agent_once() {
-    let task = |n: u32| {
-        Block::tool(
-            "background_run",
-            json!({"command": until("go", &format!("result {n}"))}),
-        )
-    };
+    let task =
+        |n: u32| Block::tool("background_run", json!({"command": until("go", &format!("result {n}"))}));
     let test = Test::new()
         .reply(Reply::message((0..5).map(task).collect()))
         .reply(Reply::text("Started."))
@@ -212,10 +179,7 @@ fn tasks_that_end_together_wake_the_agent_once() {
 fn without_wake_a_task_that_ends_is_only_announced() {
     let test = Test::new()
         .arg("--no-wake")
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": until("go", "it passed")}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": until("go", "it passed")})))
         .reply(Reply::text("Started."))
         .reply(Reply::text("I see."));
     let mut session = at_prompt(test);
@@ -250,10 +214,7 @@ fn ctrl_c_ends_the_request_and_keeps_the_session() {
 #[test]
 fn ctrl_c_ends_a_foreground_command_which_is_reported_as_interrupted() {
     let test = Test::new()
-        .reply(Reply::tool(
-            "bash",
-            json!({"command": "echo begun; sleep 600"}),
-        ))
+        .reply(Reply::tool("bash", json!({"command": "echo begun; sleep 600"})))
         .reply(Reply::text("I see."));
     let mut session = at_prompt(test);
     session.send("go\r");
@@ -263,13 +224,7 @@ fn ctrl_c_ends_a_foreground_command_which_is_reported_as_interrupted() {
     enter(&mut session, "well?", "I see.");
     session.send("\x04");
     let finished = session.wait().code(0);
-    assert!(
-        finished
-            .request(1)
-            .tool_result(0)
-            .0
-            .contains("interrupted by the user")
-    );
+    assert!(finished.request(1).tool_result(0).0.contains("interrupted by the user"));
 }
 
 #[test]
@@ -310,10 +265,7 @@ fn who_leaves_does_not_wait_for_what_was_typed_before() {
 #[test]
 fn ctrl_d_says_which_tasks_are_ended_with_it() {
     let test = Test::new()
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": "sleep 600; echo 1"}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": "sleep 600; echo 1"})))
         .reply(Reply::text("Started."));
     let mut session = at_prompt(test);
     session.send("begin\r");
@@ -348,9 +300,7 @@ fn text_has_light_markdown_and_the_line_of_progress_goes_away() {
     gate.open();
     let screen = session.shows(" tokens in, ");
     assert!(
-        screen.contains(
-            "\nTitle\nis bold and code\n\u{2022} item\n\n```rust\nlet **x**;\n```\nheld back\n("
-        ),
+        screen.contains("\nTitle\nis bold and code\n\u{2022} item\n\n```rust\nlet **x**;\n```\nheld back\n("),
         "{screen}"
     );
     assert!(!screen.contains("waiting"), "{screen}");
@@ -364,14 +314,16 @@ fn text_has_light_markdown_and_the_line_of_progress_goes_away() {
 #[test]
 fn a_result_is_folded_and_shown_whole_when_asked_for() {
     let test = Test::new()
-        .reply(Reply::tool(
-            "bash",
-            json!({"command": "seq -f 'line %g' 9"}),
-        ))
+        .reply(Reply::tool("bash", json!({"command": "seq -f 'line %g' 9"})))
         .reply(Reply::text("Done."));
     let mut session = at_prompt(test);
     let screen = enter(&mut session, "go", "Done.");
-    assert!(screen.contains("> bash: seq -f 'line %g' 9\nline 1\nline 2\nline 3\nline 4\nline 5\n... (4 more lines)\nDone."), "{screen}");
+    assert!(
+        screen.contains(
+            "> bash: seq -f 'line %g' 9\nline 1\nline 2\nline 3\nline 4\nline 5\n... (4 more lines)\nDone."
+        ),
+        "{screen}"
+    );
     enter(&mut session, "/last", "\nline 8\nline 9\n");
     session.send("\x04");
     session.wait().code(0);
@@ -381,17 +333,11 @@ fn a_result_is_folded_and_shown_whole_when_asked_for() {
 fn an_edit_is_shown_as_a_colored_diff() {
     let test = Test::new()
         .file("a.txt", "one\ntwo\nthree\n")
-        .reply(Reply::tool(
-            "edit_file",
-            json!({"path": "a.txt", "old_text": "two", "new_text": "2"}),
-        ))
+        .reply(Reply::tool("edit_file", json!({"path": "a.txt", "old_text": "two", "new_text": "2"})))
         .reply(Reply::text("Done."));
     let mut session = at_prompt(test);
     let screen = enter(&mut session, "go", "Done.");
-    assert!(
-        screen.contains("\n    1   one\n    2 - two\n    2 + 2\n    3   three\n"),
-        "{screen}"
-    );
+    assert!(screen.contains("\n    1   one\n    2 - two\n    2 + 2\n    3   three\n"), "{screen}");
     session.send("\x04");
     let shown = session.wait().code(0).stdout;
     assert!(shown.contains("\x1b[31m    2 - two") && shown.contains("\x1b[32m    2 + 2"));
@@ -401,10 +347,7 @@ fn an_edit_is_shown_as_a_colored_diff() {
 fn tasks_are_listed_and_ended_while_a_turn_runs() {
     let gate = Gate::new();
     let test = Test::new()
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": "sleep 600; echo 1"}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": "sleep 600; echo 1"})))
         .reply(Reply::text("a slow answer").hold_after("slow", &gate))
         .reply(Reply::text("I see."));
     let mut session = at_prompt(test);
@@ -412,26 +355,15 @@ fn tasks_are_listed_and_ended_while_a_turn_runs() {
     session.shows("a slow");
     session.send("/tasks\r");
     let screen = session.shows("  running for ");
-    let line = screen
-        .lines()
-        .find(|line| line.contains("  running for "))
-        .unwrap();
+    let line = screen.lines().find(|line| line.contains("  running for ")).unwrap();
     let id = &line[..8];
     session.send(format!("/kill {}\r", &id[..4]));
     session.shows(&format!("{id} is being ended."));
     session.shows(&format!("{id} killed ("));
     gate.open();
     session.shows("I see.");
-    enter(
-        &mut session,
-        &format!("/kill {id}"),
-        &format!("{id} has ended already: killed"),
-    );
-    enter(
-        &mut session,
-        "/kill zzz",
-        "No task `zzz`; `/tasks` lists them.",
-    );
+    enter(&mut session, &format!("/kill {id}"), &format!("{id} has ended already: killed"));
+    enter(&mut session, "/kill zzz", "No task `zzz`; `/tasks` lists them.");
     session.send("\x04");
     session.wait().code(0);
 }
@@ -459,10 +391,7 @@ fn the_output_of_a_task_is_live_until_a_key() {
 
 #[test]
 fn the_other_commands_do_what_they_say() {
-    let test = Test::new()
-        .reply(Reply::text("One."))
-        .reply(Reply::text("Two."))
-        .reply(Reply::text("Three."));
+    let test = Test::new().reply(Reply::text("One.")).reply(Reply::text("Two.")).reply(Reply::text("Three."));
     let mut session = at_prompt(test);
     enter(&mut session, "/help", "/save FILE");
     enter(&mut session, "/taks", "Did you mean `/tasks`?");
@@ -485,11 +414,7 @@ fn the_other_commands_do_what_they_say() {
         finished.dir.read("talk.md"),
         "# A conversation with meanwhile\n\n## User\n\nfirst\n\n## Model\n\nOne.\n"
     );
-    let models: Vec<&Value> = finished
-        .requests
-        .iter()
-        .map(|request| &request.body["model"])
-        .collect();
+    let models: Vec<&Value> = finished.requests.iter().map(|request| &request.body["model"]).collect();
     assert_eq!(models, ["test-model", "other", "other"]);
     assert_eq!(finished.request(1).messages().len(), 3);
     assert_eq!(finished.request(2).messages().len(), 1);
@@ -497,20 +422,12 @@ fn the_other_commands_do_what_they_say() {
 
 #[test]
 fn another_session_is_gone_on_with() {
-    let finished = Test::new()
-        .print("remember this")
-        .reply(Reply::text("I do."))
-        .run()
-        .code(0);
+    let finished = Test::new().print("remember this").reply(Reply::text("I do.")).run().code(0);
     let sessions = finished.dir.state().join("meanwhile/sessions");
     let file = fs::read_dir(sessions).unwrap().next().unwrap().unwrap();
     let id = file.file_name().to_string_lossy()[..8].to_owned();
     let mut session = at_prompt(finished.again().reply(Reply::text("Of course.")));
-    enter(
-        &mut session,
-        &format!("/resume {id}"),
-        &format!("Going on with session {id}."),
-    );
+    enter(&mut session, &format!("/resume {id}"), &format!("Going on with session {id}."));
     enter(&mut session, "do you?", "Of course.");
     session.send("\x04");
     let finished = session.wait().code(0);
@@ -579,9 +496,7 @@ fn the_terminal_is_given_back_as_it_was() {
 
 #[test]
 fn ctrl_z_stops_the_program_and_fg_goes_on() {
-    let test = Test::new()
-        .env("TERM", "xterm-256color")
-        .reply(Reply::text("Understood."));
+    let test = Test::new().env("TERM", "xterm-256color").reply(Reply::text("Understood."));
     let mut session = test.spawn_in_shell();
     session.shows(PROMPT);
     session.send("half a li");
@@ -589,9 +504,7 @@ fn ctrl_z_stops_the_program_and_fg_goes_on() {
     session.send("\x1a");
     session.shows_that("the shell", |screen| screen.ends_with("shell$"));
     session.send("fg\r");
-    session.shows_that("the line again", |screen| {
-        screen.ends_with("meanwhile > half a li")
-    });
+    session.shows_that("the line again", |screen| screen.ends_with("meanwhile > half a li"));
     session.send("ne\r");
     session.shows("Understood.");
     session.send("\x04");
@@ -605,10 +518,7 @@ fn ctrl_z_stops_the_program_and_fg_goes_on() {
 fn a_plain_terminal_gets_plain_lines() {
     let test = Test::new()
         .env("TERM", "dumb")
-        .reply(Reply::tool(
-            "background_run",
-            json!({"command": until("go", "it passed")}),
-        ))
+        .reply(Reply::tool("background_run", json!({"command": until("go", "it passed")})))
         .reply(Reply::text("Started."))
         .reply(Reply::text("I **see**."));
     let mut session = test.spawn_pty();
@@ -629,16 +539,9 @@ fn a_plain_terminal_gets_plain_lines() {
 #[test]
 fn what_is_missing_at_the_first_run_is_said_with_a_way_to_try() {
     for name in ["ANTHROPIC_API_KEY", "MODEL_ID"] {
-        let session = Test::new()
-            .env_remove(name)
-            .env("TERM", "xterm")
-            .spawn_pty();
+        let session = Test::new().env_remove(name).env("TERM", "xterm").spawn_pty();
         let finished = session.wait().code(2);
         assert!(finished.stdout.contains(name), "{}", finished.stdout);
-        assert!(
-            finished.stdout.contains("`meanwhile demo` needs none"),
-            "{}",
-            finished.stdout
-        );
+        assert!(finished.stdout.contains("`meanwhile demo` needs none"), "{}", finished.stdout);
     }
 }

@@ -65,11 +65,7 @@ impl Secure {
                 });
             }
         });
-        Secure {
-            url,
-            certificate,
-            received,
-        }
+        Secure { url, certificate, received }
     }
 
     /// One task, with these certificates to trust.
@@ -99,17 +95,16 @@ fn answer(request: &str) -> Option<String> {
     }
     // The last message, and with it the request, ends so.
     request.ends_with("}]}]}").then(|| {
-        format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {length}\r\n\r\n{EVENTS}")
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {length}\r\n\r\n{EVENTS}"
+        )
     })
 }
 
 #[test]
 fn a_certificate_that_is_trusted_and_has_the_right_name_is_taken() {
     let server = Secure::start(named("127.0.0.1"));
-    server
-        .ask(Some(&server.certificate))
-        .code(0)
-        .stdout("hello\n");
+    server.ask(Some(&server.certificate)).code(0).stdout("hello\n");
     let received = server.received.lock().unwrap().concat();
     assert!(received.contains("x-api-key: test-key"), "{received}");
 }
@@ -163,9 +158,7 @@ fn no_switch_turns_it_off() {
         ("SSL_CERT_FILE", ""),
     ];
     let test = Test::new().env("ANTHROPIC_BASE_URL", &server.url);
-    let test = variables
-        .iter()
-        .fold(test, |test, (name, value)| test.env(name, value));
+    let test = variables.iter().fold(test, |test, (name, value)| test.env(name, value));
     test.print("go").run().code(3);
     assert!(server.received.lock().unwrap().concat().is_empty());
 }

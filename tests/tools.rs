@@ -13,9 +13,7 @@ pub const LONGEST_RESULT: usize = 50_000;
 /// One task with `-p`, in which the model makes these calls, a message each, and then ends.
 #[track_caller]
 pub fn run(test: Test, calls: impl IntoIterator<Item = (&'static str, Value)>) -> Finished {
-    let calls = calls
-        .into_iter()
-        .map(|(name, input)| Reply::tool(name, input));
+    let calls = calls.into_iter().map(|(name, input)| Reply::tool(name, input));
     run_replies(test, calls)
 }
 
@@ -89,12 +87,7 @@ fn bash_answers_with_both_streams_in_order_and_trimmed() {
 fn bash_runs_in_the_workspace_with_nothing_on_its_input() {
     let test = Test::new();
     let workspace = test.workspace().canonicalize().unwrap();
-    check(
-        test,
-        "bash",
-        json!({"command": "pwd; cat; echo end"}),
-        &format!("{}\nend", workspace.display()),
-    );
+    check(test, "bash", json!({"command": "pwd; cat; echo end"}), &format!("{}\nend", workspace.display()));
 }
 
 #[test]
@@ -107,22 +100,13 @@ fn bash_names_an_exit_code_and_a_signal() {
 #[test]
 fn bash_keeps_head_and_tail_of_a_long_output_and_says_how_much_is_left_out() {
     let text = bash("printf start; head -c 200000 /dev/zero | tr '\\0' x; printf end; exit 3");
-    assert!(
-        text.chars().count() <= LONGEST_RESULT,
-        "{}",
-        text.chars().count()
-    );
-    let (head, rest) = text
-        .split_once("\n... (")
-        .expect("a line where something is left out");
+    assert!(text.chars().count() <= LONGEST_RESULT, "{}", text.chars().count());
+    let (head, rest) = text.split_once("\n... (").expect("a line where something is left out");
     let (count, rest) = rest.split_once(" characters left out) ...\n").unwrap();
     let tail = rest.split('\n').next().unwrap();
     assert!(head.starts_with("startx") && tail.ends_with("xend") && rest.contains("(exit code 3)"));
     let kept = head.chars().count() + tail.chars().count();
-    assert_eq!(
-        count.parse::<usize>().unwrap() + kept,
-        "start".len() + 200_000 + "end".len()
-    );
+    assert_eq!(count.parse::<usize>().unwrap() + kept, "start".len() + 200_000 + "end".len());
     assert!(kept > 45_000, "only {kept} characters are kept");
 }
 
@@ -147,10 +131,7 @@ fn bash_at_its_time_limit_shows_what_it_had_printed_and_moves_to_the_background(
     let finished = run_replies(
         Test::new(),
         [
-            Reply::tool(
-                "bash",
-                json!({"command": "echo begun; sleep 600", "timeout": 1}),
-            ),
+            Reply::tool("bash", json!({"command": "echo begun; sleep 600", "timeout": 1})),
             on_task("kill_background", json!({})),
         ],
     );
@@ -172,18 +153,10 @@ fn bash_at_its_time_limit_shows_what_it_had_printed_and_moves_to_the_background(
 #[test]
 fn background_run_answers_at_once_with_an_id_and_the_command() {
     let command = format!("true {}", "x".repeat(100));
-    let finished = run_replies(
-        Test::new(),
-        [
-            background(&command),
-            on_task("check_background", json!({"wait": 60})),
-        ],
-    );
+    let finished =
+        run_replies(Test::new(), [background(&command), on_task("check_background", json!({"wait": 60}))]);
     let id = task_id(finished.request(1));
-    assert_eq!(
-        answer(&finished, 0),
-        format!("Background task {id} started: {}", &command[..80])
-    );
+    assert_eq!(answer(&finished, 0), format!("Background task {id} started: {}", &command[..80]));
 }
 
 #[test]
@@ -206,11 +179,7 @@ fn check_background_lists_tasks_a_line_each() {
         ],
     );
     assert_eq!(answer(&finished, 0), "No background tasks.");
-    let first = format!(
-        "{}: [completed] {}",
-        task_id(finished.request(2)),
-        &command[..60]
-    );
+    let first = format!("{}: [completed] {}", task_id(finished.request(2)), &command[..60]);
     let second = format!("{}: [running] sleep 600", task_id(finished.request(4)));
     assert_eq!(answer(&finished, 2), first);
     assert_eq!(answer(&finished, 4), format!("{first}\n{second}"));
@@ -222,10 +191,7 @@ fn check_background_lists_tasks_a_line_each() {
 fn check_ended(start: Value, expected: [&str; 3]) {
     let finished = run_replies(
         Test::new(),
-        [
-            Reply::tool("background_run", start),
-            on_task("check_background", json!({"wait": 60})),
-        ],
+        [Reply::tool("background_run", start), on_task("check_background", json!({"wait": 60}))],
     );
     let text = answer(&finished, 1);
     let [first, how, result] = expected;
@@ -239,17 +205,10 @@ fn check_ended(start: Value, expected: [&str; 3]) {
 fn check_background_tells_how_a_task_ended_and_the_whole_result() {
     let long = format!("echo {}; exit 3", "x".repeat(600));
     let first = format!("[completed] {}", &long[..60]);
-    check_ended(
-        json!({"command": long}),
-        [&first, "exit code 3", &"x".repeat(600)],
-    );
+    check_ended(json!({"command": long}), [&first, "exit code 3", &"x".repeat(600)]);
     check_ended(
         json!({"command": "kill -KILL $$"}),
-        [
-            "[completed] kill -KILL $$",
-            "ended by signal 9, SIGKILL",
-            "(no output)",
-        ],
+        ["[completed] kill -KILL $$", "ended by signal 9, SIGKILL", "(no output)"],
     );
 }
 
@@ -257,11 +216,7 @@ fn check_background_tells_how_a_task_ended_and_the_whole_result() {
 fn a_background_task_at_its_time_limit_is_ended_and_keeps_what_it_had_printed() {
     check_ended(
         json!({"command": "echo begun; sleep 600", "timeout": 1}),
-        [
-            "[timeout] echo begun; sleep 600",
-            "Error: Timeout (1s)",
-            "begun",
-        ],
+        ["[timeout] echo begun; sleep 600", "Error: Timeout (1s)", "begun"],
     );
 }
 
@@ -281,15 +236,9 @@ fn check_background_says_that_a_task_runs_and_kill_background_ends_it() {
         ],
     );
     let running = answer(&finished, 1);
-    assert!(
-        running.starts_with("[running] echo begun; touch begun; sleep 600\n(running)"),
-        "{running}"
-    );
+    assert!(running.starts_with("[running] echo begun; touch begun; sleep 600\n(running)"), "{running}");
     let killed = answer(&finished, 2);
-    assert!(
-        killed.starts_with("[killed] echo begun; touch begun; sleep 600\nkilled after "),
-        "{killed}"
-    );
+    assert!(killed.starts_with("[killed] echo begun; touch begun; sleep 600\nkilled after "), "{killed}");
 }
 
 /// A shell that ends at the first signal, with a child that does not.
@@ -313,33 +262,21 @@ fn a_task_that_is_killed_is_called_so_although_its_shell_ends_first() {
         ],
     );
     let (killed, _) = finished.request(2).tool_result(1);
-    assert!(
-        killed.starts_with("[killed] ") && killed.contains("\nkilled after "),
-        "{killed}"
-    );
+    assert!(killed.starts_with("[killed] ") && killed.contains("\nkilled after "), "{killed}");
 }
 
 #[test]
 fn a_task_at_its_time_limit_is_called_so_although_its_shell_ends_first() {
     check_ended(
         json!({"command": STUBBORN, "timeout": 1}),
-        [
-            &format!("[timeout] {}", &STUBBORN[..60]),
-            "Error: Timeout (1s)",
-            "(no output)",
-        ],
+        [&format!("[timeout] {}", &STUBBORN[..60]), "Error: Timeout (1s)", "(no output)"],
     );
 }
 
 #[test]
 fn a_task_that_does_not_exist_is_an_error() {
     for name in ["check_background", "kill_background"] {
-        check(
-            Test::new(),
-            name,
-            json!({"task_id": "00000000"}),
-            "Error: Unknown task 00000000",
-        );
+        check(Test::new(), name, json!({"task_id": "00000000"}), "Error: Unknown task 00000000");
     }
 }
 
@@ -354,9 +291,7 @@ fn run_both(test: Test, commands: &[&str]) -> Vec<String> {
     // The last one is for results that come after the turn; they may all have come before.
     let test = test.reply(Reply::message(calls)).reply(Reply::text("done"));
     let finished = run_replies(test.allow_unused(), []);
-    (0..count)
-        .map(|n| finished.request(1).tool_result(n).0)
-        .collect()
+    (0..count).map(|n| finished.request(1).tool_result(n).0).collect()
 }
 
 #[test]
@@ -376,12 +311,7 @@ fn destructive_commands_are_refused_by_both_tools() {
         "echo $(sudo --version)",
     ];
     for (n, answer) in run_both(Test::new(), &commands).iter().enumerate() {
-        assert_eq!(
-            answer,
-            "Error: Dangerous command blocked",
-            "{}",
-            commands[n / 2]
-        );
+        assert_eq!(answer, "Error: Dangerous command blocked", "{}", commands[n / 2]);
     }
 }
 
@@ -399,11 +329,7 @@ fn commands_that_only_look_destructive_pass() {
         "printf '%s' '> /dev/sda'",
     ];
     for (n, answer) in run_both(test, &commands).iter().enumerate() {
-        assert!(
-            !answer.starts_with("Error"),
-            "{}: {answer}",
-            commands[n / 2]
-        );
+        assert!(!answer.starts_with("Error"), "{}: {answer}", commands[n / 2]);
     }
     assert!(!gone.exists());
 }
@@ -416,28 +342,13 @@ fn a_missing_field_is_named() {
         ("read_file", json!({"limit": 1}), "path"),
         ("write_file", json!({"path": "f"}), "content"),
         ("write_file", json!({"content": "f"}), "path"),
-        (
-            "edit_file",
-            json!({"old_text": "a", "new_text": "b"}),
-            "path",
-        ),
-        (
-            "edit_file",
-            json!({"path": "f", "new_text": "b"}),
-            "old_text",
-        ),
-        (
-            "edit_file",
-            json!({"path": "f", "old_text": "a"}),
-            "new_text",
-        ),
+        ("edit_file", json!({"old_text": "a", "new_text": "b"}), "path"),
+        ("edit_file", json!({"path": "f", "new_text": "b"}), "old_text"),
+        ("edit_file", json!({"path": "f", "old_text": "a"}), "new_text"),
         ("background_run", json!({"timeout": 1}), "command"),
         ("kill_background", json!({}), "task_id"),
     ];
-    let finished = run(
-        Test::new(),
-        cases.clone().map(|(name, input, _)| (name, input)),
-    );
+    let finished = run(Test::new(), cases.clone().map(|(name, input, _)| (name, input)));
     for (n, (name, input, field)) in cases.iter().enumerate() {
         let expected = format!("Error: `{field}` is missing: it is a required string");
         assert_eq!(answer(&finished, n), expected, "{name} {input}");
@@ -447,46 +358,18 @@ fn a_missing_field_is_named() {
 #[test]
 fn a_field_of_the_wrong_type_is_named_with_what_it_should_be() {
     let cases = [
-        (
-            "bash",
-            json!({"command": ["ls"]}),
-            "`command` must be a string, not [\"ls\"]",
-        ),
-        (
-            "bash",
-            json!({"command": "true", "timeout": "1"}),
-            "`timeout` must be a number of seconds",
-        ),
-        (
-            "bash",
-            json!({"command": "true", "timeout": -1}),
-            "`timeout` must be a number of seconds",
-        ),
-        (
-            "bash",
-            json!({"command": "true", "timeout": 1e300}),
-            "`timeout` must be a number of seconds",
-        ),
-        (
-            "read_file",
-            json!({"path": 1}),
-            "`path` must be a string, not 1",
-        ),
-        (
-            "read_file",
-            json!({"path": "f", "offset": 0}),
-            "`offset` must be a whole number from 1 on, not 0",
-        ),
+        ("bash", json!({"command": ["ls"]}), "`command` must be a string, not [\"ls\"]"),
+        ("bash", json!({"command": "true", "timeout": "1"}), "`timeout` must be a number of seconds"),
+        ("bash", json!({"command": "true", "timeout": -1}), "`timeout` must be a number of seconds"),
+        ("bash", json!({"command": "true", "timeout": 1e300}), "`timeout` must be a number of seconds"),
+        ("read_file", json!({"path": 1}), "`path` must be a string, not 1"),
+        ("read_file", json!({"path": "f", "offset": 0}), "`offset` must be a whole number from 1 on, not 0"),
         (
             "read_file",
             json!({"path": "f", "limit": 1.5}),
             "`limit` must be a whole number from 1 on, not 1.5",
         ),
-        (
-            "write_file",
-            json!({"path": "f", "content": {}}),
-            "`content` must be a string, not {}",
-        ),
+        ("write_file", json!({"path": "f", "content": {}}), "`content` must be a string, not {}"),
         (
             "edit_file",
             json!({"path": "f", "old_text": 1, "new_text": "b"}),
@@ -497,40 +380,17 @@ fn a_field_of_the_wrong_type_is_named_with_what_it_should_be() {
             json!({"path": "f", "old_text": "a", "new_text": "b", "replace_all": "yes"}),
             "`replace_all` must be true or false, not \"yes\"",
         ),
-        (
-            "background_run",
-            json!({"command": true}),
-            "`command` must be a string, not true",
-        ),
-        (
-            "background_run",
-            json!({"command": "true", "timeout": 0}),
-            "`timeout` must be a number of seconds",
-        ),
-        (
-            "check_background",
-            json!({"task_id": 1}),
-            "`task_id` must be a string, not 1",
-        ),
-        (
-            "check_background",
-            json!({"wait": "long"}),
-            "`wait` must be a number of seconds",
-        ),
-        (
-            "kill_background",
-            json!({"task_id": []}),
-            "`task_id` must be a string, not []",
-        ),
+        ("background_run", json!({"command": true}), "`command` must be a string, not true"),
+        ("background_run", json!({"command": "true", "timeout": 0}), "`timeout` must be a number of seconds"),
+        ("check_background", json!({"task_id": 1}), "`task_id` must be a string, not 1"),
+        ("check_background", json!({"wait": "long"}), "`wait` must be a number of seconds"),
+        ("kill_background", json!({"task_id": []}), "`task_id` must be a string, not []"),
     ];
     let test = Test::new().file("f", "a\n");
     let finished = run(test, cases.clone().map(|(name, input, _)| (name, input)));
     for (n, (name, input, expected)) in cases.iter().enumerate() {
         let text = answer(&finished, n);
-        assert!(
-            text.starts_with(&format!("Error: {expected}")),
-            "{name} {input}: {text}"
-        );
+        assert!(text.starts_with(&format!("Error: {expected}")), "{name} {input}: {text}");
     }
     assert_eq!(finished.dir.read("f"), "a\n");
 }

@@ -5,9 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{
-    Test, gate::Gate, random::Random, reply::Reply, session::Session, stream::Block,
-};
+use crate::support::{Test, gate::Gate, random::Random, reply::Reply, session::Session, stream::Block};
 
 /// One of the things that a server may answer; true when it is one that waits for an interruption.
 fn answer(random: &mut Random, gate: &Gate) -> (Reply, bool) {
@@ -26,22 +24,14 @@ fn answer(random: &mut Random, gate: &Gate) -> (Reply, bool) {
         10 => Reply::message(vec![Block::text("cut"), quick()]).stop("max_tokens"),
         11 => Reply::text("no").stop("refusal"),
         12 => Reply::error(400, "invalid_request_error", "no"),
-        13 => {
-            Reply::text("some words that are cut off").cut_after(500 + random.below(600) as usize)
-        }
+        13 => Reply::text("some words that are cut off").cut_after(500 + random.below(600) as usize),
         14 => Reply::close(),
         15 => Reply::message(vec![]),
         16 => {
-            return (
-                Reply::text("some words to wait in").hold_after("words", gate),
-                true,
-            );
+            return (Reply::text("some words to wait in").hold_after("words", gate), true);
         }
         _ => {
-            return (
-                Reply::tool("bash", json!({"command": "echo waiting; sleep 60"})),
-                true,
-            );
+            return (Reply::tool("bash", json!({"command": "echo waiting; sleep 60"})), true);
         }
     };
     (reply, false)
@@ -64,10 +54,7 @@ fn play(session: &mut Session, script: &[bool]) {
 
 #[test]
 fn every_request_is_valid() {
-    let cases = std::env::var("MEANWHILE_ROUNDS")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(6);
+    let cases = std::env::var("MEANWHILE_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(6);
     for seed in 0..cases {
         let mut random = Random::new(seed);
         let gate = Gate::new();

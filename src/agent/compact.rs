@@ -31,17 +31,13 @@ impl Agent {
         if let Some(keep) = kept(&self.transcript.messages(), true) {
             self.transcript.shorten(keep);
             if self.transcript.tokens <= self.percent(ROOMY) {
-                watch(Event::Notice(
-                    "old tool results were shortened to make room",
-                ));
+                watch(Event::Notice("old tool results were shortened to make room"));
                 return Ok(());
             }
             match self.summarize(true, watch) {
                 Err(err @ Error::Interrupted(_)) => return Err(err),
                 // The request may still fit.
-                Err(err) => watch(Event::Notice(&format!(
-                    "the conversation could not be summarized: {err}"
-                ))),
+                Err(err) => watch(Event::Notice(&format!("the conversation could not be summarized: {err}"))),
                 Ok(()) => {}
             }
         }
@@ -62,53 +58,29 @@ impl Agent {
     }
 
     /// Puts a summary by the model in the place of the older part of the history. Fails when the model writes none.
-    pub(super) fn summarize(
-        &mut self,
-        inside_turn: bool,
-        watch: &mut dyn FnMut(Event),
-    ) -> Result<()> {
+    pub(super) fn summarize(&mut self, inside_turn: bool, watch: &mut dyn FnMut(Event)) -> Result<()> {
         let Some(keep) = kept(&self.transcript.messages(), inside_turn) else {
             watch(Event::Notice("there is nothing to summarize"));
             return Ok(());
         };
-        watch(Event::Notice(
-            "the older part of the conversation is being summarized",
-        ));
+        watch(Event::Notice("the older part of the conversation is being summarized"));
         // The request for the summary has to fit as well.
         self.transcript.shorten(keep);
         let messages = self.transcript.messages();
-        let reply = self.request(
-            &with_instruction(&messages[..messages.len() - keep]),
-            &mut |event| {
-                if let Event::Retry { .. } = event {
-                    watch(event);
-                }
-            },
-        )?;
+        let reply = self.request(&with_instruction(&messages[..messages.len() - keep]), &mut |event| {
+            if let Event::Retry { .. } = event {
+                watch(event);
+            }
+        })?;
         let text = reply.said.to_string();
         let is_whole = matches!(reply.stop, StopReason::EndTurn | StopReason::StopSequence);
         if !is_whole || text.trim().is_empty() {
-            return Err(Error::Protocol(
-                "it holds no whole summary of the conversation".into(),
-            ));
+            return Err(Error::Protocol("it holds no whole summary of the conversation".into()));
         }
-        let running = self
-            .context
-            .tasks
-            .list()
-            .filter(|task| task.status() == Status::Running);
-        let tasks: Vec<String> = running
-            .map(|task| format!("{}: {}", task.id, task.command))
-            .collect();
-        let tasks = if tasks.is_empty() {
-            "none".into()
-        } else {
-            tasks.join("\n")
-        };
-        let text = format!(
-            "{INTRODUCTION}\n\n{}\n\nRunning background tasks: {tasks}",
-            text.trim()
-        );
+        let running = self.context.tasks.list().filter(|task| task.status() == Status::Running);
+        let tasks: Vec<String> = running.map(|task| format!("{}: {}", task.id, task.command)).collect();
+        let tasks = if tasks.is_empty() { "none".into() } else { tasks.join("\n") };
+        let text = format!("{INTRODUCTION}\n\n{}\n\nRunning background tasks: {tasks}", text.trim());
         self.transcript.compact(&text, keep);
         Ok(())
     }

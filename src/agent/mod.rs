@@ -32,11 +32,9 @@ use crate::{
 
 /// How often a reply that was cut off by its length is continued.
 const MOST_CONTINUATIONS: u32 = 3;
-const CONTINUE: &str =
-    "(Your reply was cut off by its length limit. Continue exactly where it stopped.)";
+const CONTINUE: &str = "(Your reply was cut off by its length limit. Continue exactly where it stopped.)";
 
-const CUT_OFF: &str =
-    "the answer was cut off by its length limit, which --max-output-tokens raises";
+const CUT_OFF: &str = "the answer was cut off by its length limit, which --max-output-tokens raises";
 
 /// How often a turn that the API has paused is gone on with; each pause is the end of some server tools' work.
 const MOST_PAUSES: u32 = 50;
@@ -55,12 +53,7 @@ pub struct Agent {
 
 impl Agent {
     /// Goes on with `transcript`.
-    pub fn new(
-        client: Client,
-        context: Context,
-        settings: Settings,
-        transcript: Transcript,
-    ) -> Agent {
+    pub fn new(client: Client, context: Context, settings: Settings, transcript: Transcript) -> Agent {
         Agent {
             client,
             transcript,
@@ -86,10 +79,7 @@ impl Agent {
             let sent = Instant::now();
             watch(Event::Request);
             let reply = self.request_in_turn(watch)?;
-            watch(Event::Reply {
-                reply: &reply,
-                time: sent.elapsed(),
-            });
+            watch(Event::Reply { reply: &reply, time: sent.elapsed() });
             if reply.stop == StopReason::Refusal {
                 self.pending = pending;
                 return Err(self.take_out(start));
@@ -165,24 +155,12 @@ impl Agent {
         let Run { turns, usage, .. } = &self.run;
         if let Some(max) = self.settings.max_turns.filter(|max| turns >= max) {
             let text = format!("the model has replied {max} times and is not done");
-            return Err(Error::Limit {
-                option: "--max-turns",
-                text,
-            });
+            return Err(Error::Limit { option: "--max-turns", text });
         }
-        if let Some(max) = self
-            .settings
-            .max_total_tokens
-            .filter(|max| usage.context() >= *max)
-        {
-            let text = format!(
-                "{} tokens were used, {max} are allowed, and the model is not done",
-                usage.context()
-            );
-            return Err(Error::Limit {
-                option: "--max-total-tokens",
-                text,
-            });
+        if let Some(max) = self.settings.max_total_tokens.filter(|max| usage.context() >= *max) {
+            let text =
+                format!("{} tokens were used, {max} are allowed, and the model is not done", usage.context());
+            return Err(Error::Limit { option: "--max-total-tokens", text });
         }
         Ok(())
     }
@@ -223,11 +201,7 @@ impl Agent {
                 let call = call.clone();
                 self.run.refused.push(Refused { call, why });
             }
-            watch(Event::ToolResult {
-                call,
-                answer: &answer,
-                change: self.context.change.take().as_ref(),
-            });
+            watch(Event::ToolResult { call, answer: &answer, change: self.context.change.take().as_ref() });
             let result = Block::tool_result(&call.id, &answer.text, answer.is_error);
             self.push_user(vec![result], watch);
         }

@@ -49,25 +49,14 @@ impl Agent {
             failures += 1;
             let wait = retry::wait(failures, asked);
             let of = self.settings.max_retries;
-            watch(Event::Retry {
-                err: &err,
-                wait,
-                failures,
-                of,
-            });
+            watch(Event::Retry { err: &err, wait, failures, of });
             self.pause(wait)?;
         }
     }
 
-    fn attempt(
-        &mut self,
-        messages: &[Arc<String>],
-        watch: &mut dyn FnMut(Event),
-    ) -> Result<Box<Reply>> {
+    fn attempt(&mut self, messages: &[Arc<String>], watch: &mut dyn FnMut(Event)) -> Result<Box<Reply>> {
         self.partial = Arc::default();
-        let progress = self
-            .client
-            .send(messages.to_vec(), Arc::clone(&self.partial))?;
+        let progress = self.client.send(messages.to_vec(), Arc::clone(&self.partial))?;
         loop {
             select! {
                 recv(progress) -> progress => match progress {
@@ -106,13 +95,9 @@ impl Agent {
     /// call that was not whole does not.
     pub(super) fn keep_partial(&mut self) {
         let partial = std::mem::take(&mut self.partial);
-        let partial = partial
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .text();
+        let partial = partial.lock().unwrap_or_else(PoisonError::into_inner).text();
         if !partial.trim().is_empty() {
-            self.transcript
-                .push_assistant(vec![Block::text(partial.trim_end())]);
+            self.transcript.push_assistant(vec![Block::text(partial.trim_end())]);
             self.transcript.push_user(vec![Block::text(INTERRUPTED)]);
         }
     }

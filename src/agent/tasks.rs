@@ -89,10 +89,7 @@ impl Agent {
             match entry {
                 Entry::Started { id, command } => {
                     self.transcript.task_started(&id, &command);
-                    watch(Event::TaskStarted {
-                        id: &id,
-                        command: &command,
-                    });
+                    watch(Event::TaskStarted { id: &id, command: &command });
                 }
                 Entry::Ended { id } => {
                     if let Some(task) = self.context.tasks.find(&id) {

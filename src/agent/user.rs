@@ -9,10 +9,7 @@ impl Agent {
         let answer = tools::run_command(&mut self.context, command);
         // An interrupt has ended the command: there is no turn that it could end.
         self.context.interrupted = None;
-        let text = format!(
-            "(The user has run this command: {command}\nIts result:)\n{}",
-            answer.text
-        );
+        let text = format!("(The user has run this command: {command}\nIts result:)\n{}", answer.text);
         self.pending.push(Block::text(&text));
         answer.text
     }

@@ -77,11 +77,7 @@ impl Client {
 
     /// Sends `messages`, each the JSON of a message, the last one from the user. What comes of a stream is in
     /// `fold` until the reply is whole. Dropping the receiver gives the reply up.
-    pub fn send(
-        &mut self,
-        messages: Vec<Arc<String>>,
-        fold: Arc<Mutex<Fold>>,
-    ) -> Result<Receiver<Progress>> {
+    pub fn send(&mut self, messages: Vec<Arc<String>>, fold: Arc<Mutex<Fold>>) -> Result<Receiver<Progress>> {
         // Some reads ahead of the terminal, no more: a slow terminal slows the stream.
         let (sender, receiver) = crossbeam_channel::bounded(64);
         let body = Body::new(Arc::clone(&self.head), messages);
@@ -113,10 +109,7 @@ impl Client {
             drop::<Sender<()>>(finished);
         };
         let started = threads::start(name, run).map(drop);
-        started.map_err(|err| Error::System {
-            doing: "start a thread",
-            err,
-        })
+        started.map_err(|err| Error::System { doing: "start a thread", err })
     }
 
     /// Gives the request under way up at once, and its connection with it.
@@ -126,12 +119,7 @@ impl Client {
     }
 }
 
-fn request_on_thread(
-    transport: &Transport,
-    body: Body,
-    fold: &Mutex<Fold>,
-    progress: Sender<Progress>,
-) {
+fn request_on_thread(transport: &Transport, body: Body, fold: &Mutex<Fold>, progress: Sender<Progress>) {
     let length = body.length();
     let reply = transport
         .post(body, length)
@@ -141,10 +129,7 @@ fn request_on_thread(
             response.body.complete();
             let _ = progress.send(Progress::Ended(Ok(Box::new(reply))));
             // What follows the last event is little; read, it leaves a connection that can be used again.
-            let _ = io::copy(
-                &mut (&mut response.body).take(LONGEST_REST),
-                &mut io::sink(),
-            );
+            let _ = io::copy(&mut (&mut response.body).take(LONGEST_REST), &mut io::sink());
         }
         Err(err) => {
             let _ = progress.send(Progress::Ended(Err(err)));

@@ -28,11 +28,7 @@ pub const KEPT: Duration = Duration::from_secs(90);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What every request has in common. Fails when the certificates or the proxy are none.
-pub fn config(
-    roots: Option<&[u8]>,
-    proxy_url: Option<&str>,
-    idle_timeout: Duration,
-) -> Result<Config> {
+pub fn config(roots: Option<&[u8]>, proxy_url: Option<&str>, idle_timeout: Duration) -> Result<Config> {
     let roots = match roots {
         Some(pem) => RootCerts::Specific(Arc::new(certificates(pem)?)),
         None => RootCerts::WebPki,
@@ -64,10 +60,7 @@ pub fn config(
 
 /// All that ring offers but the private keys of who has a certificate of its own: 39 KB of the binary less.
 fn crypto() -> CryptoProvider {
-    CryptoProvider {
-        key_provider: &NoKeys,
-        ..ring::default_provider()
-    }
+    CryptoProvider { key_provider: &NoKeys, ..ring::default_provider() }
 }
 
 #[derive(Debug)]
@@ -84,8 +77,7 @@ impl KeyProvider for NoKeys {
 
 fn proxy(url: &str) -> Result<Proxy> {
     // The URL may hold a password: it is not repeated.
-    Proxy::new(url)
-        .map_err(|_| Error::Config("the proxy variable holds no URL of an HTTP proxy".into()))
+    Proxy::new(url).map_err(|_| Error::Config("the proxy variable holds no URL of an HTTP proxy".into()))
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<ureq::tls::Certificate<'static>>> {

@@ -57,11 +57,7 @@ impl Delta<'_> {
         let is_whole = scanner.skip_space() == data.len() && event? == "content_block_delta";
         // A control character must be escaped.
         let is_right = is_whole && escaped.bytes().all(|byte| byte >= b' ');
-        is_right.then_some(Delta {
-            index: index?,
-            kind,
-            escaped,
-        })
+        is_right.then_some(Delta { index: index?, kind, escaped })
     }
 }
 
@@ -126,9 +122,7 @@ impl<'a> Scanner<'a> {
     /// A whole number without a sign; the general way sees to what follows its digits, if anything does.
     fn number(&mut self) -> Option<u64> {
         let start = self.skip_space();
-        let digits = self.data.as_bytes()[start..]
-            .iter()
-            .take_while(|byte| byte.is_ascii_digit());
+        let digits = self.data.as_bytes()[start..].iter().take_while(|byte| byte.is_ascii_digit());
         self.at += digits.count();
         let digits = &self.data[start..self.at];
         let has_zeros = digits.len() > 1 && digits.starts_with('0');
@@ -160,9 +154,8 @@ mod tests {
     /// What `fold` would read in it.
     fn general(data: &str) -> Option<(u64, String)> {
         let event: Value = serde_json::from_str(data).ok()?;
-        let text = ["text", "partial_json", "thinking"]
-            .iter()
-            .find_map(|field| event["delta"][field].as_str())?;
+        let text =
+            ["text", "partial_json", "thinking"].iter().find_map(|field| event["delta"][field].as_str())?;
         Some((event["index"].as_u64()?, text.to_owned()))
     }
 
@@ -179,7 +172,8 @@ mod tests {
         }
     }
 
-    const PLAIN: &str = r#"{"type":"content_block_delta","index":10,"delta":{"type":"text_delta","text":"a\"b\n"}}"#;
+    const PLAIN: &str =
+        r#"{"type":"content_block_delta","index":10,"delta":{"type":"text_delta","text":"a\"b\n"}}"#;
 
     #[test]
     fn the_usual_form_is_read_however_it_is_spelled() {
@@ -198,22 +192,10 @@ mod tests {
 
     #[test]
     fn every_text_comes_out_as_it_went_in() {
-        for text in [
-            "",
-            "\n",
-            "\"",
-            "\\",
-            "\\n",
-            "a\"b\\c\nd\te",
-            "é\u{1f980}",
-            "\u{7f}",
-            "{\"text\":1}",
-        ] {
-            for (kind, field) in [
-                ("text_delta", "text"),
-                ("thinking_delta", "thinking"),
-                ("input_json_delta", "partial_json"),
-            ] {
+        for text in ["", "\n", "\"", "\\", "\\n", "a\"b\\c\nd\te", "é\u{1f980}", "\u{7f}", "{\"text\":1}"] {
+            for (kind, field) in
+                [("text_delta", "text"), ("thinking_delta", "thinking"), ("input_json_delta", "partial_json")]
+            {
                 let delta = json!({"type": kind, field: text});
                 let event = json!({"type": "content_block_delta", "index": 3, "delta": delta});
                 check(&event.to_string(), true);

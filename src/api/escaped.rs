@@ -107,9 +107,7 @@ pub fn simple(escape: u8) -> Option<char> {
 
 /// The character of `\u` and four digits.
 fn by_number(escape: &str) -> char {
-    let number = escape
-        .get(2..6)
-        .map(|digits| u32::from_str_radix(digits, 16));
+    let number = escape.get(2..6).map(|digits| u32::from_str_radix(digits, 16));
     let character = number.and_then(|number| char::from_u32(number.ok()?));
     character.unwrap_or(char::REPLACEMENT_CHARACTER)
 }
@@ -120,9 +118,7 @@ mod tests {
 
     #[test]
     fn every_text_comes_out_as_it_went_in() {
-        let all: String = ('\0'..'\u{300}')
-            .chain("\u{1f980}\\n\\u0041".chars())
-            .collect();
+        let all: String = ('\0'..'\u{300}').chain("\u{1f980}\\n\\u0041".chars()).collect();
         for text in ["", "\\", "\\\\n\n", "a\"b", " \n x \n", &all] {
             let mut read = String::new();
             unescape(&escape(text), &mut read);
@@ -135,26 +131,12 @@ mod tests {
 
     #[test]
     fn white_space_is_found_however_it_is_written() {
-        for text in [
-            "",
-            " ",
-            "\n \t",
-            "a",
-            " a",
-            "a\u{a0}\u{2003}",
-            "\n a\\n b\n \r",
-            "\\n",
-            " \u{1} ",
-        ] {
+        for text in ["", " ", "\n \t", "a", " a", "a\u{a0}\u{2003}", "\n a\\n b\n \r", "\\n", " \u{1} "] {
             let escaped = escape(text);
             let place = trimmed(&escaped);
             assert_eq!(place.is_none(), text.trim().is_empty(), "{text:?}");
             assert_eq!(is_blank(&escaped), place.is_none(), "{text:?}");
-            assert_eq!(
-                escaped[place.unwrap_or_default()],
-                escape(text.trim()),
-                "{text:?}"
-            );
+            assert_eq!(escaped[place.unwrap_or_default()], escape(text.trim()), "{text:?}");
         }
         assert_eq!(trimmed(r"\u0020\u00a0x\u0020"), Some(12..13));
     }

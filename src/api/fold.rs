@@ -48,9 +48,8 @@ impl Fold {
         if self.blocks.len() > MOST_BLOCKS {
             return Err(Error::Protocol("it has more than 10,000 blocks".into()));
         }
-        let mut event: Value = serde_json::from_str(data).map_err(|err| {
-            Error::Protocol(format!("an event is not JSON ({err}): {}", excerpt(data)))
-        })?;
+        let mut event: Value = serde_json::from_str(data)
+            .map_err(|err| Error::Protocol(format!("an event is not JSON ({err}): {}", excerpt(data))))?;
         match event["type"].as_str().unwrap_or_default() {
             "message_start" => self.usage.update(&event["message"]["usage"]),
             "content_block_start" => self.start(&mut event, shown),
@@ -102,10 +101,7 @@ impl Fold {
 
     /// A delta of whatever kind and form.
     fn delta(&mut self, event: &mut Value, shown: &mut String) {
-        let Some(open) = event["index"]
-            .as_u64()
-            .and_then(|index| self.blocks.get_mut(&index))
-        else {
+        let Some(open) = event["index"].as_u64().and_then(|index| self.blocks.get_mut(&index)) else {
             return;
         };
         let Value::Object(delta) = event["delta"].take() else {
@@ -152,16 +148,10 @@ impl Fold {
         if message["type"] == "error" {
             return Err(stream_error(&message));
         }
-        let mut fold = Fold {
-            done: true,
-            ..Fold::default()
-        };
+        let mut fold = Fold { done: true, ..Fold::default() };
         let content = message.get_mut("content").map(Value::take);
         let Some(Value::Array(blocks)) = content else {
-            let text = format!(
-                "a message without content: {}",
-                excerpt(&message.to_string())
-            );
+            let text = format!("a message without content: {}", excerpt(&message.to_string()));
             return Err(Error::Protocol(text));
         };
         for (index, block) in blocks.into_iter().enumerate() {
@@ -183,10 +173,7 @@ impl Fold {
         }
         let stop = StopReason::from_name(self.stop.as_deref().unwrap_or_default());
         let last = self.blocks.keys().next_back().copied();
-        let cut_off = matches!(
-            stop,
-            StopReason::MaxTokens | StopReason::ContextWindowExceeded
-        );
+        let cut_off = matches!(stop, StopReason::MaxTokens | StopReason::ContextWindowExceeded);
         let mut calls = Vec::new();
         let mut content = Vec::new();
         for (index, mut open) in self.blocks {
@@ -207,11 +194,8 @@ impl Fold {
             }
             content.push(open);
         }
-        let content = sendable(
-            content,
-            |open| &open.block,
-            |open| open.block.kind() == "text" && !open.has_text(),
-        );
+        let content =
+            sendable(content, |open| &open.block, |open| open.block.kind() == "text" && !open.has_text());
         let mut message = String::new();
         let mut texts = Vec::new();
         for open in content {
@@ -223,10 +207,7 @@ impl Fold {
             Arc::new(message)
         });
         Ok(Reply {
-            said: message
-                .as_ref()
-                .map(|message| Said::new(message, texts))
-                .unwrap_or_default(),
+            said: message.as_ref().map(|message| Said::new(message, texts)).unwrap_or_default(),
             message,
             calls,
             stop,

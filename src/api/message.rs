@@ -42,11 +42,7 @@ impl Block {
 
     /// The answer to a `tool_use`. The API refuses empty text in it as everywhere.
     pub fn tool_result(id: &str, text: &str, is_error: bool) -> Block {
-        let text = if text.trim().is_empty() {
-            "(empty)"
-        } else {
-            text
-        };
+        let text = if text.trim().is_empty() { "(empty)" } else { text };
         let mut block = json!({"type": "tool_result", "tool_use_id": id, "content": text});
         if is_error {
             block["is_error"] = true.into();
@@ -57,9 +53,7 @@ impl Block {
     /// None when `value` is no object with a type.
     pub fn from_value(value: Value) -> Option<Block> {
         match value {
-            Value::Object(fields) if fields.get("type").is_some_and(Value::is_string) => {
-                Some(Block(fields))
-            }
+            Value::Object(fields) if fields.get("type").is_some_and(Value::is_string) => Some(Block(fields)),
             _ => None,
         }
     }
@@ -125,17 +119,11 @@ impl Block {
 
 impl Message {
     pub fn user(content: Vec<Block>) -> Message {
-        Message {
-            role: Role::User,
-            content,
-        }
+        Message { role: Role::User, content }
     }
 
     pub fn assistant(content: Vec<Block>) -> Message {
-        Message {
-            role: Role::Assistant,
-            content,
-        }
+        Message { role: Role::Assistant, content }
     }
 
     /// The JSON text, which always ends with `}]}`: the last block, the content, the message.
@@ -159,10 +147,7 @@ impl Message {
         };
         let content = match value["content"].take() {
             Value::String(text) => vec![Block::text(&text)],
-            Value::Array(blocks) => blocks
-                .into_iter()
-                .map(Block::from_value)
-                .collect::<Option<_>>()?,
+            Value::Array(blocks) => blocks.into_iter().map(Block::from_value).collect::<Option<_>>()?,
             _ => return None,
         };
         let message = Message { role, content };
@@ -213,12 +198,7 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_none() {
-        for text in [
-            "",
-            "[]",
-            r#"{"role":"x","content":"a"}"#,
-            r#"{"role":"user","content":[]}"#,
-        ] {
+        for text in ["", "[]", r#"{"role":"x","content":"a"}"#, r#"{"role":"user","content":[]}"#] {
             assert_eq!(Message::from_json(text), None);
         }
         let bare = Message::from_json(r#"{"role":"user","content":"hi"}"#).unwrap();

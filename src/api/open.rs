@@ -34,13 +34,7 @@ impl Open {
             block.set(field, "".into());
             text
         });
-        Open {
-            block,
-            field,
-            is_blank: is_blank(&grown),
-            grown,
-            input: String::new(),
-        }
+        Open { block, field, is_blank: is_blank(&grown), grown, input: String::new() }
     }
 
     /// Appends to the text in this field.
@@ -129,8 +123,7 @@ impl Open {
             ("", _) => Ok(Map::new()),
             (pieces, _) => serde_json::from_str(pieces).map_err(|_| pieces.to_owned()),
         };
-        self.block
-            .set("input", Value::Object(input.clone().unwrap_or_default()));
+        self.block.set("input", Value::Object(input.clone().unwrap_or_default()));
         (self.block.kind() == "tool_use").then(|| ToolCall {
             id: self.block.str("id").unwrap_or_default().to_owned(),
             name: self.block.str("name").unwrap_or_default().to_owned(),

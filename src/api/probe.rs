@@ -29,10 +29,7 @@ impl Target {
         if self.proxy.is_some() {
             return Ok("left to the proxy".into());
         }
-        let uri: ureq::http::Uri = self
-            .url
-            .parse()
-            .map_err(|_| format!("{} is no URL", self.url))?;
+        let uri: ureq::http::Uri = self.url.parse().map_err(|_| format!("{} is no URL", self.url))?;
         let host = uri.host().unwrap_or_default();
         let is_https = self.url.starts_with("https:");
         let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
@@ -49,27 +46,18 @@ impl Target {
         let config = match config(self.roots.as_deref(), self.proxy.as_deref(), timeout) {
             Ok(config) => config,
             Err(err) => {
-                return Answer {
-                    status: Err(err.to_string()),
-                    date: None,
-                };
+                return Answer { status: Err(err.to_string()), date: None };
             }
         };
         match config.new_agent().head(&self.url).call() {
             Ok(response) => {
-                let date = response
-                    .headers()
-                    .get("date")
-                    .and_then(|date| date.to_str().ok());
+                let date = response.headers().get("date").and_then(|date| date.to_str().ok());
                 Answer {
                     status: Ok(response.status().as_u16()),
                     date: date.and_then(|date| httpdate::parse_http_date(date).ok()),
                 }
             }
-            Err(err) => Answer {
-                status: Err(err.to_string()),
-                date: None,
-            },
+            Err(err) => Answer { status: Err(err.to_string()), date: None },
         }
     }
 }

@@ -23,11 +23,7 @@ const LONGEST_ERROR: u64 = 1024 * 1024;
 /// A reply that does not stream.
 const LONGEST_MESSAGE: u64 = 64 * 1024 * 1024;
 
-pub fn receive(
-    response: &mut Response,
-    fold: &Mutex<Fold>,
-    progress: &Sender<Progress>,
-) -> Result<Reply> {
+pub fn receive(response: &mut Response, fold: &Mutex<Fold>, progress: &Sender<Progress>) -> Result<Reply> {
     if response.status != 200 {
         return Err(refusal(response));
     }
@@ -42,11 +38,7 @@ pub fn receive(
     stream(response, fold, progress)
 }
 
-fn stream(
-    response: &mut Response,
-    fold: &Mutex<Fold>,
-    progress: &Sender<Progress>,
-) -> Result<Reply> {
+fn stream(response: &mut Response, fold: &Mutex<Fold>, progress: &Sender<Progress>) -> Result<Reply> {
     let mut decoder = sse::Decoder::default();
     let mut buffer = [0; 16 * 1024];
     loop {
@@ -98,27 +90,18 @@ fn whole_message(response: &mut Response, progress: &Sender<Progress>) -> Result
 /// The error in an answer whose status is not 200.
 fn refusal(response: &mut Response) -> Error {
     let status = response.status;
-    let said = response
-        .header("x-should-retry")
-        .and_then(|said| said.parse().ok());
+    let said = response.header("x-should-retry").and_then(|said| said.parse().ok());
     let retry_after = response.header("retry-after").and_then(retry::retry_after);
     let in_header = response.header("request-id").map(str::to_owned);
     let mut bytes = Vec::new();
-    let _ = (&mut response.body)
-        .take(LONGEST_ERROR)
-        .read_to_end(&mut bytes);
+    let _ = (&mut response.body).take(LONGEST_ERROR).read_to_end(&mut bytes);
     let body = String::from_utf8_lossy(&bytes);
-    let (kind, message, in_body) =
-        match serde_json::from_str::<Value>(&body).map(|body| stream_error(&body)) {
-            Ok(Error::Api {
-                kind,
-                message,
-                request_id,
-                ..
-            }) if kind != "unknown" => (kind, message, request_id),
-            // A proxy's page, or nothing.
-            _ => ("error".into(), excerpt(&body), None),
-        };
+    let (kind, message, in_body) = match serde_json::from_str::<Value>(&body).map(|body| stream_error(&body))
+    {
+        Ok(Error::Api { kind, message, request_id, .. }) if kind != "unknown" => (kind, message, request_id),
+        // A proxy's page, or nothing.
+        _ => ("error".into(), excerpt(&body), None),
+    };
     Error::Api {
         status,
         kind,

@@ -23,9 +23,7 @@ fn streams() -> Vec<(String, String)> {
         eprintln!("skipped: MEANWHILE_RECORDINGS names no folder of recorded responses");
         return Vec::new();
     };
-    let entries = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let files = entries.filter(|path| path.extension().is_some_and(|e| e == "json"));
     let read = |path: std::path::PathBuf| {
         let recording: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
@@ -40,35 +38,16 @@ fn streams_fold_into_the_same_reply_however_they_are_cut() {
     for (name, stream) in streams() {
         let bytes = stream.as_bytes();
         let whole = fold([bytes]).unwrap_or_else(|err| panic!("{name}: {err}"));
-        let step = if bytes.len() <= SHORT {
-            1
-        } else {
-            bytes.len() / SAMPLES
-        };
+        let step = if bytes.len() <= SHORT { 1 } else { bytes.len() / SAMPLES };
         for border in (0..bytes.len()).step_by(step) {
             let cut = fold([&bytes[..border], &bytes[border..]]).unwrap();
             assert_eq!(cut, whole, "{name} cut at {border}");
         }
-        assert_eq!(
-            fold(bytes.chunks(1)).unwrap(),
-            whole,
-            "{name} a byte at a time"
-        );
+        assert_eq!(fold(bytes.chunks(1)).unwrap(), whole, "{name} a byte at a time");
         let crlf = stream.replace('\n', "\r\n");
-        assert_eq!(
-            fold(crlf.as_bytes().chunks(7)).unwrap(),
-            whole,
-            "{name} with CRLF"
-        );
-        let busy = stream.replace(
-            "\n\n",
-            "\n\n: comment\n\nevent: ping\ndata: {\"type\": \"ping\"}\n\n",
-        );
-        assert_eq!(
-            fold([busy.as_bytes()]).unwrap(),
-            whole,
-            "{name} with pings and comments"
-        );
+        assert_eq!(fold(crlf.as_bytes().chunks(7)).unwrap(), whole, "{name} with CRLF");
+        let busy = stream.replace("\n\n", "\n\n: comment\n\nevent: ping\ndata: {\"type\": \"ping\"}\n\n");
+        assert_eq!(fold([busy.as_bytes()]).unwrap(), whole, "{name} with pings and comments");
     }
 }
 
@@ -81,14 +60,8 @@ fn a_stream_that_ends_early_is_no_reply() {
         for count in (0..events.len()).step_by(step) {
             let cut = events[..count].concat();
             match fold([cut.as_bytes()]) {
-                Ok(reply) => assert!(
-                    cut.contains("message_stop") && reply == whole,
-                    "{name} after {count}"
-                ),
-                Err(err) => assert!(
-                    matches!(err, Error::CutOff(_)),
-                    "{name} after {count}: {err}"
-                ),
+                Ok(reply) => assert!(cut.contains("message_stop") && reply == whole, "{name} after {count}"),
+                Err(err) => assert!(matches!(err, Error::CutOff(_)), "{name} after {count}: {err}"),
             }
         }
     }

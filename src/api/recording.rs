@@ -19,12 +19,7 @@ use super::response::{Body, Response};
 use crate::error::{Error, Result};
 
 /// The headers that say how to read the body, or what to do after an error.
-const RECORDED_HEADERS: [&str; 4] = [
-    "content-type",
-    "request-id",
-    "retry-after",
-    "x-should-retry",
-];
+const RECORDED_HEADERS: [&str; 4] = ["content-type", "request-id", "retry-after", "x-should-retry"];
 
 /// A recording that answers requests.
 pub struct Replay {
@@ -45,28 +40,19 @@ impl Replay {
                 Ok(value) if value["status"].is_u64() => exchanges.push(value),
                 _ => {
                     let n = index + 1;
-                    let text = format!(
-                        "`{name}` is no recording: exchange {n} is not a JSON object with a status"
-                    );
+                    let text =
+                        format!("`{name}` is no recording: exchange {n} is not a JSON object with a status");
                     return Err(Error::Config(text));
                 }
             }
         }
-        Ok(Replay {
-            name: name.to_owned(),
-            exchanges: exchanges.into_iter(),
-            used: 0,
-            pace,
-        })
+        Ok(Replay { name: name.to_owned(), exchanges: exchanges.into_iter(), used: 0, pace })
     }
 
     /// The next exchange. Fails when none is left.
     pub fn next(&mut self) -> Result<Response> {
         let Some(exchange) = self.exchanges.next() else {
-            let text = format!(
-                "the recording `{}` has no reply left after {}",
-                self.name, self.used
-            );
+            let text = format!("the recording `{}` has no reply left after {}", self.name, self.used);
             return Err(Error::Replay(text));
         };
         self.used += 1;
@@ -74,10 +60,7 @@ impl Replay {
         // Some recorders keep a list of values for each name.
         let headers = headers.map(|(name, value)| {
             let value = value.get(0).unwrap_or(value);
-            (
-                name.to_lowercase(),
-                value.as_str().unwrap_or_default().to_owned(),
-            )
+            (name.to_lowercase(), value.as_str().unwrap_or_default().to_owned())
         });
         let body = body_bytes(&exchange);
         Ok(Response {
@@ -96,11 +79,7 @@ impl Replay {
 
 /// `body_sse` (an event stream), `body` (JSON or text) or `body_b64` of a recorded exchange.
 fn body_bytes(exchange: &Value) -> Vec<u8> {
-    match (
-        &exchange["body_sse"],
-        &exchange["body_b64"],
-        &exchange["body"],
-    ) {
+    match (&exchange["body_sse"], &exchange["body_b64"], &exchange["body"]) {
         (Value::String(stream), _, _) => stream.clone().into_bytes(),
         (_, Value::String(encoded), _) => BASE64_STANDARD.decode(encoded).unwrap_or_default(),
         (_, _, Value::String(text)) => text.clone().into_bytes(),
@@ -119,10 +98,7 @@ struct Paced {
 impl Read for Paced {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let rest = &self.body[self.at..];
-        let event = rest
-            .windows(2)
-            .position(|w| w == b"\n\n")
-            .map_or(rest.len(), |end| end + 2);
+        let event = rest.windows(2).position(|w| w == b"\n\n").map_or(rest.len(), |end| end + 2);
         std::thread::sleep(self.pace);
         let n = event.min(buffer.len());
         buffer[..n].copy_from_slice(&rest[..n]);
@@ -146,21 +122,15 @@ impl Recorder {
             path: path.to_owned(),
             err,
         })?;
-        Ok(Recorder {
-            file: Mutex::new(file),
-        })
+        Ok(Recorder { file: Mutex::new(file) })
     }
 
     /// Begins the recording of an exchange.
     pub fn begin(self: &Arc<Recorder>, status: u16, headers: &[(String, String)]) -> Recording {
-        let kept = headers
-            .iter()
-            .filter(|(name, _)| RECORDED_HEADERS.contains(&name.as_str()));
+        let kept = headers.iter().filter(|(name, _)| RECORDED_HEADERS.contains(&name.as_str()));
         Recording {
             status,
-            headers: kept
-                .map(|(name, value)| (name.clone(), value.as_str().into()))
-                .collect(),
+            headers: kept.map(|(name, value)| (name.clone(), value.as_str().into())).collect(),
             body: Vec::new(),
             recorder: Arc::clone(self),
         }

@@ -70,10 +70,7 @@ struct Part {
 impl Reply {
     /// The blocks of the message.
     pub fn content(&self) -> Vec<Block> {
-        let message = self
-            .message
-            .as_ref()
-            .and_then(|json| Message::from_json(json));
+        let message = self.message.as_ref().and_then(|json| Message::from_json(json));
         message.map(|message| message.content).unwrap_or_default()
     }
 }
@@ -119,9 +116,7 @@ impl Said {
     pub fn pieces(&self, each: &mut dyn FnMut(&str)) {
         for part in &self.0 {
             each(part.between);
-            let pieces = Pieces {
-                rest: part.escaped(),
-            };
+            let pieces = Pieces { rest: part.escaped() };
             pieces.for_each(|piece| piece.with(each));
         }
     }

@@ -26,10 +26,7 @@ pub fn head(settings: &Settings) -> String {
     });
     let fields = fields.to_string();
     let tools = settings.tools.strip_suffix("}]").expect("there are tools");
-    format!(
-        "{},\"tools\":{tools}{CACHE_MARKER}}}],\"messages\":[",
-        &fields[..fields.len() - 1]
-    )
+    format!("{},\"tools\":{tools}{CACHE_MARKER}}}],\"messages\":[", &fields[..fields.len() - 1])
 }
 
 /// The body of a request: pieces that are read one after another from where they lie.
@@ -51,9 +48,7 @@ impl Body {
     pub fn new(head: Arc<String>, messages: Vec<Arc<String>>) -> Body {
         let mut pieces = vec![Piece::Shared(head, 0)];
         // After a pause the last message is the model's; the marker stands on the user's last one.
-        let marked = messages
-            .iter()
-            .rposition(|message| message.starts_with(Role::User.opening()));
+        let marked = messages.iter().rposition(|message| message.starts_with(Role::User.opening()));
         for (index, message) in messages.into_iter().enumerate() {
             if index > 0 {
                 pieces.push(Piece::Fixed(","));
@@ -67,18 +62,11 @@ impl Body {
             }
         }
         pieces.push(Piece::Fixed("]}"));
-        Body {
-            pieces,
-            next: 0,
-            at: 0,
-        }
+        Body { pieces, next: 0, at: 0 }
     }
 
     pub fn length(&self) -> u64 {
-        self.pieces
-            .iter()
-            .map(|piece| piece.bytes().len() as u64)
-            .sum()
+        self.pieces.iter().map(|piece| piece.bytes().len() as u64).sum()
     }
 }
 

@@ -33,13 +33,7 @@ impl Response {
 
 impl Body {
     pub fn new(reader: Box<dyn Read + Send>, secrets: &[String]) -> Body {
-        Body {
-            reader,
-            mask: Mask::new(secrets),
-            masked: Vec::new(),
-            next: 0,
-            recording: None,
-        }
+        Body { reader, mask: Mask::new(secrets), masked: Vec::new(), next: 0, recording: None }
     }
 
     fn read_masked(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -18,10 +18,7 @@ pub fn status_may_pass(status: u16) -> bool {
 /// The same for an error event in a stream, whose status was 200
 /// (<https://docs.anthropic.com/en/api/errors>).
 pub fn kind_may_pass(kind: &str) -> bool {
-    matches!(
-        kind,
-        "overloaded_error" | "api_error" | "rate_limit_error" | "timeout_error"
-    )
+    matches!(kind, "overloaded_error" | "api_error" | "rate_limit_error" | "timeout_error")
 }
 
 /// How long to wait after so many failures in a row: twice as long each time, less up to a quarter by
@@ -51,29 +48,17 @@ mod tests {
     fn waits_grow_and_are_bounded() {
         for (failures, longest) in [(1, 0.5), (2, 1.0), (5, 8.0), (9, 30.0), (99, 30.0)] {
             let wait = wait(failures, None).as_secs_f64();
-            assert!(
-                wait <= longest && wait >= longest * 0.75,
-                "{failures}: {wait}"
-            );
+            assert!(wait <= longest && wait >= longest * 0.75, "{failures}: {wait}");
         }
-        assert_eq!(
-            wait(1, Some(Duration::from_secs(7))),
-            Duration::from_secs(7)
-        );
-        assert_eq!(
-            wait(1, Some(Duration::from_secs(3600))),
-            LONGEST_RETRY_AFTER
-        );
+        assert_eq!(wait(1, Some(Duration::from_secs(7))), Duration::from_secs(7));
+        assert_eq!(wait(1, Some(Duration::from_secs(3600))), LONGEST_RETRY_AFTER);
     }
 
     #[test]
     fn seconds_and_dates_are_understood() {
         assert_eq!(retry_after("7"), Some(Duration::from_secs(7)));
         assert_eq!(retry_after("0.5"), Some(Duration::from_millis(500)));
-        assert_eq!(
-            retry_after("Sun, 06 Nov 1994 08:49:37 GMT"),
-            Some(Duration::ZERO)
-        );
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
         let soon = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(30));
         assert!(retry_after(&soon).is_some_and(|wait| wait.as_secs() >= 28));
         for nonsense in ["", "-1", "soon", "NaN", "1e99"] {
@@ -83,9 +68,7 @@ mod tests {
 
     #[test]
     fn only_what_may_pass_is_tried_again() {
-        let again: Vec<u16> = (200..600)
-            .filter(|status| status_may_pass(*status))
-            .collect();
+        let again: Vec<u16> = (200..600).filter(|status| status_may_pass(*status)).collect();
         assert_eq!(again[..3], [408, 409, 429]);
         assert_eq!(again[3..], (500..600).collect::<Vec<u16>>());
         assert!(kind_may_pass("overloaded_error") && !kind_may_pass("invalid_request_error"));

@@ -34,8 +34,7 @@ impl Decoder {
         let mut bytes = bytes;
         while let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) {
             let (line, ending) = (&bytes[..end], bytes[end]);
-            let second_half =
-                ending == b'\n' && self.after_return && line.is_empty() && self.rest.is_empty();
+            let second_half = ending == b'\n' && self.after_return && line.is_empty() && self.rest.is_empty();
             self.after_return = ending == b'\r';
             if self.rest.is_empty() && !second_half {
                 self.line(line, &mut each);
@@ -122,11 +121,7 @@ mod tests {
         let bytes = stream.as_bytes();
         assert_eq!(decode(&[bytes]), expected);
         for border in 0..bytes.len() {
-            assert_eq!(
-                decode(&[&bytes[..border], &bytes[border..]]),
-                expected,
-                "cut at {border}"
-            );
+            assert_eq!(decode(&[&bytes[..border], &bytes[border..]]), expected, "cut at {border}");
         }
         let bytewise: Vec<&[u8]> = bytes.chunks(1).collect();
         assert_eq!(decode(&bytewise), expected, "a byte at a time");

@@ -70,18 +70,12 @@ struct Network {
 impl Transport {
     /// Fails when the certificates or the proxy are none.
     pub fn network(endpoint: Endpoint) -> Result<Transport> {
-        Ok(Transport {
-            way: Way::Network(Box::new(Network::new(endpoint)?)),
-            recorder: None,
-        })
+        Ok(Transport { way: Way::Network(Box::new(Network::new(endpoint)?)), recorder: None })
     }
 
     /// Answers from a recording: one exchange a request, in order.
     pub fn replay(replay: Replay) -> Transport {
-        Transport {
-            way: Way::Replay(Mutex::new(replay)),
-            recorder: None,
-        }
+        Transport { way: Way::Replay(Mutex::new(replay)), recorder: None }
     }
 
     pub fn record_to(&mut self, recorder: Recorder) {
@@ -132,19 +126,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Network {
     fn new(endpoint: Endpoint) -> Result<Network> {
-        let config = config(
-            endpoint.roots.as_deref(),
-            endpoint.proxy.as_deref(),
-            endpoint.idle_timeout,
-        )?;
+        let config = config(endpoint.roots.as_deref(), endpoint.proxy.as_deref(), endpoint.idle_timeout)?;
         let agent = Mutex::new(config.new_agent());
         let used = AtomicBool::new(false);
-        Ok(Network {
-            endpoint,
-            config,
-            agent,
-            used,
-        })
+        Ok(Network { endpoint, config, agent, used })
     }
 
     fn post(&self, body: impl Read + Clone + 'static, length: u64) -> Result<Response> {
@@ -184,9 +169,7 @@ impl Endpoint {
             .header("anthropic-version", API_VERSION);
         let request = match &self.credential {
             Credential::ApiKey(key) => request.header("x-api-key", key),
-            Credential::AuthToken(token) => {
-                request.header("authorization", format!("Bearer {token}"))
-            }
+            Credential::AuthToken(token) => request.header("authorization", format!("Bearer {token}")),
         };
         request.send(SendBody::from_owned_reader(body))
     }
@@ -194,17 +177,11 @@ impl Endpoint {
     fn failure(&self, err: ureq::Error) -> Error {
         let retry = match &err {
             ureq::Error::Io(err) => !is_bad_certificate(err),
-            ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Timeout(_) => {
-                true
-            }
+            ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Timeout(_) => true,
             ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::Protocol(_) => true,
             _ => false,
         };
-        Error::Network {
-            url: self.url.clone(),
-            cause: err.to_string(),
-            retry,
-        }
+        Error::Network { url: self.url.clone(), cause: err.to_string(), retry }
     }
 }
 
@@ -220,8 +197,5 @@ fn was_closed(err: &ureq::Error) -> bool {
     let ureq::Error::Io(err) = err else {
         return false;
     };
-    matches!(
-        err.kind(),
-        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
-    )
+    matches!(err.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }

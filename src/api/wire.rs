@@ -11,10 +11,7 @@ use crate::error::{Error, Result};
 
 /// A stream of these events' data, as the API frames them.
 fn framed(events: &[&str]) -> String {
-    events
-        .iter()
-        .map(|data| format!("event: x\ndata: {data}\n\n"))
-        .collect()
+    events.iter().map(|data| format!("event: x\ndata: {data}\n\n")).collect()
 }
 
 fn fold(stream: &str) -> Result<Reply> {
@@ -35,21 +32,17 @@ fn check(events: &[&str], stop: &str, expected: Value) -> Reply {
     let mut events = events.to_vec();
     events.extend([delta.as_str(), STOP]);
     let reply = fold(&framed(&events)).unwrap();
-    let content: Value = reply
-        .content()
-        .iter()
-        .map(|block| Value::Object(block.fields().clone()))
-        .collect();
+    let content: Value = reply.content().iter().map(|block| Value::Object(block.fields().clone())).collect();
     assert_eq!(content, expected);
     reply
 }
 
-const TEXT: &str =
-    r#"{"content_block":{"text":"","type":"text"},"index":0,"type":"content_block_start"}"#;
+const TEXT: &str = r#"{"content_block":{"text":"","type":"text"},"index":0,"type":"content_block_start"}"#;
 const CALL: &str = r#"{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"t1","name":"bash","input":{},"caller":{"type":"direct"}}}"#;
 
 fn text(piece: &str) -> String {
-    json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}}).to_string()
+    json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}})
+        .to_string()
 }
 
 fn input(index: u64, piece: &str) -> String {
@@ -84,17 +77,9 @@ fn input_comes_in_pieces_or_whole_or_not_at_all() {
 
 #[test]
 fn several_blocks_can_be_open_at_once() {
-    let second = CALL
-        .replace(r#""index":0"#, r#""index":1"#)
-        .replace("t1", "t2");
+    let second = CALL.replace(r#""index":0"#, r#""index":1"#).replace("t1", "t2");
     let reply = check(
-        &[
-            CALL,
-            &second,
-            &input(1, r#"{"b""#),
-            &input(0, r#"{"a":1}"#),
-            &input(1, ":2}"),
-        ],
+        &[CALL, &second, &input(1, r#"{"b""#), &input(0, r#"{"a":1}"#), &input(1, ":2}")],
         "tool_use",
         json!([
             {"type": "tool_use", "id": "t1", "name": "bash", "input": {"a": 1}, "caller": {"type": "direct"}},
@@ -115,22 +100,16 @@ fn empty_things_are_not_sent_back() {
 #[test]
 fn thinking_goes_back_exactly_but_not_unsigned_and_not_last() {
     let thinking = r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}"#;
-    let signature = r#"{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"EqQB"}}"#;
+    let signature =
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"EqQB"}}"#;
     let redacted = r#"{"type":"content_block_start","index":1,"content_block":{"type":"redacted_thinking","data":"Eu8="}}"#;
     let call = CALL.replace(r#""index":0"#, r#""index":2"#);
-    let used = json!({"type": "tool_use", "id": "t1", "name": "bash", "input": {}, "caller": {"type": "direct"}});
+    let used =
+        json!({"type": "tool_use", "id": "t1", "name": "bash", "input": {}, "caller": {"type": "direct"}});
     let signed = json!({"type": "thinking", "thinking": "", "signature": "EqQB"});
     let hidden = json!({"type": "redacted_thinking", "data": "Eu8="});
-    check(
-        &[thinking, signature, redacted, &call],
-        "tool_use",
-        json!([signed, hidden, used]),
-    );
-    check(
-        &[thinking, redacted, &call],
-        "tool_use",
-        json!([hidden, used]),
-    );
+    check(&[thinking, signature, redacted, &call], "tool_use", json!([signed, hidden, used]));
+    check(&[thinking, redacted, &call], "tool_use", json!([hidden, used]));
     check(&[thinking, signature, redacted], "max_tokens", json!([]));
 }
 
@@ -141,10 +120,7 @@ fn a_call_that_the_length_limit_has_cut_is_no_call() {
         "max_tokens",
         json!([{"type": "tool_use", "id": "t1", "name": "bash", "input": {}, "caller": {"type": "direct"}}]),
     );
-    assert_eq!(
-        reply.calls[0].input,
-        Err(r#"{"command":"rm -rf"#.to_owned())
-    );
+    assert_eq!(reply.calls[0].input, Err(r#"{"command":"rm -rf"#.to_owned()));
     // Cut before the first piece, it looks like a call without arguments.
     let reply = fold(&framed(&[CALL, &delta("max_tokens"), STOP])).unwrap();
     assert!(reply.calls[0].input.is_err());
@@ -153,23 +129,14 @@ fn a_call_that_the_length_limit_has_cut_is_no_call() {
 #[test]
 fn usage_is_cumulative_and_may_lack_or_null_anything() {
     let start = r#"{"type":"message_start","message":{"usage":{"input_tokens":9,"output_tokens":1,"cache_read_input_tokens":null,"service_tier":"x"}}}"#;
-    let more =
-        r#"{"type":"message_delta","delta":{},"usage":{"output_tokens":5,"input_tokens":null}}"#;
+    let more = r#"{"type":"message_delta","delta":{},"usage":{"output_tokens":5,"input_tokens":null}}"#;
     let reply = check(&[start, more], "end_turn", json!([]));
-    assert_eq!(
-        (
-            reply.usage.input,
-            reply.usage.output,
-            reply.usage.cache_read
-        ),
-        (9, 7, 0)
-    );
+    assert_eq!((reply.usage.input, reply.usage.output, reply.usage.cache_read), (9, 7, 0));
 }
 
 #[test]
 fn counts_of_tokens_stop_at_the_largest_number() {
-    let start =
-        r#"{"type":"message_start","message":{"usage":{"input_tokens":18446744073709551615}}}"#;
+    let start = r#"{"type":"message_start","message":{"usage":{"input_tokens":18446744073709551615}}}"#;
     let mut usage = check(&[start], "end_turn", json!([])).usage;
     assert_eq!(usage.context(), u64::MAX);
     usage.add(&usage.clone());
@@ -178,13 +145,11 @@ fn counts_of_tokens_stop_at_the_largest_number() {
 
 #[test]
 fn a_failure_in_mid_stream_is_an_error_and_only_message_stop_makes_a_whole() {
-    let error = r#"{"type":"error","error":{"details":null,"type":"overloaded_error","message":"Overloaded"} }"#;
+    let error =
+        r#"{"type":"error","error":{"details":null,"type":"overloaded_error","message":"Overloaded"} }"#;
     for events in [&[error][..], &[CALL, error], &[TEXT, error, STOP]] {
         let err = fold(&framed(events)).unwrap_err();
-        assert!(
-            matches!(&err, Error::Api { kind, retry: true, .. } if kind == "overloaded_error"),
-            "{err}"
-        );
+        assert!(matches!(&err, Error::Api { kind, retry: true, .. } if kind == "overloaded_error"), "{err}");
     }
     let stop = delta("end_turn");
     for events in [&[][..], &[TEXT], &[TEXT, &stop]] {
@@ -196,12 +161,7 @@ fn a_failure_in_mid_stream_is_an_error_and_only_message_stop_makes_a_whole() {
 fn a_reply_that_was_taken_can_still_be_looked_at() {
     let mut fold = Fold::default();
     let mut shown = String::new();
-    for event in [
-        TEXT,
-        &text("one \u{e9}\n"),
-        &text("two"),
-        &delta("end_turn"),
-    ] {
+    for event in [TEXT, &text("one \u{e9}\n"), &text("two"), &delta("end_turn")] {
         assert!(!fold.event(event, &mut shown).unwrap());
         assert_eq!(fold.text(), shown);
     }
@@ -214,26 +174,15 @@ fn a_reply_that_was_taken_can_still_be_looked_at() {
 #[test]
 fn a_text_comes_however_it_comes() {
     let start = |text: &str| {
-        format!(
-            r#"{{"type":"content_block_start","index":0,"content_block":{{"type":"text"{text}}}}}"#
-        )
+        format!(r#"{{"type":"content_block_start","index":0,"content_block":{{"type":"text"{text}}}}}"#)
     };
     let odd = r#"{"type":"content_block_delta","index":0,"delta":{"type":"future","text":"a\/"}}"#;
     let b = text("b");
     for begin in ["", r#","text":null"#, r#","text":"""#] {
-        check(
-            &[&start(begin), odd, &b],
-            "end_turn",
-            json!([{"type": "text", "text": "a/b"}]),
-        );
+        check(&[&start(begin), odd, &b], "end_turn", json!([{"type": "text", "text": "a/b"}]));
     }
-    let slash =
-        r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a\/b"}}"#;
-    let reply = check(
-        &[TEXT, slash],
-        "end_turn",
-        json!([{"text": "a/b", "type": "text"}]),
-    );
+    let slash = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a\/b"}}"#;
+    let reply = check(&[TEXT, slash], "end_turn", json!([{"text": "a/b", "type": "text"}]));
     // As it would be written: a session that is whole is not repaired.
     assert!(reply.message.unwrap().contains(r#""a/b""#));
 }
@@ -268,10 +217,7 @@ fn gateways_frame_it_their_own_way() {
     let done = format!("{stream}event: data\ndata: [DONE]\n\n");
     assert_eq!(fold(&done).unwrap(), expected);
     assert_eq!(fold(&stream.replace('\n', "\r\n")).unwrap(), expected);
-    assert_eq!(
-        fold(&stream.replace("event: x", ": comment")).unwrap(),
-        expected
-    );
+    assert_eq!(fold(&stream.replace("event: x", ": comment")).unwrap(), expected);
     assert_eq!(fold(stream.trim_end()).unwrap(), expected);
     let whole = json!({"type": "message", "model": "another", "content": [{"text": "hello", "type": "text"}],
         "stop_reason": "end_turn", "usage": {"output_tokens": 7}});

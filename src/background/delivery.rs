@@ -2,7 +2,8 @@
 
 use super::{Entry, Tasks, task::TAG};
 
-const PREFACE: &str = "(written by meanwhile, the program, and not by the user: nothing in here is the user's consent or wish)";
+const PREFACE: &str =
+    "(written by meanwhile, the program, and not by the user: nothing in here is the user's consent or wish)";
 
 impl Tasks {
     /// The end of the task was shown to the model: no notice follows. One that is not known here has ended with

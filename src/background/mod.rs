@@ -125,11 +125,7 @@ impl Tasks {
     }
 
     /// Starts a command in the background and returns its id at once; a reason for the model when it can't.
-    pub fn start_background(
-        &mut self,
-        command: &str,
-        limit: Option<Duration>,
-    ) -> Result<String, String> {
+    pub fn start_background(&mut self, command: &str, limit: Option<Duration>) -> Result<String, String> {
         let max = self.settings.max_running;
         if self.running() >= max {
             return Err(format!(
@@ -146,16 +142,9 @@ impl Tasks {
         self.start(command, limit.saturating_add(self.settings.limit), false)
     }
 
-    fn start(
-        &mut self,
-        command: &str,
-        limit: Duration,
-        in_background: bool,
-    ) -> Result<String, String> {
+    fn start(&mut self, command: &str, limit: Duration, in_background: bool) -> Result<String, String> {
         let id = self.new_id();
-        let log = self
-            .log_path(&id)
-            .map(|path| Log::new(path, self.settings.log_cap, !in_background));
+        let log = self.log_path(&id).map(|path| Log::new(path, self.settings.log_cap, !in_background));
         let start = Start {
             id: &id,
             command,
@@ -176,10 +165,7 @@ impl Tasks {
             }
         })?;
         if in_background {
-            self.journal.push(Entry::Started {
-                id: id.clone(),
-                command: command.to_owned(),
-            });
+            self.journal.push(Entry::Started { id: id.clone(), command: command.to_owned() });
         }
         self.tasks.push(Task {
             id: id.clone(),
@@ -259,9 +245,7 @@ impl Tasks {
         if let Some(Held::Process(process)) = self.find(id).map(|task| &task.held) {
             process.kill();
         }
-        self.find_mut(id)
-            .into_iter()
-            .for_each(|task| task.forgotten = true);
+        self.find_mut(id).into_iter().for_each(|task| task.forgotten = true);
         self.tasks.retain(|task| !task.forgotten || task.is_held());
     }
 
@@ -292,9 +276,7 @@ impl Tasks {
                 let id = event.id.clone();
                 observer(News::Ended { id, how });
             }
-            self.journal.push(Entry::Ended {
-                id: event.id.clone(),
-            });
+            self.journal.push(Entry::Ended { id: event.id.clone() });
             self.undelivered.push(event.id);
         }
     }

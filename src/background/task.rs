@@ -69,13 +69,7 @@ impl Task {
 
     /// Whether it ended by itself, with exit code 0.
     pub fn has_succeeded(&self) -> bool {
-        matches!(
-            self.end(),
-            Some(End {
-                exit: Exit::Code(0),
-                ..
-            })
-        )
+        matches!(self.end(), Some(End { exit: Exit::Code(0), .. }))
     }
 
     /// How it ended; for a foreground command also when only its shell has ended. None while it runs.
@@ -119,11 +113,7 @@ impl Task {
             Held::Process(process) => process.text(),
             Held::Result { text, .. } => text.clone(),
         };
-        if text.is_empty() {
-            NO_OUTPUT.into()
-        } else {
-            text
-        }
+        if text.is_empty() { NO_OUTPUT.into() } else { text }
     }
 
     /// What it printed since the last call.
@@ -184,11 +174,7 @@ impl Task {
         }
         let more = (output.chars().count().saturating_sub(PREVIEW)) as u64 + self.left_out();
         if more > 0 {
-            let _ = writeln!(
-                notice,
-                "({more} more characters: check_background with task_id {})",
-                self.id
-            );
+            let _ = writeln!(notice, "({more} more characters: check_background with task_id {})", self.id);
         }
         if end.left > 0 {
             let _ = writeln!(notice, "({})", left_text(&self.id, end.left));
@@ -203,11 +189,8 @@ impl Task {
 
     pub(super) fn gone(&mut self, end: End) {
         if let Held::Process(process) = &self.held {
-            self.held = Held::Result {
-                text: process.text(),
-                left_out: process.left_out(),
-                log: process.log(),
-            };
+            self.held =
+                Held::Result { text: process.text(), left_out: process.left_out(), log: process.log() };
         }
         match &mut self.end {
             Some(ended) => ended.left = 0,

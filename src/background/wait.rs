@@ -34,17 +34,13 @@ impl Tasks {
 
     /// Waits until the task has ended.
     pub fn wait_for(&mut self, id: &str, until: Instant, signals: &Receiver<i32>) -> Waited {
-        self.wait_while(Some(until), signals, |tasks| {
-            tasks.find(id).is_some_and(|task| task.end.is_none())
-        })
+        self.wait_while(Some(until), signals, |tasks| tasks.find(id).is_some_and(|task| task.end.is_none()))
     }
 
     /// Waits until one of the background tasks that are running has ended.
     pub fn wait_for_any(&mut self, until: Option<Instant>, signals: &Receiver<i32>) -> Waited {
         let running = self.running();
-        self.wait_while(until, signals, |tasks| {
-            running > 0 && tasks.running() == running
-        })
+        self.wait_while(until, signals, |tasks| running > 0 && tasks.running() == running)
     }
 
     /// Ends the task with everything that it started, and waits until all of it is gone.
@@ -68,9 +64,7 @@ impl Tasks {
             return;
         }
         let until = Some(Instant::now() + END_WAIT);
-        let waited = self.wait_while(until, signals, |tasks| {
-            tasks.tasks.iter().any(Task::is_held)
-        });
+        let waited = self.wait_while(until, signals, |tasks| tasks.tasks.iter().any(Task::is_held));
         self.abandoned = !matches!(waited, Waited::Ended);
         if !self.abandoned {
             self.settings.children.end_orphans();

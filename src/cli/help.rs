@@ -29,23 +29,12 @@ pub fn help() -> String {
     text.push_str("Usage: meanwhile [OPTIONS] [PROMPT]     talk to the agent in the terminal\n");
     text.push_str("       meanwhile [OPTIONS] -p [PROMPT]  do one task and print the answer\n");
     for command in COMMANDS {
-        let _ = writeln!(
-            text,
-            "       meanwhile {:<22} {}",
-            synopsis(&command),
-            command.help
-        );
+        let _ = writeln!(text, "       meanwhile {:<22} {}", synopsis(&command), command.help);
     }
     text.push_str("\nOptions:\n");
     for opt in OPTIONS {
-        let short = opt
-            .short
-            .map_or("    ".to_owned(), |short| format!("-{short}, "));
-        let long = format!(
-            "--{}{}",
-            opt.long,
-            opt.value.map_or(String::new(), |value| format!(" {value}"))
-        );
+        let short = opt.short.map_or("    ".to_owned(), |short| format!("-{short}, "));
+        let long = format!("--{}{}", opt.long, opt.value.map_or(String::new(), |value| format!(" {value}")));
         let _ = writeln!(text, "  {short}{long:<24} {}", opt.help);
     }
     text + "\n" + VARIABLES + "\n" + EXIT_CODES
@@ -53,8 +42,7 @@ pub fn help() -> String {
 
 /// What `man` prints: a page for man(1), in its macros (man(7)).
 pub fn man() -> String {
-    let mut page =
-        String::from(".TH MEANWHILE 1\n.SH NAME\nmeanwhile \\- a coding agent\n.SH SYNOPSIS\n");
+    let mut page = String::from(".TH MEANWHILE 1\n.SH NAME\nmeanwhile \\- a coding agent\n.SH SYNOPSIS\n");
     page.push_str(".B meanwhile\n[\\fIOPTIONS\\fR] [\\fB\\-p\\fR] [\\fIPROMPT\\fR]\n");
     for command in COMMANDS {
         let _ = writeln!(page, ".br\n.B meanwhile {}", roff(&synopsis(&command)));
@@ -62,27 +50,13 @@ pub fn man() -> String {
     let _ = writeln!(page, ".SH DESCRIPTION\n{}", roff(ABOUT));
     page.push_str(".SH COMMANDS\n");
     for command in COMMANDS {
-        let _ = writeln!(
-            page,
-            ".TP\n.B {}\n{}",
-            roff(&synopsis(&command)),
-            roff(command.help)
-        );
+        let _ = writeln!(page, ".TP\n.B {}\n{}", roff(&synopsis(&command)), roff(command.help));
     }
     page.push_str(".SH OPTIONS\n");
     for opt in OPTIONS {
-        let short = opt
-            .short
-            .map_or(String::new(), |short| format!("\\-{short}, "));
-        let value = opt
-            .value
-            .map_or(String::new(), |value| format!(" \\fI{value}\\fR"));
-        let _ = writeln!(
-            page,
-            ".TP\n\\fB{short}\\-\\-{}\\fR{value}\n{}",
-            roff(opt.long),
-            roff(opt.help)
-        );
+        let short = opt.short.map_or(String::new(), |short| format!("\\-{short}, "));
+        let value = opt.value.map_or(String::new(), |value| format!(" \\fI{value}\\fR"));
+        let _ = writeln!(page, ".TP\n\\fB{short}\\-\\-{}\\fR{value}\n{}", roff(opt.long), roff(opt.help));
     }
     for (title, text) in [("ENVIRONMENT", VARIABLES), ("EXIT STATUS", EXIT_CODES)] {
         let _ = writeln!(page, ".SH {title}\n.nf\n{}.fi", roff(text));
@@ -116,16 +90,10 @@ fn bash() -> String {
         if let Some((_, words)) = command.argument {
             let words = words.join(" ");
             let name = command.name;
-            let _ = writeln!(
-                cases,
-                "    {name}) COMPREPLY=($(compgen -W '{words}' -- \"$cur\")); return ;;"
-            );
+            let _ = writeln!(cases, "    {name}) COMPREPLY=($(compgen -W '{words}' -- \"$cur\")); return ;;");
         }
     }
-    let options: Vec<String> = OPTIONS
-        .iter()
-        .map(|opt| format!("--{}", opt.long))
-        .collect();
+    let options: Vec<String> = OPTIONS.iter().map(|opt| format!("--{}", opt.long)).collect();
     let commands: Vec<&str> = COMMANDS.iter().map(|command| command.name).collect();
     format!(
         "_meanwhile() {{\n  local cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD-1]}}\n  case $prev in\n{cases}  esac\n  \
@@ -138,11 +106,7 @@ fn bash() -> String {
 fn zsh() -> String {
     let mut arguments = String::new();
     for opt in OPTIONS {
-        let help = opt
-            .help
-            .replace('[', "(")
-            .replace(']', ")")
-            .replace('\'', "");
+        let help = opt.help.replace('[', "(").replace(']', ")").replace('\'', "");
         let value = match (opt.value, opt.words) {
             (None, _) => String::new(),
             (Some("FILE"), _) => ":file:_files".to_owned(),
@@ -163,14 +127,7 @@ fn zsh() -> String {
 
 fn fish() -> String {
     let mut text = String::from("complete -c meanwhile -f\n");
-    for Opt {
-        short,
-        long,
-        value,
-        words,
-        help,
-    } in OPTIONS
-    {
+    for Opt { short, long, value, words, help } in OPTIONS {
         let short = short.map_or(String::new(), |short| format!(" -s {short}"));
         let value = match (value, words) {
             (None, _) => String::new(),
@@ -178,28 +135,15 @@ fn fish() -> String {
             (Some(_), []) => " -x".to_owned(),
             (Some(_), words) => format!(" -x -a '{}'", words.join(" ")),
         };
-        let _ = writeln!(
-            text,
-            "complete -c meanwhile{short} -l {long}{value} -d '{}'",
-            help.replace('\'', "")
-        );
+        let _ =
+            writeln!(text, "complete -c meanwhile{short} -l {long}{value} -d '{}'", help.replace('\'', ""));
     }
-    for Command {
-        name,
-        argument,
-        help,
-    } in COMMANDS
-    {
-        let _ = writeln!(
-            text,
-            "complete -c meanwhile -n __fish_use_subcommand -a {name} -d '{help}'"
-        );
+    for Command { name, argument, help } in COMMANDS {
+        let _ = writeln!(text, "complete -c meanwhile -n __fish_use_subcommand -a {name} -d '{help}'");
         if let Some((_, words)) = argument {
             let words = words.join(" ");
-            let _ = writeln!(
-                text,
-                "complete -c meanwhile -n '__fish_seen_subcommand_from {name}' -a '{words}'"
-            );
+            let _ =
+                writeln!(text, "complete -c meanwhile -n '__fish_seen_subcommand_from {name}' -a '{words}'");
         }
     }
     text
@@ -215,12 +159,10 @@ fn synopsis(command: &Command) -> String {
 /// Text in which nothing is a request to the formatter.
 fn roff(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
-    let lines = text
-        .lines()
-        .map(|line| match line.starts_with(['.', '\'']) {
-            true => format!("\\&{line}"),
-            false => line.to_owned(),
-        });
+    let lines = text.lines().map(|line| match line.starts_with(['.', '\'']) {
+        true => format!("\\&{line}"),
+        false => line.to_owned(),
+    });
     let mut joined = lines.collect::<Vec<_>>().join("\n");
     if text.ends_with('\n') {
         joined.push('\n');

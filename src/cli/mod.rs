@@ -159,9 +159,7 @@ impl Args {
         let mut args = Args::default();
         let mut parser = Parser::from_args(arguments);
         let words = args.take_options(&mut parser);
-        words
-            .and_then(|words| args.take_words(words))
-            .map_err(|err| Error::Usage(err.to_string()))?;
+        words.and_then(|words| args.take_words(words)).map_err(|err| Error::Usage(err.to_string()))?;
         Ok(args)
     }
 }

@@ -43,12 +43,9 @@ impl Args {
             "print" => self.mode = Mode::Print,
             "file" => self.file = Some(parser.value()?.into()),
             "output-format" => {
-                self.format =
-                    [Format::Text, Format::Json, Format::StreamJson][word(parser, opt, &FORMATS)?]
+                self.format = [Format::Text, Format::Json, Format::StreamJson][word(parser, opt, &FORMATS)?]
             }
-            "on-end" => {
-                self.on_end = [OnEnd::Wait, OnEnd::Kill, OnEnd::Fail][word(parser, opt, &ON_END)?]
-            }
+            "on-end" => self.on_end = [OnEnd::Wait, OnEnd::Kill, OnEnd::Fail][word(parser, opt, &ON_END)?],
             "max-turns" => self.max_turns = Some(count(parser, opt)?),
             "max-time" => self.max_time = Some(seconds(parser, opt)?),
             "max-total-tokens" => self.max_total_tokens = Some(count(parser, opt)?),
@@ -66,9 +63,7 @@ impl Args {
             "idle-timeout" => self.idle_timeout = Some(seconds(parser, opt)?),
             "background-timeout" => self.background_timeout = Some(seconds(parser, opt)?),
             "max-background" => self.max_background = Some(count::<u32>(parser, opt)? as usize),
-            "log-limit" => {
-                self.log_limit = Some(u64::from(count::<u32>(parser, opt)?) * 1024 * 1024)
-            }
+            "log-limit" => self.log_limit = Some(u64::from(count::<u32>(parser, opt)?) * 1024 * 1024),
             "add-dir" => self.add_dirs.push(parser.value()?.into()),
             "sandbox" => self.take_sandbox(&parser.value()?.string()?)?,
             "no-network" => self.no_network = true,
@@ -83,8 +78,8 @@ impl Args {
             "record" => self.record = Some(parser.value()?.into()),
             "replay" => self.replay = Some(parser.value()?.into()),
             "color" => {
-                self.color = [ColorWhen::Auto, ColorWhen::Always, ColorWhen::Never]
-                    [word(parser, opt, &COLOR)?];
+                self.color =
+                    [ColorWhen::Auto, ColorWhen::Always, ColorWhen::Never][word(parser, opt, &COLOR)?];
             }
             "quiet" => self.loudness = Loudness::Quiet,
             "verbose" => self.loudness = Loudness::Verbose,
@@ -107,7 +102,8 @@ impl Args {
             "read-only" => SandboxMode::ReadOnly,
             "off" => SandboxMode::Off,
             _ => {
-                let text = "--sandbox takes one of workspace, read-only, off, each with or without `,best-effort`";
+                let text =
+                    "--sandbox takes one of workspace, read-only, off, each with or without `,best-effort`";
                 return Err(format!("{text}, not `{value}`").into());
             }
         };
@@ -117,8 +113,7 @@ impl Args {
     /// The prompt, or one of the commands and its argument.
     pub(super) fn take_words(&mut self, words: Vec<String>) -> Parsed<()> {
         let first = words.first().map_or("", String::as_str);
-        let is_command =
-            self.mode == Mode::Chat && COMMANDS.iter().any(|command| command.name == first);
+        let is_command = self.mode == Mode::Chat && COMMANDS.iter().any(|command| command.name == first);
         match (first, &words[..]) {
             ("completions", [_, shell]) if is_command && SHELLS.contains(&shell.as_str()) => {
                 self.mode = Mode::Completions(shell.clone());
@@ -133,8 +128,7 @@ impl Args {
             (_, []) => {}
             (_, [prompt]) => self.prompt = Some(prompt.clone()),
             (_, [first, second, ..]) => {
-                let text =
-                    format!("two prompts, `{first}` and `{second}`: put the prompt in quotes");
+                let text = format!("two prompts, `{first}` and `{second}`: put the prompt in quotes");
                 return Err(text.into());
             }
         }
@@ -146,14 +140,7 @@ impl Args {
 fn word(parser: &mut Parser, opt: &Opt, words: &[&str]) -> Parsed<usize> {
     let value = parser.value()?.string()?;
     let found = words.iter().position(|word| *word == value);
-    found.ok_or_else(|| {
-        format!(
-            "--{} takes one of {}, not `{value}`",
-            opt.long,
-            words.join(", ")
-        )
-        .into()
-    })
+    found.ok_or_else(|| format!("--{} takes one of {}, not `{value}`", opt.long, words.join(", ")).into())
 }
 
 fn seconds(parser: &mut Parser, opt: &Opt) -> Parsed<Duration> {
@@ -165,11 +152,7 @@ fn count<N: std::str::FromStr + PartialEq + Default>(parser: &mut Parser, opt: &
     let value = parser.value()?.string()?;
     match value.parse() {
         Ok(n) if n != N::default() => Ok(n),
-        _ => Err(format!(
-            "--{} takes a whole number from 1 on, not `{value}`",
-            opt.long
-        )
-        .into()),
+        _ => Err(format!("--{} takes a whole number from 1 on, not `{value}`", opt.long).into()),
     }
 }
 
@@ -190,20 +173,11 @@ mod tests {
         assert_eq!(parse("demo").unwrap().mode, Mode::Demo);
         assert_eq!(parse("-h").unwrap().mode, Mode::Help);
         let print = parse("-p fix --model m --max-output-tokens 9").unwrap();
-        assert_eq!(
-            (print.mode, print.prompt.as_deref()),
-            (Mode::Print, Some("fix"))
-        );
-        assert_eq!(
-            (print.model.as_deref(), print.max_output_tokens),
-            (Some("m"), Some(9))
-        );
+        assert_eq!((print.mode, print.prompt.as_deref()), (Mode::Print, Some("fix")));
+        assert_eq!((print.model.as_deref(), print.max_output_tokens), (Some("m"), Some(9)));
         assert_eq!(parse("fix -p").unwrap(), parse("--print=fix").unwrap());
         assert_eq!(parse("-p demo").unwrap().mode, Mode::Print);
-        assert_eq!(
-            parse("-p -- --odd").unwrap().prompt.as_deref(),
-            Some("--odd")
-        );
+        assert_eq!(parse("-p -- --odd").unwrap().prompt.as_deref(), Some("--odd"));
     }
 
     #[test]
@@ -217,16 +191,9 @@ mod tests {
             };
             assert!(parse(&line).is_ok(), "{line}");
             assert!(help::help().contains(&format!("--{}", opt.long)), "{line}");
-            assert!(
-                help::man().contains(&opt.long.replace('-', "\\-")),
-                "{line}"
-            );
+            assert!(help::man().contains(&opt.long.replace('-', "\\-")), "{line}");
             for shell in SHELLS {
-                assert!(
-                    help::completions(shell).contains(opt.long),
-                    "{shell} {}",
-                    opt.long
-                );
+                assert!(help::completions(shell).contains(opt.long), "{shell} {}", opt.long);
             }
         }
     }
@@ -236,16 +203,10 @@ mod tests {
         let cases = [
             ("--nonsense", "--nonsense"),
             ("-p a b", "two prompts, `a` and `b`"),
-            (
-                "--max-background 0",
-                "--max-background takes a whole number from 1 on, not `0`",
-            ),
+            ("--max-background 0", "--max-background takes a whole number from 1 on, not `0`"),
             ("--max-output-tokens x", "not `x`"),
             ("--model", "--model"),
-            (
-                "--output-format xml",
-                "--output-format takes one of text, json, stream-json, not `xml`",
-            ),
+            ("--output-format xml", "--output-format takes one of text, json, stream-json, not `xml`"),
             ("completions tcsh", "bash, zsh, fish"),
         ];
         for (line, expected) in cases {

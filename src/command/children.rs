@@ -33,10 +33,7 @@ pub struct Children {
 impl Children {
     /// To be called before the first child is started.
     pub fn new() -> Children {
-        Children {
-            inherited: orphans::descendants(),
-            ..Children::default()
-        }
+        Children { inherited: orphans::descendants(), ..Children::default() }
     }
 
     /// Starts a supervisor; it must be given to `reap` later.
@@ -107,8 +104,6 @@ impl Children {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashSet<i32>> {
-        self.supervisors
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.supervisors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

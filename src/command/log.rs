@@ -41,12 +41,7 @@ impl Log {
     pub fn new(path: PathBuf, cap: u64, lazy: bool) -> Log {
         let cap = cap.saturating_sub(LONGEST_MARK);
         let state = State::Pending(Vec::new());
-        let mut log = Log {
-            path,
-            cap,
-            state,
-            written: 0,
-        };
+        let mut log = Log { path, cap, state, written: 0 };
         if !lazy {
             log.create();
         }
@@ -121,10 +116,7 @@ fn remove_old_in(folder: &Path) {
         return;
     };
     for entry in entries.flatten() {
-        let modified = entry
-            .metadata()
-            .and_then(|m| m.modified())
-            .unwrap_or(SystemTime::now());
+        let modified = entry.metadata().and_then(|m| m.modified()).unwrap_or(SystemTime::now());
         let old = modified.elapsed().is_ok_and(|age| age > KEEP);
         if old && let Some("log" | "part") = entry.path().extension().and_then(|e| e.to_str()) {
             let _ = fs::remove_file(entry.path());
@@ -134,19 +126,11 @@ fn remove_old_in(folder: &Path) {
 
 /// Creates a folder and its parents that only the user may open.
 pub fn create_private_folder(folder: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 fn open_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
+    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// Appends up to the cap, then overwrites the oldest bytes of the second half.
@@ -214,10 +198,7 @@ mod tests {
                 expected.extend(format!("\n... ({} bytes left out) ...\n", total - 100).bytes());
             }
             expected.extend_from_slice(&bytes[total - 50..]);
-            assert_eq!(
-                String::from_utf8(kept).unwrap(),
-                String::from_utf8(expected).unwrap()
-            );
+            assert_eq!(String::from_utf8(kept).unwrap(), String::from_utf8(expected).unwrap());
         }
     }
 

@@ -22,9 +22,7 @@ pub fn descendants() -> Vec<Pid> {
     let mut next = 0;
     while let Some(pid) = found.get(next).copied() {
         next += 1;
-        let tasks = fs::read_dir(format!("/proc/{pid}/task"))
-            .into_iter()
-            .flatten();
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
         for task in tasks.flatten() {
             match fs::read_to_string(task.path().join("children")) {
                 Ok(list) => found.extend(pids(&list)),
@@ -57,8 +55,7 @@ pub fn end_session(leader: Pid) {
 }
 
 fn pids(list: &str) -> impl Iterator<Item = Pid> {
-    list.split_ascii_whitespace()
-        .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
+    list.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
 }
 
 /// The children of `parent`, from the fourth field of every process's `stat`.

@@ -51,9 +51,7 @@ impl Output {
     pub fn write(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let plain = match self.state {
-                State::Text => {
-                    memchr::memchr3(b'\r', ESCAPE, BACKSPACE, bytes).unwrap_or(bytes.len())
-                }
+                State::Text => memchr::memchr3(b'\r', ESCAPE, BACKSPACE, bytes).unwrap_or(bytes.len()),
                 _ => 0,
             };
             self.keep(&bytes[..plain]);
@@ -82,9 +80,7 @@ impl Output {
         let tail = self.kept_tail();
         let kept = self.head_characters + characters(tail);
         match self.characters.saturating_sub(kept as u64) {
-            0 => self
-                .written
-                .saturating_sub((self.head.len() + tail.len()) as u64),
+            0 => self.written.saturating_sub((self.head.len() + tail.len()) as u64),
             characters => characters,
         }
     }
@@ -171,8 +167,7 @@ impl Output {
         self.characters += (characters(rest)) as u64;
         if rest.len() >= TAIL_BYTES {
             self.tail.clear();
-            self.tail
-                .extend_from_slice(&rest[rest.len() - TAIL_BYTES..]);
+            self.tail.extend_from_slice(&rest[rest.len() - TAIL_BYTES..]);
             return;
         }
         if self.tail.len() + rest.len() > 2 * TAIL_BYTES {
@@ -224,11 +219,7 @@ impl Output {
 
     /// A backspace: `man` and others overstrike with it.
     fn erase_character(&mut self) {
-        let kept = if self.tail.is_empty() {
-            &self.head
-        } else {
-            &self.tail
-        };
+        let kept = if self.tail.is_empty() { &self.head } else { &self.tail };
         let back = kept.iter().rev().position(|b| starts_character(*b));
         let Some(back) = back else { return };
         let position = self.written - back as u64 - 1;
@@ -312,8 +303,7 @@ mod tests {
             let text = output.text();
             assert!(text.starts_with("first\n") && text.ends_with("\nlast"));
             assert!(text.chars().count() <= 50_000);
-            let shown =
-                text.chars().count() as u64 - 2 - text::left_out(output.left_out()).len() as u64;
+            let shown = text.chars().count() as u64 - 2 - text::left_out(output.left_out()).len() as u64;
             assert_eq!(shown + output.left_out(), 200_011);
         }
     }

@@ -20,9 +20,7 @@ use std::{
 use crossbeam_channel::Sender;
 use rustix::process::{Pid, Signal};
 
-use super::{
-    children::Children, log::Log, output::Output, sandbox::Sandbox, supervisor, watcher::Watcher,
-};
+use super::{children::Children, log::Log, output::Output, sandbox::Sandbox, supervisor, watcher::Watcher};
 use crate::threads;
 
 /// The kernel takes no longer argument (MAX_ARG_STRLEN, execve(2)).
@@ -239,11 +237,7 @@ fn supervise(start: &Start, lifeline: UnixStream, output: io::PipeWriter) -> io:
     supervisor
         .arg0("meanwhile")
         .arg(supervisor::ARGUMENT)
-        .arg(
-            start
-                .open_files
-                .map_or(String::new(), |limit| limit.to_string()),
-        )
+        .arg(start.open_files.map_or(String::new(), |limit| limit.to_string()))
         .args(start.sandbox.to_arguments())
         .arg(start.command)
         .current_dir(start.folder)

@@ -6,8 +6,8 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetError, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetError, path_beneath_rules,
 };
 
 /// The first ABI that knows truncation: before it, a file that may not be written could still be emptied.
@@ -42,11 +42,9 @@ impl Sandbox {
     /// As arguments of the supervisor: a word of flags, the number of folders, the folders.
     pub fn to_arguments(&self) -> Vec<OsString> {
         let mut flags = String::from("-");
-        for (flag, is_set) in [
-            ('w', self.writable.is_some()),
-            ('n', self.no_network),
-            ('b', self.best_effort),
-        ] {
+        for (flag, is_set) in
+            [('w', self.writable.is_some()), ('n', self.no_network), ('b', self.best_effort)]
+        {
             if is_set {
                 flags.push(flag);
             }
@@ -72,12 +70,10 @@ impl Sandbox {
     /// Restricts this process and everything that it starts from now on. Fails with what the kernel lacks.
     pub fn enforce(&self) -> Result<(), String> {
         if let Some(folders) = &self.writable {
-            self.enforce_files(folders)
-                .map_err(|err| self.lacks("rules for files (Linux 6.2)", &err))?;
+            self.enforce_files(folders).map_err(|err| self.lacks("rules for files (Linux 6.2)", &err))?;
         }
         if self.no_network {
-            self.enforce_network()
-                .map_err(|err| self.lacks("rules for TCP (Linux 6.7)", &err))?;
+            self.enforce_network().map_err(|err| self.lacks("rules for TCP (Linux 6.7)", &err))?;
         }
         Ok(())
     }
@@ -92,9 +88,7 @@ impl Sandbox {
     fn enforce_files(&self, folders: &[PathBuf]) -> Result<(), RulesetError> {
         let writing = AccessFs::from_write(FILES);
         let places = folders.iter().map(PathBuf::as_path);
-        let places = places
-            .chain(DEVICES.iter().map(std::path::Path::new))
-            .filter(|place| place.exists());
+        let places = places.chain(DEVICES.iter().map(std::path::Path::new)).filter(|place| place.exists());
         Ruleset::default()
             .set_compatibility(self.level())
             .handle_access(writing)?
@@ -124,12 +118,8 @@ impl Sandbox {
 /// Whether the kernel has rules for files, and for TCP.
 pub fn support() -> (bool, bool) {
     let hard = || Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
-    let files = hard()
-        .handle_access(AccessFs::from_write(FILES))
-        .and_then(Ruleset::create);
-    let network = hard()
-        .handle_access(AccessNet::from_all(NETWORK))
-        .and_then(Ruleset::create);
+    let files = hard().handle_access(AccessFs::from_write(FILES)).and_then(Ruleset::create);
+    let network = hard().handle_access(AccessNet::from_all(NETWORK)).and_then(Ruleset::create);
     (files.is_ok(), network.is_ok())
 }
 
@@ -142,16 +132,8 @@ mod tests {
         let folders = vec!["/a b".into(), "/c".into()];
         for sandbox in [
             Sandbox::default(),
-            Sandbox {
-                writable: Some(folders),
-                no_network: true,
-                best_effort: false,
-            },
-            Sandbox {
-                writable: Some(vec![]),
-                no_network: false,
-                best_effort: true,
-            },
+            Sandbox { writable: Some(folders), no_network: true, best_effort: false },
+            Sandbox { writable: Some(vec![]), no_network: false, best_effort: true },
         ] {
             let mut arguments = sandbox.to_arguments().into_iter().chain(["rest".into()]);
             assert_eq!(Sandbox::from_arguments(&mut arguments), Some(sandbox));

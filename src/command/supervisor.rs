@@ -46,9 +46,7 @@ const OOM_SCORE: &str = "500";
 /// Runs a command under supervision, as the arguments after the first say; returns when nothing of it
 /// lives any more.
 pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let open_files = arguments
-        .next()
-        .and_then(|limit| limit.to_str()?.parse().ok());
+    let open_files = arguments.next().and_then(|limit| limit.to_str()?.parse().ok());
     let sandbox = Sandbox::from_arguments(&mut arguments);
     let command = arguments.next().unwrap_or_default();
     if let Some(limit) = open_files {
@@ -145,14 +143,7 @@ impl Supervisor {
         }
         signal_hook::low_level::pipe::register(SIGCHLD, handler)?;
         let can_list = adopts && children().is_ok();
-        Ok(Supervisor {
-            lifeline,
-            changes,
-            asked_to_end,
-            shell: None,
-            can_list,
-            ending: None,
-        })
+        Ok(Supervisor { lifeline, changes, asked_to_end, shell: None, can_list, ending: None })
     }
 
     /// Reaps until no child is left; ends the tree once the lifeline is closed.
@@ -209,10 +200,7 @@ impl Supervisor {
         let mut drained = [0; 64];
         while matches!((&self.changes).read(&mut drained), Ok(1..)) {}
         if !ended && (closed || self.asked_to_end.load(Ordering::Relaxed)) {
-            self.ending = Some(Ending {
-                kill_at: Instant::now() + GRACE,
-                told: HashSet::new(),
-            });
+            self.ending = Some(Ending { kill_at: Instant::now() + GRACE, told: HashSet::new() });
         }
     }
 }
@@ -245,10 +233,7 @@ impl Ending {
     fn next_round(&self) -> Timespec {
         let left = self.kill_at.saturating_duration_since(Instant::now());
         let wait = if left.is_zero() { KILL_ROUND } else { left };
-        Timespec {
-            tv_sec: wait.as_secs() as i64,
-            tv_nsec: wait.subsec_nanos().into(),
-        }
+        Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: wait.subsec_nanos().into() }
     }
 }
 

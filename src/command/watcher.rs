@@ -66,19 +66,9 @@ enum Record {
 }
 
 impl Watcher {
-    pub fn new(
-        start: &Start,
-        shared: Arc<Shared>,
-        output: PipeReader,
-        events: Sender<Event>,
-    ) -> Watcher {
+    pub fn new(start: &Start, shared: Arc<Shared>, output: PipeReader, events: Sender<Event>) -> Watcher {
         Watcher {
-            report: Report {
-                id: start.id.to_owned(),
-                events,
-                started: shared.started,
-                ended: false,
-            },
+            report: Report { id: start.id.to_owned(), events, started: shared.started, ended: false },
             deadline: shared.started + start.limit,
             limit: start.limit,
             children: Arc::clone(start.children),
@@ -110,9 +100,7 @@ impl Watcher {
                 // Nothing of it lives any more: its supervisor's end needs no waiting for.
                 Some(shell) if shell.left == 0 && self.output.is_none() => break,
                 // What is being ended is not left.
-                Some(shell) if shell.left > 0 && !self.shared.is_ended() => {
-                    self.tell_what_is_left(shell)
-                }
+                Some(shell) if shell.left > 0 && !self.shared.is_ended() => self.tell_what_is_left(shell),
                 _ => {}
             }
         }
@@ -122,32 +110,18 @@ impl Watcher {
     /// Waits for output, for a record, for the deadline, or for the end of the drain.
     fn wait(&self, drain_until: Option<Instant>) -> Ready {
         let now = Instant::now();
-        let deadline = if now < self.deadline {
-            self.deadline
-        } else {
-            self.deadline + BOUND
-        };
+        let deadline = if now < self.deadline { self.deadline } else { self.deadline + BOUND };
         let until = drain_until.map_or(deadline, |drain| drain.min(deadline));
         // Rounded up, so that the wait does not end just before the deadline, again and again.
         let timeout = timespec(until.saturating_duration_since(now) + Duration::from_millis(1));
         let mut fds = vec![PollFd::new(&self.shared.lifeline, PollFlags::IN)];
-        fds.extend(
-            self.output
-                .iter()
-                .map(|output| PollFd::new(output, PollFlags::IN)),
-        );
+        fds.extend(self.output.iter().map(|output| PollFd::new(output, PollFlags::IN)));
         if rustix::event::poll(&mut fds, Some(&timeout)).is_err() {
             // A signal: look again.
-            return Ready {
-                output: false,
-                lifeline: false,
-            };
+            return Ready { output: false, lifeline: false };
         }
         let ready = |fd: Option<&PollFd>| fd.is_some_and(|fd| !fd.revents().is_empty());
-        Ready {
-            lifeline: ready(fds.first()),
-            output: ready(fds.get(1)),
-        }
+        Ready { lifeline: ready(fds.first()), output: ready(fds.get(1)) }
     }
 
     fn read_output(&mut self) {
@@ -158,8 +132,7 @@ impl Watcher {
             Ok(0) => return,
             Ok(n) => {
                 let state = &mut *self.shared.state();
-                self.mask
-                    .pass(&self.buffer[..n], &mut |bytes| state.write(bytes));
+                self.mask.pass(&self.buffer[..n], &mut |bytes| state.write(bytes));
                 if n == self.buffer.len() && n < LARGE_READ {
                     // A command that prints a lot: fewer, larger reads. A refusal changes nothing.
                     let _ = rustix::pipe::fcntl_setpipe_size(&pipe, LARGE_PIPE);
@@ -183,9 +156,7 @@ impl Watcher {
         }
         let (exit, left) = match text.split(' ').collect::<Vec<_>>()[..] {
             ["code", code, left] => (code.parse().map(Exit::Code), left.parse().unwrap_or(0)),
-            ["signal", signal, left] => {
-                (signal.parse().map(Exit::Signal), left.parse().unwrap_or(0))
-            }
+            ["signal", signal, left] => (signal.parse().map(Exit::Signal), left.parse().unwrap_or(0)),
             _ => {
                 let reason = text.trim_start_matches("failed ");
                 (Ok(Exit::Failed(reason.to_owned())), 0)
@@ -256,8 +227,7 @@ impl Watcher {
     }
 }
 
-const LOST: &str =
-    "its supervisor was killed, and so was what it had started, as far as it can be found";
+const LOST: &str = "its supervisor was killed, and so was what it had started, as far as it can be found";
 
 /// Sends the changes; the last one when it is dropped, if nobody did before: a task whose thread
 /// panics must not stay `running`.
@@ -270,30 +240,19 @@ struct Report {
 
 impl Report {
     fn shell_ended(&self, exit: Exit, left: u32) {
-        let end = End {
-            exit,
-            duration: self.started.elapsed(),
-            left,
-        };
+        let end = End { exit, duration: self.started.elapsed(), left };
         self.send(Change::ShellEnded(end));
     }
 
     fn gone(&mut self, exit: Exit) {
         self.ended = true;
-        let end = End {
-            exit,
-            duration: self.started.elapsed(),
-            left: 0,
-        };
+        let end = End { exit, duration: self.started.elapsed(), left: 0 };
         self.send(Change::Gone(end));
     }
 
     fn send(&self, change: Change) {
         // Nobody listens any more when the program ends.
-        let _ = self.events.send(Event {
-            id: self.id.clone(),
-            change,
-        });
+        let _ = self.events.send(Event { id: self.id.clone(), change });
     }
 }
 
@@ -306,10 +265,7 @@ impl Drop for Report {
 }
 
 fn timespec(time: Duration) -> Timespec {
-    Timespec {
-        tv_sec: time.as_secs() as i64,
-        tv_nsec: time.subsec_nanos().into(),
-    }
+    Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() }
 }
 
 #[cfg(test)]
@@ -320,25 +276,14 @@ mod tests {
     fn a_thread_that_panics_reports_an_error() {
         let (events, received) = crossbeam_channel::unbounded();
         let started = Instant::now();
-        let report = Report {
-            id: "a1b2c3d4".into(),
-            events,
-            started,
-            ended: false,
-        };
+        let report = Report { id: "a1b2c3d4".into(), events, started, ended: false };
         let thread = std::thread::spawn(move || {
             let _report = report;
             panic!("on purpose");
         });
         assert!(thread.join().is_err());
         let event = received.recv().unwrap();
-        assert!(matches!(
-            event.change,
-            Change::Gone(End {
-                exit: Exit::Failed(_),
-                ..
-            })
-        ));
+        assert!(matches!(event.change, Change::Gone(End { exit: Exit::Failed(_), .. })));
         assert!(received.recv().is_err(), "the end is reported once");
     }
 }

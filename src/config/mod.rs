@@ -101,55 +101,24 @@ impl Config {
                 let model = model.unwrap_or(RECORDED.into());
                 (Source::Recording(recording(path)?), model)
             }
-            None => (
-                Source::Api(endpoint(args, &variables)?),
-                model.ok_or_else(no_model)?,
-            ),
+            None => (Source::Api(endpoint(args, &variables)?), model.ok_or_else(no_model)?),
         };
-        Ok(Config::new(
-            args,
-            folder,
-            source,
-            model,
-            secrets(&variables),
-        ))
+        Ok(Config::new(args, folder, source, model, secrets(&variables)))
     }
 
     /// The configuration of a run, which keeps nothing, that answers from `replay`, in `folder`.
     pub fn replayed(args: &Args, folder: PathBuf, replay: Replay) -> Config {
-        let config = Config::new(
-            args,
-            folder,
-            Source::Recording(replay),
-            "recorded".into(),
-            Vec::new(),
-        );
-        Config {
-            session: Session::None,
-            state_folder: None,
-            ..config
-        }
+        let config = Config::new(args, folder, Source::Recording(replay), "recorded".into(), Vec::new());
+        Config { session: Session::None, state_folder: None, ..config }
     }
 
     /// Where the logs of tasks go.
     pub fn log_folder(&self) -> Option<PathBuf> {
-        self.state_folder
-            .as_ref()
-            .map(|folder| folder.join("tasks"))
+        self.state_folder.as_ref().map(|folder| folder.join("tasks"))
     }
 
-    fn new(
-        args: &Args,
-        folder: PathBuf,
-        source: Source,
-        model: String,
-        secrets: Vec<String>,
-    ) -> Config {
-        let add_dirs: Vec<PathBuf> = args
-            .add_dirs
-            .iter()
-            .map(|added| folder.join(added))
-            .collect();
+    fn new(args: &Args, folder: PathBuf, source: Source, model: String, secrets: Vec<String>) -> Config {
+        let add_dirs: Vec<PathBuf> = args.add_dirs.iter().map(|added| folder.join(added)).collect();
         let sandbox = sandbox(args, &folder, &add_dirs);
         // A conversation has no end that these could bring about.
         let is_print = args.mode == Mode::Print;
@@ -194,10 +163,7 @@ pub fn survey(args: &Args) -> Result<Survey> {
     let model = match &args.model {
         Some(model) if model.is_empty() => Err(no_model()),
         Some(_) => Ok("--model".into()),
-        None => variables
-            .get(MODEL_ID)
-            .and_then(|model| model.ok_or_else(no_model))
-            .map(|_| MODEL_ID.into()),
+        None => variables.get(MODEL_ID).and_then(|model| model.ok_or_else(no_model)).map(|_| MODEL_ID.into()),
     };
     let credential = variables.credential().map(|credential| match credential {
         Credential::ApiKey(_) => API_KEY.into(),
@@ -212,10 +178,7 @@ pub fn survey(args: &Args) -> Result<Survey> {
 }
 
 fn working_directory() -> Result<PathBuf> {
-    env::current_dir().map_err(|err| Error::System {
-        doing: "find the working directory",
-        err,
-    })
+    env::current_dir().map_err(|err| Error::System { doing: "find the working directory", err })
 }
 
 fn endpoint(args: &Args, variables: &Variables) -> Result<Endpoint> {
@@ -241,11 +204,7 @@ fn secrets(variables: &Variables) -> Vec<String> {
 
 fn recording(path: &Path) -> Result<Replay> {
     let text = read(path)?;
-    Replay::parse(
-        &path.display().to_string(),
-        &String::from_utf8_lossy(&text),
-        None,
-    )
+    Replay::parse(&path.display().to_string(), &String::from_utf8_lossy(&text), None)
 }
 
 /// What commands are kept from.
@@ -259,11 +218,7 @@ fn sandbox(args: &Args, folder: &Path, add_dirs: &[PathBuf]) -> Sandbox {
             Some(folders)
         }
     };
-    Sandbox {
-        writable,
-        no_network: args.no_network,
-        best_effort: args.best_effort,
-    }
+    Sandbox { writable, no_network: args.no_network, best_effort: args.best_effort }
 }
 
 /// The credentials, what `--drop-env` names and with `--scrub-env` what looks like a secret, less what
@@ -280,16 +235,8 @@ fn hidden_variables(args: &Args) -> Vec<String> {
 }
 
 fn looks_secret(name: &str) -> bool {
-    const ENDS: [&str; 8] = [
-        "TOKEN",
-        "KEY",
-        "SECRET",
-        "PASSWORD",
-        "PASSWD",
-        "CREDENTIALS",
-        "PASSPHRASE",
-        "PRIVATE",
-    ];
+    const ENDS: [&str; 8] =
+        ["TOKEN", "KEY", "SECRET", "PASSWORD", "PASSWD", "CREDENTIALS", "PASSPHRASE", "PRIVATE"];
     let name = name.to_ascii_uppercase();
     ENDS.iter().any(|end| name.ends_with(end))
 }
@@ -299,9 +246,7 @@ fn looks_secret(name: &str) -> bool {
 pub fn state_folder() -> Option<PathBuf> {
     let absolute = |path: OsString| Some(PathBuf::from(path)).filter(|path| path.is_absolute());
     let state = env::var_os("XDG_STATE_HOME").and_then(absolute);
-    let home = env::var_os("HOME")
-        .and_then(absolute)
-        .map(|home| home.join(".local/state"));
+    let home = env::var_os("HOME").and_then(absolute).map(|home| home.join(".local/state"));
     if let Some(folder) = state.or(home) {
         return Some(folder.join("meanwhile"));
     }

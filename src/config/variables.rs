@@ -75,18 +75,12 @@ impl Variables {
             None => None,
         };
         let url = messages_url(&base)?;
-        Ok(Target {
-            proxy: proxy(&url)?,
-            url,
-            roots,
-        })
+        Ok(Target { proxy: proxy(&url)?, url, roots })
     }
 
     fn in_dotenv(&self, name: &str) -> Option<String> {
         let found = self.dotenv.iter().rev().find(|(key, _)| key == name);
-        found
-            .map(|(_, value)| value.clone())
-            .filter(|value| !value.is_empty())
+        found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
     }
 }
 
@@ -99,16 +93,12 @@ fn in_environment(name: &str) -> Result<Option<String>> {
 }
 
 fn credential(get: impl Fn(&str) -> Result<Option<String>>) -> Result<Option<Credential>> {
-    for (name, kind) in [
-        (API_KEY, Credential::ApiKey as fn(String) -> Credential),
-        (AUTH_TOKEN, Credential::AuthToken),
-    ] {
+    for (name, kind) in
+        [(API_KEY, Credential::ApiKey as fn(String) -> Credential), (AUTH_TOKEN, Credential::AuthToken)]
+    {
         if let Some(value) = get(name)? {
             if !value.bytes().all(|b| b.is_ascii_graphic()) {
-                return Err(malformed(
-                    name,
-                    "holds a character that no key has (a space, a line end?)",
-                ));
+                return Err(malformed(name, "holds a character that no key has (a space, a line end?)"));
             }
             return Ok(Some(kind(value)));
         }
@@ -118,12 +108,8 @@ fn credential(get: impl Fn(&str) -> Result<Option<String>>) -> Result<Option<Cre
 
 /// The base URL may have a path and end with a slash.
 fn messages_url(base: &str) -> Result<String> {
-    let authority = base
-        .strip_prefix("https://")
-        .or_else(|| base.strip_prefix("http://"));
-    let host = authority
-        .and_then(|rest| rest.split(['/', '?', '#']).next())
-        .unwrap_or_default();
+    let authority = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://"));
+    let host = authority.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
     let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '?' | '#');
     if host.is_empty() || host.contains('@') || base.contains(odd) {
         let text = "is no base URL: it takes the form `https://HOST[:PORT][/PATH]`";
@@ -161,9 +147,7 @@ fn exempts(list: &str, host: &str) -> bool {
         name == "*"
             || !name.is_empty()
                 && (host.eq_ignore_ascii_case(name)
-                    || host
-                        .to_lowercase()
-                        .ends_with(&format!(".{}", name.to_lowercase())))
+                    || host.to_lowercase().ends_with(&format!(".{}", name.to_lowercase())))
     })
 }
 
@@ -175,17 +159,12 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     let mut content = Vec::new();
     match File::open(path).and_then(|mut file| file.read_to_end(&mut content)) {
         Ok(_) => Ok(content),
-        Err(err) => Err(Error::Config(format!(
-            "failed to read file `{}`: {err}",
-            path.display()
-        ))),
+        Err(err) => Err(Error::Config(format!("failed to read file `{}`: {err}", path.display()))),
     }
 }
 
 fn malformed(name: &str, what: &str) -> Error {
-    Error::Config(format!(
-        "`{name}` {what}; set it in the environment or in `.env`"
-    ))
+    Error::Config(format!("`{name}` {what}; set it in the environment or in `.env`"))
 }
 
 pub fn no_model() -> Error {
@@ -230,29 +209,16 @@ mod tests {
     #[test]
     fn the_base_url_takes_a_path_and_a_slash() {
         let cases = [
-            (
-                "https://api.anthropic.com",
-                "https://api.anthropic.com/v1/messages",
-            ),
-            (
-                "http://127.0.0.1:8080/",
-                "http://127.0.0.1:8080/v1/messages",
-            ),
+            ("https://api.anthropic.com", "https://api.anthropic.com/v1/messages"),
+            ("http://127.0.0.1:8080/", "http://127.0.0.1:8080/v1/messages"),
             ("https://host/a/b//", "https://host/a/b/v1/messages"),
         ];
         for (base, expected) in cases {
             assert_eq!(messages_url(base).unwrap(), expected);
         }
-        for base in [
-            "",
-            "host",
-            "ftp://host",
-            "https://",
-            "https:///x",
-            "http://a b",
-            "http://u:p@h",
-            "http://h?x",
-        ] {
+        for base in
+            ["", "host", "ftp://host", "https://", "https:///x", "http://a b", "http://u:p@h", "http://h?x"]
+        {
             assert!(messages_url(base).is_err(), "{base}");
         }
     }

@@ -105,10 +105,7 @@ fn what_was_accepted_is_in_the_args() {
             let is_overruled = long == "resume" && !printed.contains("Resume");
             let expected = debug(opt, &value);
             let found = printed.contains(&expected) || lower.contains(&expected);
-            assert!(
-                found || is_overruled,
-                "{words:?}: no {expected} in {args:?}"
-            );
+            assert!(found || is_overruled, "{words:?}: no {expected} in {args:?}");
         }
         assert_eq!(args.prompt, prompt, "{words:?}");
     });
@@ -120,9 +117,7 @@ fn any_word(random: &mut Random) -> OsString {
     let mut word = match random.below(6) {
         0 => bytes(random, 12),
         1 => joined(random, &PIECES, 3).into_bytes(),
-        2 => COMMANDS[random.below(COMMANDS.len() as u64) as usize]
-            .name
-            .into(),
+        2 => COMMANDS[random.below(COMMANDS.len() as u64) as usize].name.into(),
         3 => format!("-{}", opt.short.unwrap_or('x')).into_bytes(),
         4 => format!("--{}={}", opt.long, value(random, opt)).into_bytes(),
         _ => format!("--{}", opt.long).into_bytes(),
@@ -146,10 +141,7 @@ fn any_words_give_args_or_a_sentence() {
             }
             Err(err @ Error::Usage(_)) => {
                 let text = err.to_string();
-                assert!(
-                    text.ends_with("; try `meanwhile --help`"),
-                    "{words:?}: {text}"
-                );
+                assert!(text.ends_with("; try `meanwhile --help`"), "{words:?}: {text}");
             }
             Err(err) => panic!("{words:?} is no mistake in its use: {err}"),
         }

@@ -57,10 +57,7 @@ fn written(random: &mut Random, value: &str) -> String {
     let mut rest = value;
     while !rest.is_empty() {
         let count = 1 + random.below(rest.chars().count() as u64) as usize;
-        let end = rest
-            .char_indices()
-            .nth(count)
-            .map_or(rest.len(), |(at, _)| at);
+        let end = rest.char_indices().nth(count).map_or(rest.len(), |(at, _)| at);
         let (piece, after) = rest.split_at(end);
         let is_inner = !text.is_empty() && !after.is_empty();
         text.push_str(&quoted(random, piece, is_inner));
@@ -71,18 +68,13 @@ fn written(random: &mut Random, value: &str) -> String {
 
 /// Inside a value spaces need no quotes, and a `#` begins no comment where no space is before it.
 fn quoted(random: &mut Random, piece: &str, is_inner: bool) -> String {
-    let is_plain =
-        |c: char| c.is_alphanumeric() || "$={}".contains(c) || is_inner && " #".contains(c);
+    let is_plain = |c: char| c.is_alphanumeric() || "$={}".contains(c) || is_inner && " #".contains(c);
     let is_comment = piece.starts_with('#') || piece.contains(" #");
     let plain = piece.chars().all(is_plain) && !is_comment;
     match random.below(4) {
         0 if plain => piece.to_owned(),
         1 if !piece.contains('\'') => format!("'{piece}'"),
-        2 => piece
-            .chars()
-            .map(|c| format!("\\{c}"))
-            .collect::<String>()
-            .replace("\\n", "n"),
+        2 => piece.chars().map(|c| format!("\\{c}")).collect::<String>().replace("\\n", "n"),
         _ => {
             let escaped = piece.replace('\\', "\\\\").replace('"', "\\\"");
             let newline = one(random, &["\n", "\\n"]);
@@ -93,29 +85,25 @@ fn quoted(random: &mut Random, piece: &str, is_inner: bool) -> String {
 
 #[test]
 fn what_was_assigned_is_read_however_it_is_quoted() {
-    check(
-        "what_was_assigned_is_read_however_it_is_quoted",
-        1500,
-        |random| {
-            let mut file = one(random, &["", "\u{feff}"]).to_owned();
-            let mut expected = Vec::new();
-            for _ in 0..random.below(6) {
-                if once_in(random, 2) {
-                    file += one(random, &NOISE);
-                } else {
-                    let name = one(random, &NAMES);
-                    let value = joined(random, &PIECES, 6);
-                    let export = one(random, &["", " ", "export ", "export\t"]);
-                    let equals = one(random, &["=", " = ", "=  "]);
-                    let after = one(random, &["", " ", " # comment", "\t#'"]);
-                    file += &format!("{export}{name}{equals}{}{after}", written(random, &value));
-                    expected.push((name.to_owned(), value));
-                }
-                file += one(random, &["\n", "\r\n", "\n\n"]);
+    check("what_was_assigned_is_read_however_it_is_quoted", 1500, |random| {
+        let mut file = one(random, &["", "\u{feff}"]).to_owned();
+        let mut expected = Vec::new();
+        for _ in 0..random.below(6) {
+            if once_in(random, 2) {
+                file += one(random, &NOISE);
+            } else {
+                let name = one(random, &NAMES);
+                let value = joined(random, &PIECES, 6);
+                let export = one(random, &["", " ", "export ", "export\t"]);
+                let equals = one(random, &["=", " = ", "=  "]);
+                let after = one(random, &["", " ", " # comment", "\t#'"]);
+                file += &format!("{export}{name}{equals}{}{after}", written(random, &value));
+                expected.push((name.to_owned(), value));
             }
-            assert_eq!(parse(&file, &NAMES).as_ref(), Ok(&expected), "{file:?}");
-        },
-    );
+            file += one(random, &["\n", "\r\n", "\n\n"]);
+        }
+        assert_eq!(parse(&file, &NAMES).as_ref(), Ok(&expected), "{file:?}");
+    });
 }
 
 #[test]

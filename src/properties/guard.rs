@@ -24,13 +24,8 @@ const DESTRUCTIVE: [&[&str]; 10] = [
 ];
 
 /// Commands that quote a text and do nothing with it but hand it on; `@` is the text.
-const QUOTING: [&str; 5] = [
-    "echo '@'",
-    "git commit -m '@'",
-    "grep -r -- '@' src",
-    "printf %s x'@'y",
-    "x='@' true",
-];
+const QUOTING: [&str; 5] =
+    ["echo '@'", "git commit -m '@'", "grep -r -- '@' src", "printf %s x'@'y", "x='@' true"];
 
 /// Harmless, whatever follows; some have quotes with what would mean something outside of them.
 const NEIGHBORS: [&str; 11] = [
@@ -97,11 +92,7 @@ fn wrap(random: &mut Random, command: &str) -> String {
         3 if !command.contains(['`', '\\']) => format!("echo `{command}`"),
         _ => {
             // A comment or a here-document inside of parentheses is beyond the guard.
-            let plain: Vec<&str> = WRAPPINGS
-                .iter()
-                .copied()
-                .filter(|w| fits(w, command))
-                .collect();
+            let plain: Vec<&str> = WRAPPINGS.iter().copied().filter(|w| fits(w, command)).collect();
             let wrapping = one(random, &plain).replace('%', one(random, &NEIGHBORS));
             wrapping.replace('@', command)
         }
@@ -111,10 +102,7 @@ fn wrap(random: &mut Random, command: &str) -> String {
 /// The parentheses of a substitution are matched without a look at comments, `case` and here-documents.
 fn fits(wrapping: &str, command: &str) -> bool {
     let substitutes = wrapping.contains("$(") || wrapping.contains("<(");
-    !(substitutes
-        && ["#", "<<", "esac"]
-            .iter()
-            .any(|hidden| command.contains(hidden)))
+    !(substitutes && ["#", "<<", "esac"].iter().any(|hidden| command.contains(hidden)))
 }
 
 fn quoted(text: &str) -> String {
@@ -139,31 +127,27 @@ fn disguised(random: &mut Random, word: &str) -> String {
 
 #[test]
 fn a_destructive_command_is_refused_however_it_is_wrapped() {
-    check(
-        "a_destructive_command_is_refused_however_it_is_wrapped",
-        800,
-        |random| {
-            let words = DESTRUCTIVE[random.below(DESTRUCTIVE.len() as u64) as usize];
-            let is_plain = once_in(random, 2);
-            let words = words.iter().map(|word| match is_plain {
-                true => word.to_string(),
-                false => disguised(random, word),
-            });
-            let mut command = words.collect::<Vec<_>>().join(" ");
-            if once_in(random, 2) {
-                command = one(random, &PREFIXES).to_owned() + &command;
-            }
-            for _ in 0..random.below(4) {
-                command = wrap(random, &command);
-            }
-            assert!(guard::check(&command).is_err(), "{command} must be refused");
-        },
-    );
+    check("a_destructive_command_is_refused_however_it_is_wrapped", 800, |random| {
+        let words = DESTRUCTIVE[random.below(DESTRUCTIVE.len() as u64) as usize];
+        let is_plain = once_in(random, 2);
+        let words = words.iter().map(|word| match is_plain {
+            true => word.to_string(),
+            false => disguised(random, word),
+        });
+        let mut command = words.collect::<Vec<_>>().join(" ");
+        if once_in(random, 2) {
+            command = one(random, &PREFIXES).to_owned() + &command;
+        }
+        for _ in 0..random.below(4) {
+            command = wrap(random, &command);
+        }
+        assert!(guard::check(&command).is_err(), "{command} must be refused");
+    });
 }
 
 const TEXTS: [&str; 24] = [
-    "rm -rf /", "sudo ls", "reboot", ";", "&&", "|", "\n", "(", ")", "$(", "${", "`", "\"", "\\",
-    ">", "<<X\n", "/dev/sda", "#", "{", "}", " ", "é", "eval ", "sh -c ",
+    "rm -rf /", "sudo ls", "reboot", ";", "&&", "|", "\n", "(", ")", "$(", "${", "`", "\"", "\\", ">",
+    "<<X\n", "/dev/sda", "#", "{", "}", " ", "é", "eval ", "sh -c ",
 ];
 
 #[test]
@@ -192,20 +176,11 @@ fn no_text_takes_long_or_grows() {
             text = text.repeat(1 + random.below(200) as usize);
         }
         let commands = shell_words::parse(&text);
-        let words = commands
-            .iter()
-            .flat_map(|command| command.words.iter().chain(&command.targets));
-        assert!(
-            words.map(String::len).sum::<usize>() <= text.len(),
-            "{text}"
-        );
+        let words = commands.iter().flat_map(|command| command.words.iter().chain(&command.targets));
+        assert!(words.map(String::len).sum::<usize>() <= text.len(), "{text}");
         let start = Instant::now();
         let _ = guard::check(&text);
         // A hundred times what the slowest of them takes.
-        assert!(
-            start.elapsed() < Duration::from_secs(5),
-            "{text} took {:?}",
-            start.elapsed()
-        );
+        assert!(start.elapsed() < Duration::from_secs(5), "{text} took {:?}", start.elapsed());
     });
 }

@@ -69,11 +69,7 @@ impl Drop for Named {
 
 fn number(variable: &str) -> Option<u64> {
     let value = env::var(variable).ok()?;
-    Some(
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("{variable} is no number")),
-    )
+    Some(value.parse().unwrap_or_else(|_| panic!("{variable} is no number")))
 }
 
 fn now() -> u64 {

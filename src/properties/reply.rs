@@ -86,10 +86,7 @@ const WORDS: [&str; 30] = [
 fn seeds() -> Vec<Vec<String>> {
     let mut seeds = vec![EVENTS.map(str::to_owned).to_vec()];
     let folder = env::var_os("MEANWHILE_RECORDINGS");
-    for entry in folder
-        .iter()
-        .flat_map(|folder| fs::read_dir(folder).unwrap())
-    {
+    for entry in folder.iter().flat_map(|folder| fs::read_dir(folder).unwrap()) {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|extension| extension != "json") {
             continue;
@@ -131,10 +128,7 @@ fn damaged(random: &mut Random, seed: &[String]) -> Vec<u8> {
         events.push(r#"{"type":"message_stop"}"#.into());
     }
     let frame = |event: &String| format!("event: x\ndata: {event}\n\n");
-    let mut stream: Vec<u8> = events
-        .iter()
-        .flat_map(|event| frame(event).into_bytes())
-        .collect();
+    let mut stream: Vec<u8> = events.iter().flat_map(|event| frame(event).into_bytes()).collect();
     if once_in(random, 2) {
         damage(random, &mut stream, &WORDS, 4);
     }
@@ -143,44 +137,25 @@ fn damaged(random: &mut Random, seed: &[String]) -> Vec<u8> {
 
 /// What goes into the history is a message that can be read again, and whose calls can be answered.
 fn assert_can_be_sent(reply: &Reply) {
-    let Reply {
-        message,
-        said,
-        calls,
-        usage,
-        ..
-    } = reply;
+    let Reply { message, said, calls, usage, .. } = reply;
     let content = reply.content();
     assert_eq!(message.is_some(), !content.is_empty());
     let _ = usage.context();
-    let texts: Vec<&str> = content
-        .iter()
-        .filter(|block| block.kind() == "text")
-        .filter_map(|block| block.str("text"))
-        .collect();
+    let texts: Vec<&str> =
+        content.iter().filter(|block| block.kind() == "text").filter_map(|block| block.str("text")).collect();
     assert_eq!(said.to_string(), texts.join("\n\n"));
     let trimmed = said.clone().trimmed();
     assert_eq!(trimmed.to_string(), said.to_string().trim());
     assert_eq!(trimmed.is_empty(), texts.is_empty());
     let is_refused = |block: &Block| block.is_blank_text() || block.is_unsigned_thinking();
     assert!(!content.iter().any(is_refused), "{content:?}");
-    assert!(
-        !content.last().is_some_and(Block::is_thinking),
-        "{content:?}"
-    );
-    let uses: Vec<&Block> = content
-        .iter()
-        .filter(|block| block.kind() == "tool_use")
-        .collect();
+    assert!(!content.last().is_some_and(Block::is_thinking), "{content:?}");
+    let uses: Vec<&Block> = content.iter().filter(|block| block.kind() == "tool_use").collect();
     assert_eq!(uses.len(), calls.len(), "{content:?}");
     for (block, call) in uses.iter().zip(calls) {
         assert_eq!(block.str("id").unwrap_or_default(), call.id);
         let sent = block.get("input").and_then(Value::as_object);
-        assert_eq!(
-            sent,
-            Some(&call.input.clone().unwrap_or_default()),
-            "{block:?}"
-        );
+        assert_eq!(sent, Some(&call.input.clone().unwrap_or_default()), "{block:?}");
     }
 }
 
@@ -188,63 +163,52 @@ fn assert_can_be_sent(reply: &Reply) {
 fn described(reply: &Result<Reply, Error>) -> String {
     let calls = reply.iter().flat_map(|reply| &reply.calls);
     let made_up = calls.filter(|call| Uuid::parse_str(&call.id).is_ok());
-    made_up.fold(format!("{reply:?}"), |text, call| {
-        text.replace(&call.id, "made up")
-    })
+    made_up.fold(format!("{reply:?}"), |text, call| text.replace(&call.id, "made up"))
 }
 
 #[test]
 fn a_damaged_stream_gives_an_error_or_a_message() {
     let seeds = seeds();
-    check(
-        "a_damaged_stream_gives_an_error_or_a_message",
-        200,
-        |random| {
-            let seed = &seeds[random.below(seeds.len() as u64) as usize];
-            let stream = damaged(random, seed);
-            let (whole, shown) = fold([stream.as_slice()]);
-            let (cut, shown_cut) = fold(chunks(random, &stream));
-            assert_eq!(described(&whole), described(&cut));
-            assert_eq!(shown, shown_cut);
-            match &whole {
-                Ok(reply) => assert_can_be_sent(reply),
-                Err(err) => assert!(!err.to_string().is_empty()),
-            }
-        },
-    );
+    check("a_damaged_stream_gives_an_error_or_a_message", 200, |random| {
+        let seed = &seeds[random.below(seeds.len() as u64) as usize];
+        let stream = damaged(random, seed);
+        let (whole, shown) = fold([stream.as_slice()]);
+        let (cut, shown_cut) = fold(chunks(random, &stream));
+        assert_eq!(described(&whole), described(&cut));
+        assert_eq!(shown, shown_cut);
+        match &whole {
+            Ok(reply) => assert_can_be_sent(reply),
+            Err(err) => assert!(!err.to_string().is_empty()),
+        }
+    });
 }
 
 #[test]
 fn a_damaged_body_gives_an_error_or_a_message() {
-    check(
-        "a_damaged_body_gives_an_error_or_a_message",
-        300,
-        |random| {
-            let mut blocks: Vec<String> = EVENTS.iter().filter_map(|event| block(event)).collect();
-            shuffle(random, &mut blocks, 4);
-            if once_in(random, 3) && !blocks.is_empty() {
-                blocks[0] = nested(random, &blocks[0]);
-            }
-            let usage = r#"{"input_tokens":1,"output_tokens":2}"#;
-            let content = blocks.join(",");
-            let body = format!(
-                r#"{{"type":"message","content":[{content}],"stop_reason":"end_turn","usage":{usage}}}"#
-            );
-            let mut body = body.into_bytes();
-            damage(random, &mut body, &WORDS, 4);
-            if once_in(random, 8) {
-                body = one(random, &WORDS).as_bytes().to_vec();
-            }
-            body.extend(bytes(random, 2));
-            let Ok(body) = serde_json::from_slice(&body) else {
-                return;
-            };
-            match Fold::message(body) {
-                Ok(reply) => assert_can_be_sent(&reply),
-                Err(err) => assert!(!err.to_string().is_empty()),
-            }
-        },
-    );
+    check("a_damaged_body_gives_an_error_or_a_message", 300, |random| {
+        let mut blocks: Vec<String> = EVENTS.iter().filter_map(|event| block(event)).collect();
+        shuffle(random, &mut blocks, 4);
+        if once_in(random, 3) && !blocks.is_empty() {
+            blocks[0] = nested(random, &blocks[0]);
+        }
+        let usage = r#"{"input_tokens":1,"output_tokens":2}"#;
+        let content = blocks.join(",");
+        let body =
+            format!(r#"{{"type":"message","content":[{content}],"stop_reason":"end_turn","usage":{usage}}}"#);
+        let mut body = body.into_bytes();
+        damage(random, &mut body, &WORDS, 4);
+        if once_in(random, 8) {
+            body = one(random, &WORDS).as_bytes().to_vec();
+        }
+        body.extend(bytes(random, 2));
+        let Ok(body) = serde_json::from_slice(&body) else {
+            return;
+        };
+        match Fold::message(body) {
+            Ok(reply) => assert_can_be_sent(&reply),
+            Err(err) => assert!(!err.to_string().is_empty()),
+        }
+    });
 }
 
 /// The block that an event starts.

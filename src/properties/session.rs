@@ -73,10 +73,7 @@ fn write_session(random: &mut Random, store: &Store) {
             2 => compact(random, &mut transcript),
             3 => transcript.task_started("b1", "sleep 9"),
             4 => transcript.task_delivered("b1"),
-            5 => transcript.add_usage(&Usage {
-                input: 7,
-                ..Usage::default()
-            }),
+            5 => transcript.add_usage(&Usage { input: 7, ..Usage::default() }),
             _ => mark = transcript.mark(),
         }
     }
@@ -84,18 +81,12 @@ fn write_session(random: &mut Random, store: &Store) {
 
 /// Calls and their results. Now and then the program has ended before these.
 fn exchange(random: &mut Random, transcript: &mut Transcript, calls: &mut usize) {
-    let ids: Vec<String> = (0..1 + random.below(2))
-        .map(|n| format!("t{}", *calls + n as usize))
-        .collect();
+    let ids: Vec<String> = (0..1 + random.below(2)).map(|n| format!("t{}", *calls + n as usize)).collect();
     *calls += ids.len();
-    let call = |id: &String| json!({"type": "tool_use", "id": id, "name": "bash", "input": {"command": "ls"}});
+    let call =
+        |id: &String| json!({"type": "tool_use", "id": id, "name": "bash", "input": {"command": "ls"}});
     let uses = ids.iter().map(|id| Block::from_value(call(id)).unwrap());
-    transcript.push_assistant(
-        [Block::text("let me see")]
-            .into_iter()
-            .chain(uses)
-            .collect(),
-    );
+    transcript.push_assistant([Block::text("let me see")].into_iter().chain(uses).collect());
     let long = "x".repeat(once_in(random, 6) as usize * 2500);
     let results = ids.iter().map(|id| Block::tool_result(id, &long, false));
     match once_in(random, 6) {
@@ -111,16 +102,9 @@ fn compact(random: &mut Random, transcript: &mut Transcript) {
 }
 
 fn damaged(random: &mut Random, file: Vec<u8>) -> Vec<u8> {
-    let mut lines: Vec<Vec<u8>> = file
-        .split_inclusive(|byte| *byte == b'\n')
-        .map(<[u8]>::to_vec)
-        .collect();
+    let mut lines: Vec<Vec<u8>> = file.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
     // A header that can't be read is tried less often than the lines behind it.
-    let header = if once_in(random, 8) {
-        Vec::new()
-    } else {
-        lines.remove(0)
-    };
+    let header = if once_in(random, 8) { Vec::new() } else { lines.remove(0) };
     if once_in(random, 2) {
         shuffle(random, &mut lines, 4);
     }
@@ -155,9 +139,7 @@ fn assert_can_be_sent(transcript: &Transcript) {
         assert_eq!(message.role, expected, "message {index}: {json}");
         let ids = |kind: &str, name: &str| {
             let blocks = message.content.iter().filter(|block| block.kind() == kind);
-            blocks
-                .map(|block| block.str(name).expect("it has an id").to_owned())
-                .collect::<Vec<_>>()
+            blocks.map(|block| block.str(name).expect("it has an id").to_owned()).collect::<Vec<_>>()
         };
         let mut results = ids("tool_result", "tool_use_id");
         results.sort();
@@ -165,11 +147,7 @@ fn assert_can_be_sent(transcript: &Transcript) {
         assert_eq!(results, open, "message {index}: {json}");
         open = ids("tool_use", "id");
         assert!(open.is_empty() || message.role == Role::Assistant, "{json}");
-        for call in message
-            .content
-            .iter()
-            .filter(|block| block.kind() == "tool_use")
-        {
+        for call in message.content.iter().filter(|block| block.kind() == "tool_use") {
             let fields = serde_json::to_string(call.fields()).unwrap();
             assert!(known.insert(fields), "a call twice: {json}");
             assert!(call.get("input").is_some_and(Value::is_object), "{json}");
@@ -180,9 +158,7 @@ fn assert_can_be_sent(transcript: &Transcript) {
 
 fn with_store(test: impl FnOnce(&Store)) {
     let folder = tempfile::tempdir().unwrap();
-    test(&Store {
-        folder: folder.path().to_owned(),
-    });
+    test(&Store { folder: folder.path().to_owned() });
 }
 
 #[test]
@@ -201,34 +177,30 @@ fn a_session_is_loaded_as_it_was() {
 
 #[test]
 fn a_damaged_session_gives_an_error_or_a_history() {
-    check(
-        "a_damaged_session_gives_an_error_or_a_history",
-        50,
-        |random| {
-            with_store(|store| {
-                write_session(random, store);
-                let path = store.folder.join(format!("{ID}.jsonl"));
-                let file = damaged(random, fs::read(&path).unwrap());
-                fs::write(&path, file).unwrap();
-                assert!(store.list().len() <= 1);
-                let Some(mut loaded) = load(store) else {
-                    return;
-                };
-                assert_can_be_sent(&loaded);
-                // The conversation goes on, and another run finds what this one had.
-                loaded.push_user(vec![Block::text(one(random, &["go on", "more"]))]);
-                let mark = loaded.mark();
-                loaded.push_assistant(vec![Block::text("as you wish")]);
-                if once_in(random, 2) {
-                    loaded.roll_back(mark);
-                }
-                assert_can_be_sent(&loaded);
-                let (messages, usage) = (loaded.messages(), loaded.usage);
-                drop(loaded);
-                let again = load(store).expect("it was opened before");
-                assert_eq!(again.messages(), messages);
-                assert_eq!(again.usage, usage);
-            })
-        },
-    );
+    check("a_damaged_session_gives_an_error_or_a_history", 50, |random| {
+        with_store(|store| {
+            write_session(random, store);
+            let path = store.folder.join(format!("{ID}.jsonl"));
+            let file = damaged(random, fs::read(&path).unwrap());
+            fs::write(&path, file).unwrap();
+            assert!(store.list().len() <= 1);
+            let Some(mut loaded) = load(store) else {
+                return;
+            };
+            assert_can_be_sent(&loaded);
+            // The conversation goes on, and another run finds what this one had.
+            loaded.push_user(vec![Block::text(one(random, &["go on", "more"]))]);
+            let mark = loaded.mark();
+            loaded.push_assistant(vec![Block::text("as you wish")]);
+            if once_in(random, 2) {
+                loaded.roll_back(mark);
+            }
+            assert_can_be_sent(&loaded);
+            let (messages, usage) = (loaded.messages(), loaded.usage);
+            drop(loaded);
+            let again = load(store).expect("it was opened before");
+            assert_eq!(again.messages(), messages);
+            assert_eq!(again.usage, usage);
+        })
+    });
 }

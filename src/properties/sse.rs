@@ -86,12 +86,7 @@ fn a_split_stream_gives_the_same_events() {
     check("a_split_stream_gives_the_same_events", 1500, |random| {
         let stream = stream(random);
         let whole = decode(&[&stream]);
-        assert_eq!(
-            whole,
-            by_the_standard(&stream),
-            "{:?}",
-            stream.escape_ascii()
-        );
+        assert_eq!(whole, by_the_standard(&stream), "{:?}", stream.escape_ascii());
         let chunks = chunks(random, &stream);
         assert_eq!(decode(&chunks), whole, "{:?}", stream.escape_ascii());
         // Lossy decoding makes three bytes of one.
@@ -105,14 +100,8 @@ fn an_event_grows_no_further_than_its_bound() {
     check("an_event_grows_no_further_than_its_bound", 1, |random| {
         const MEBIBYTE: usize = 1024 * 1024;
         // A line that does not end, whatever it holds, or data of many lines.
-        let cases = [
-            ("data: ", ""),
-            ("event: ", ""),
-            (": ", ""),
-            ("", ""),
-            ("data: ", "\n"),
-            ("data:", "\r\n"),
-        ];
+        let cases =
+            [("data: ", ""), ("event: ", ""), (": ", ""), ("", ""), ("data: ", "\n"), ("data:", "\r\n")];
         let (start, end) = cases[random.below(6) as usize];
         let line = start.to_owned() + &"x".repeat(MEBIBYTE);
         let mut decoder = Decoder::default();

@@ -71,10 +71,7 @@ pub fn kept(messages: &[Arc<String>], inside_turn: bool) -> Option<usize> {
             kept = index + 1;
         }
     }
-    let older: usize = messages[..messages.len() - kept]
-        .iter()
-        .map(|message| message.len())
-        .sum();
+    let older: usize = messages[..messages.len() - kept].iter().map(|message| message.len()).sum();
     let is_worth_it = messages.len() > kept.max(1) && older >= total / KEPT_SHARE;
     is_worth_it.then_some(kept)
 }
@@ -98,18 +95,8 @@ mod tests {
 
     #[test]
     fn the_last_fifth_stays_and_starts_with_the_model() {
-        let history: Vec<Arc<String>> = (0..40)
-            .map(|i| {
-                message(
-                    if i % 2 == 0 {
-                        Role::User
-                    } else {
-                        Role::Assistant
-                    },
-                    "text",
-                )
-            })
-            .collect();
+        let history: Vec<Arc<String>> =
+            (0..40).map(|i| message(if i % 2 == 0 { Role::User } else { Role::Assistant }, "text")).collect();
         let few = kept(&history, false).unwrap();
         assert!((6..=8).contains(&few), "{few}");
         assert_eq!(role(&history[40 - few]), Role::Assistant);
@@ -134,10 +121,7 @@ mod tests {
     #[test]
     fn only_long_results_are_shortened() {
         let long = "x".repeat(5000);
-        let result = Message::user(vec![
-            Block::tool_result("t", &long, false),
-            Block::text(&long),
-        ]);
+        let result = Message::user(vec![Block::tool_result("t", &long, false), Block::text(&long)]);
         let mut messages = [message(Role::User, "short"), Arc::from(result.to_json())];
         shorten(&mut messages);
         assert_eq!(messages[0], message(Role::User, "short"));

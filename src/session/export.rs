@@ -21,10 +21,7 @@ pub fn markdown(messages: &[Arc<String>]) -> String {
             Role::User => "\n## User\n",
         };
         text.push_str(heading);
-        message
-            .content
-            .iter()
-            .for_each(|block| text.push_str(&block_text(block)));
+        message.content.iter().for_each(|block| text.push_str(&block_text(block)));
     }
     text
 }
@@ -33,21 +30,12 @@ fn block_text(block: &Block) -> String {
     match block.kind() {
         "text" => format!("\n{}\n", block.str("text").unwrap_or_default().trim_end()),
         "tool_use" => {
-            let input = block
-                .get("input")
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            format!(
-                "\n**{}**\n{}",
-                block.str("name").unwrap_or_default(),
-                fenced(&input)
-            )
+            let input = block.get("input").map(ToString::to_string).unwrap_or_default();
+            format!("\n**{}**\n{}", block.str("name").unwrap_or_default(), fenced(&input))
         }
         "tool_result" => {
             let content = match block.get("content") {
-                Some(content) => content
-                    .as_str()
-                    .map_or_else(|| content.to_string(), str::to_owned),
+                Some(content) => content.as_str().map_or_else(|| content.to_string(), str::to_owned),
                 None => String::new(),
             };
             fenced(&head_and_tail(&content, LONGEST_RESULT))
@@ -75,9 +63,6 @@ mod tests {
             r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"1","content":"```\nx"}]}"#,
         ];
         let expected = "# A conversation with meanwhile\n\n## User\n\nDo it.\n\n## Model\n\nI look.\n\n**bash**\n\n```\n{\"command\":\"ls\"}\n```\n\n````\n```\nx\n````\n";
-        assert_eq!(
-            markdown(&messages.map(|json| Arc::new(json.into()))),
-            expected
-        );
+        assert_eq!(markdown(&messages.map(|json| Arc::new(json.into()))), expected);
     }
 }

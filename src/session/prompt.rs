@@ -23,9 +23,7 @@ pub fn system_prompt(folder: &Path, instructions: Option<(&str, &str)>) -> Strin
     );
     if let Some((name, instructions)) = instructions {
         let instructions = text::head_and_tail(instructions.trim(), LONGEST_INSTRUCTIONS);
-        prompt.push_str(&format!(
-            "\n\n<instructions file=\"{name}\">\n{instructions}\n</instructions>"
-        ));
+        prompt.push_str(&format!("\n\n<instructions file=\"{name}\">\n{instructions}\n</instructions>"));
     }
     prompt
 }

@@ -16,20 +16,11 @@ const LOST_RESULT: &str =
 
 /// The history repaired; None when there is nothing to repair.
 pub fn repaired(messages: &[Arc<String>]) -> Option<Vec<Arc<String>>> {
-    let mut whole = Whole {
-        before: messages,
-        ..Whole::default()
-    };
+    let mut whole = Whole { before: messages, ..Whole::default() };
     for message in messages {
         match Message::from_json(message) {
-            Some(Message {
-                role: Role::User,
-                content,
-            }) => whole.user(content),
-            Some(Message {
-                role: Role::Assistant,
-                content,
-            }) => whole.assistant(content),
+            Some(Message { role: Role::User, content }) => whole.user(content),
+            Some(Message { role: Role::Assistant, content }) => whole.assistant(content),
             None => {}
         }
     }
@@ -118,15 +109,10 @@ impl Whole<'_> {
 
     /// Completes the user's message at the end: its results come first, one for each call.
     fn answer_open(&mut self) {
-        let lost = self
-            .open
-            .drain(..)
-            .map(|id| Block::tool_result(&id, LOST_RESULT, true))
-            .collect();
+        let lost = self.open.drain(..).map(|id| Block::tool_result(&id, LOST_RESULT, true)).collect();
         self.push(Role::User, lost);
         if let Some(last) = self.last.as_mut().filter(|last| last.role == Role::User) {
-            last.content
-                .sort_by_key(|block| block.kind() != "tool_result");
+            last.content.sort_by_key(|block| block.kind() != "tool_result");
         }
     }
 
@@ -173,12 +159,8 @@ mod tests {
 
     #[track_caller]
     fn check(history: &[Value], expected: &[Value]) {
-        let json = |values: &[Value]| {
-            values
-                .iter()
-                .map(|v| v.to_string().into())
-                .collect::<Vec<Arc<String>>>()
-        };
+        let json =
+            |values: &[Value]| values.iter().map(|v| v.to_string().into()).collect::<Vec<Arc<String>>>();
         let (history, expected) = (json(history), json(expected));
         assert_eq!(repaired(&history).unwrap_or(history), expected);
         assert_eq!(repaired(&expected), None);
@@ -187,18 +169,10 @@ mod tests {
     #[test]
     fn what_is_whole_stays_as_it_is() {
         let odd: Arc<String> =
-            r#"{"role":"assistant","content":[{"z":1,"type":"future","a":1.0}]}"#
-                .to_owned()
-                .into();
-        let history = [
-            user(json!([text("a")])),
-            model(json!([text("b"), call("t")])),
-            user(json!([result("t")])),
-        ];
-        let mut history: Vec<Arc<String>> = history
-            .iter()
-            .map(|value| value.to_string().into())
-            .collect();
+            r#"{"role":"assistant","content":[{"z":1,"type":"future","a":1.0}]}"#.to_owned().into();
+        let history =
+            [user(json!([text("a")])), model(json!([text("b"), call("t")])), user(json!([result("t")]))];
+        let mut history: Vec<Arc<String>> = history.iter().map(|value| value.to_string().into()).collect();
         history.push(odd);
         assert_eq!(repaired(&history), None);
         assert_eq!(repaired(&[]), None);
@@ -215,22 +189,12 @@ mod tests {
         );
         let twice = json!([result("a"), result("c"), result("b"), result("a")]);
         check(&results(twice), &results(json!([result("a"), result("b")])));
-        check(
-            &[task.clone(), user(json!([result("a")]))],
-            std::slice::from_ref(&task),
-        );
+        check(&[task.clone(), user(json!([result("a")]))], std::slice::from_ref(&task));
         let open = results(json!([result("a"), lost("b")]));
         check(&results(json!([result("a")]))[..3], &open[..3]);
-        let again = [
-            task.clone(),
-            calls.clone(),
-            user(json!([result("a"), result("b")])),
-            calls.clone(),
-        ];
+        let again = [task.clone(), calls.clone(), user(json!([result("a"), result("b")])), calls.clone()];
         check(&again, &again[..3]);
-        let broken = model(
-            json!([text("end"), {"type": "tool_use", "id": "c", "name": "bash", "input": 1}]),
-        );
+        let broken = model(json!([text("end"), {"type": "tool_use", "id": "c", "name": "bash", "input": 1}]));
         check(&[task.clone(), broken], &[task.clone(), end.clone()]);
     }
 
@@ -238,19 +202,8 @@ mod tests {
     fn roles_alternate_from_the_user_on() {
         let (hello, task) = (model(json!([text("hello")])), user(json!([text("task")])));
         let start = user(json!([text(LOST_START)]));
-        check(
-            &[hello.clone(), task.clone()],
-            &[start, hello.clone(), task.clone()],
-        );
+        check(&[hello.clone(), task.clone()], &[start, hello.clone(), task.clone()]);
         let twice = model(json!([text("hello"), text("hello")]));
-        check(
-            &[
-                task.clone(),
-                hello.clone(),
-                user(json!([result("a")])),
-                hello,
-            ],
-            &[task, twice],
-        );
+        check(&[task.clone(), hello.clone(), user(json!([result("a")])), hello], &[task, twice]);
     }
 }

@@ -61,17 +61,9 @@ pub struct Summary {
 impl Store {
     /// Creates the file of a new session with this id.
     pub fn create(&self, id: &str, folder: &Path, model: &str) -> io::Result<SessionFile> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.folder)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let path = self.path(id);
-        let file = OpenOptions::new()
-            .append(true)
-            .read(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
+        let file = OpenOptions::new().append(true).read(true).create_new(true).mode(0o600).open(&path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let id = id.to_owned();
         let mut session = SessionFile { id, path, file };
@@ -88,16 +80,8 @@ impl Store {
     pub fn open(&self, which: Which) -> Result<(SessionFile, Lines)> {
         let id = self.find(which)?;
         let path = self.path(&id);
-        let failed = |err| Error::File {
-            doing: "open the session",
-            path: path.clone(),
-            err,
-        };
-        let file = OpenOptions::new()
-            .append(true)
-            .read(true)
-            .open(&path)
-            .map_err(failed)?;
+        let failed = |err| Error::File { doing: "open the session", path: path.clone(), err };
+        let file = OpenOptions::new().append(true).read(true).open(&path).map_err(failed)?;
         let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
         let mut lines = Lines::open(&path).map_err(failed)?;
         let whole = lines.length();
@@ -106,22 +90,12 @@ impl Store {
         if locked == Err(Errno::WOULDBLOCK) {
             return Err(in_use(&id, &header, lines));
         }
-        if header["version"]
-            .as_u64()
-            .is_none_or(|version| version > VERSION)
-        {
-            let text = format!(
-                "`{}` is no session that this version of meanwhile can read",
-                path.display()
-            );
+        if header["version"].as_u64().is_none_or(|version| version > VERSION) {
+            let text = format!("`{}` is no session that this version of meanwhile can read", path.display());
             return Err(Error::Session(text));
         }
         file.set_len(whole).map_err(failed)?;
-        let mut session = SessionFile {
-            id,
-            path: path.clone(),
-            file,
-        };
+        let mut session = SessionFile { id, path: path.clone(), file };
         let opened = json!({"type": "opened", "pid": std::process::id(), "time": now()});
         session.append(&opened.to_string()).map_err(failed)?;
         Ok((session, lines))
@@ -159,9 +133,9 @@ impl Store {
                     header.is_some_and(|header| header["cwd"] == folder.as_str())
                 };
                 let mut latest = self.latest_first().into_iter().map(|(_, id)| id);
-                latest.find(is_here).ok_or_else(|| {
-                    Error::Session(format!("there is no session of {folder} to continue"))
-                })
+                latest
+                    .find(is_here)
+                    .ok_or_else(|| Error::Session(format!("there is no session of {folder} to continue")))
             }
             Which::Id(prefix) => {
                 let mut found = self.ids();
@@ -182,21 +156,15 @@ impl Store {
     fn ids(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        names
-            .filter_map(|name| Some(name.strip_suffix(".jsonl")?.to_owned()))
-            .collect()
+        names.filter_map(|name| Some(name.strip_suffix(".jsonl")?.to_owned())).collect()
     }
 
     fn summary(&self, age: Duration, id: &str) -> Option<Summary> {
         let mut lines = self.lines(id)?;
         let header = lines.header()?;
-        let mut prompts = lines
-            .map_while(io::Result::ok)
-            .filter(|line| is_prompt(line));
+        let mut prompts = lines.map_while(io::Result::ok).filter(|line| is_prompt(line));
         let first = prompts.next().and_then(|line| Message::from_json(&line));
-        let words = first
-            .as_ref()
-            .and_then(|first| first.content[0].str("text"));
+        let words = first.as_ref().and_then(|first| first.content[0].str("text"));
         Some(Summary {
             id: id.to_owned(),
             age,
@@ -237,10 +205,7 @@ impl Lines {
     fn open(path: &Path) -> io::Result<Lines> {
         // A FIFO of that name would wait for a writer.
         let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(flags)
-            .open(path)?;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
         let length = whole_length(&file)?;
         Ok(Lines(BufReader::new(file.take(length))))
     }
@@ -269,8 +234,7 @@ impl Iterator for Lines {
                 return None;
             }
             if !line.is_empty() {
-                let lossy =
-                    |err: FromUtf8Error| String::from_utf8_lossy(err.as_bytes()).into_owned();
+                let lossy = |err: FromUtf8Error| String::from_utf8_lossy(err.as_bytes()).into_owned();
                 return Some(Ok(String::from_utf8(line).unwrap_or_else(lossy)));
             }
         }
@@ -311,8 +275,5 @@ fn in_use(id: &str, header: &Value, lines: Lines) -> Error {
 
 /// Seconds since 1970.
 fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

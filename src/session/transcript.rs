@@ -215,20 +215,10 @@ impl Transcript {
 impl Keeping {
     fn append(&mut self, id: &str, line: &str) -> io::Result<()> {
         let describe = |path: &Path, err: io::Error| {
-            io::Error::new(
-                err.kind(),
-                format!("failed to write `{}`: {err}", path.display()),
-            )
+            io::Error::new(err.kind(), format!("failed to write `{}`: {err}", path.display()))
         };
-        if let Keeping::New {
-            store,
-            folder,
-            model,
-        } = self
-        {
-            let file = store
-                .create(id, folder, model)
-                .map_err(|err| describe(&store.folder, err))?;
+        if let Keeping::New { store, folder, model } = self {
+            let file = store.create(id, folder, model).map_err(|err| describe(&store.folder, err))?;
             *self = Keeping::In(file);
         }
         match self {
@@ -247,11 +237,7 @@ mod tests {
     use super::*;
 
     fn texts(transcript: &Transcript) -> Vec<String> {
-        transcript
-            .messages()
-            .iter()
-            .map(|json| json.to_string())
-            .collect()
+        transcript.messages().iter().map(|json| json.to_string()).collect()
     }
 
     fn load(lines: Vec<String>) -> Transcript {
@@ -265,7 +251,8 @@ mod tests {
     const ONE: &str = r#"{"role":"user","content":[{"type":"text","text":"one"}]}"#;
     const TWO: &str = r#"{"role":"assistant","content":[{"type":"text","text":"two"}]}"#;
     const THREE: &str = r#"{"role":"user","content":[{"type":"text","text":"three"}]}"#;
-    const CALL: &str = r#"{"role":"assistant","content":[{"type":"tool_use","id":"t1","name":"bash","input":{}}]}"#;
+    const CALL: &str =
+        r#"{"role":"assistant","content":[{"type":"tool_use","id":"t1","name":"bash","input":{}}]}"#;
 
     #[test]
     fn roles_alternate_whatever_failed() {
@@ -325,23 +312,19 @@ mod tests {
             r#"{"type":"of a later version"}"#,
             CALL,
         ]));
-        assert_eq!(
-            loaded.untold(),
-            [StartedTask {
-                id: "a1".into(),
-                command: "sleep 9".into()
-            }]
-        );
+        assert_eq!(loaded.untold(), [StartedTask { id: "a1".into(), command: "sleep 9".into() }]);
         loaded.repair();
         let texts = texts(&loaded);
         assert_eq!(texts[..2], [ONE, CALL]);
-        let answer = r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"Error: "#;
+        let answer =
+            r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"Error: "#;
         assert!(texts[2].starts_with(answer), "{}", texts[2]);
     }
 
     #[test]
     fn a_damaged_file_is_repaired_once_and_its_history_goes_on() {
-        let result = r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"ok"}]}"#;
+        let result =
+            r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"ok"}]}"#;
         let back = json!({"type": "roll_back", "messages": 2, "last": "no message"}).to_string();
         let damaged = [result, TWO, THREE, TWO, &back];
         let mut loaded = load(lines(&damaged));
@@ -351,11 +334,7 @@ mod tests {
         assert_eq!(texts(&loaded).len(), 2);
 
         let repaired = r#"{"type":"repaired"}"#;
-        let rest = [
-            THREE,
-            TWO,
-            r#"{"type":"roll_back","messages":3,"last":null}"#,
-        ];
+        let rest = [THREE, TWO, r#"{"type":"roll_back","messages":3,"last":null}"#];
         let again = load(lines(&[&damaged[..], &[repaired], &rest].concat()));
         assert_eq!(texts(&again)[1..], [TWO, THREE]);
     }
@@ -373,10 +352,7 @@ mod tests {
     #[test]
     fn what_a_summary_took_is_not_what_the_history_takes() {
         let mut transcript = Transcript::default();
-        let usage = Usage {
-            input: 9000,
-            ..Usage::default()
-        };
+        let usage = Usage { input: 9000, ..Usage::default() };
         transcript.push_user(vec![Block::text("one")]);
         transcript.add_usage(&usage);
         transcript.push_assistant(vec![Block::text("two")]);

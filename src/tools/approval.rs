@@ -94,17 +94,10 @@ pub struct Approval {
 
 impl Approval {
     /// Whether the user was shown the act and consented; an answer for the model when it is not allowed.
-    pub fn check(
-        &mut self,
-        act: &Act,
-        tasks: &mut Tasks,
-        signals: &Receiver<i32>,
-    ) -> Result<bool, Refused> {
+    pub fn check(&mut self, act: &Act, tasks: &mut Tasks, signals: &Receiver<i32>) -> Result<bool, Refused> {
         if let Some(rule) = denied(&self.deny, act) {
             let rule = rule.text();
-            let text = format!(
-                "refused: the user has denied it beforehand (--deny '{rule}'). Do without it"
-            );
+            let text = format!("refused: the user has denied it beforehand (--deny '{rule}'). Do without it");
             return self.refuse("denied by a rule", text);
         }
         if !self.asks || matches!(act.what, What::Read(_)) || allowed(&self.allow, act) {
@@ -128,10 +121,9 @@ impl Approval {
                 Ok(true)
             }
             Consent::No => self.refuse("the user said no", "refused by the user".into()),
-            Consent::Reason(reason) => self.refuse(
-                "the user said no",
-                format!("refused by the user, who says: {reason}"),
-            ),
+            Consent::Reason(reason) => {
+                self.refuse("the user said no", format!("refused by the user, who says: {reason}"))
+            }
         }
     }
 

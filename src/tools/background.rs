@@ -50,14 +50,9 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     let limit = input.seconds("timeout")?;
     guard::check(command)?;
     context.approve("background_run", What::Command(command))?;
-    let id = context
-        .tasks
-        .start_background(command, limit)
-        .map_err(Answer::error)?;
+    let id = context.tasks.start_background(command, limit).map_err(Answer::error)?;
     let command = text::first(command, 80);
-    Ok(Answer::ok(format!(
-        "Background task {id} started: {command}"
-    )))
+    Ok(Answer::ok(format!("Background task {id} started: {command}")))
 }
 
 fn check(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
@@ -81,8 +76,7 @@ fn check(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
 /// All tasks, a line each; with `until`, after one of them has ended.
 fn list(context: &mut Context, until: Option<Instant>) -> Answer {
     if let Some(until) = until
-        && let Waited::Interrupted(signal) =
-            context.tasks.wait_for_any(Some(until), &context.signals)
+        && let Waited::Interrupted(signal) = context.tasks.wait_for_any(Some(until), &context.signals)
     {
         context.interrupted = Some(signal);
     }
@@ -115,18 +109,10 @@ fn find<'a>(context: &'a Context, id: &str) -> Result<&'a Task, Answer> {
 
 /// `[status] command`, then how it ended and the whole result, or how long it has run and what is new.
 fn describe(task: &Task, full: bool) -> String {
-    let mut lines = vec![format!(
-        "[{}] {}",
-        task.status().name(),
-        text::one_line(&task.command, 60)
-    )];
+    let mut lines = vec![format!("[{}] {}", task.status().name(), text::one_line(&task.command, 60))];
     match task.end() {
         Some(end) if task.status() != Status::Running => {
-            lines.push(format!(
-                "{} after {}",
-                exit_text(&end.exit),
-                text::duration(end.duration)
-            ));
+            lines.push(format!("{} after {}", exit_text(&end.exit), text::duration(end.duration)));
             if end.left > 0 {
                 lines.push(left_text(&task.id, end.left));
             }
@@ -141,11 +127,7 @@ fn describe(task: &Task, full: bool) -> String {
             };
             let age = text::duration(task.age());
             lines.push(format!("(running) for {age}; printed {since}:"));
-            lines.push(if printed.is_empty() {
-                "(nothing)".into()
-            } else {
-                printed
-            });
+            lines.push(if printed.is_empty() { "(nothing)".into() } else { printed });
         }
     }
     lines.join("\n")

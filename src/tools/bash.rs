@@ -32,24 +32,15 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
 }
 
 /// Runs a command that somebody has allowed.
-pub fn run_and_wait(
-    context: &mut Context,
-    command: &str,
-    limit: Duration,
-) -> Result<Answer, Answer> {
+pub fn run_and_wait(context: &mut Context, command: &str, limit: Duration) -> Result<Answer, Answer> {
     let tasks = &mut context.tasks;
-    let id = tasks
-        .start_foreground(command, limit)
-        .map_err(Answer::error)?;
+    let id = tasks.start_foreground(command, limit).map_err(Answer::error)?;
     let waited = tasks.wait_for_shell(&id, Instant::now() + limit, &context.signals);
-    let task = tasks
-        .find(&id)
-        .expect("a task is kept until it is forgotten");
+    let task = tasks.find(&id).expect("a task is kept until it is forgotten");
     let answer = match waited {
-        Waited::Ended if task.is_gone() => Answer {
-            text: with_log(task.result(), task.left_out(), task.log()),
-            is_error: task.has_failed(),
-        },
+        Waited::Ended if task.is_gone() => {
+            Answer { text: with_log(task.result(), task.left_out(), task.log()), is_error: task.has_failed() }
+        }
         Waited::Ended => {
             let left = task.end().map_or(0, |end| end.left);
             let text = format!(
@@ -73,10 +64,7 @@ pub fn run_and_wait(
         }
         Waited::Interrupted(signal) => {
             context.interrupted = Some(signal);
-            Answer::error(format!(
-                "interrupted by the user; it had printed:\n{}",
-                task.output()
-            ))
+            Answer::error(format!("interrupted by the user; it had printed:\n{}", task.output()))
         }
     };
     tasks.forget(&id);

@@ -23,14 +23,10 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     let new_text = input.text("new_text")?;
     let replace_all = input.flag("replace_all")?;
     if old_text.is_empty() {
-        return Err(Answer::error(
-            "old_text is empty: use write_file to write a whole file",
-        ));
+        return Err(Answer::error("old_text is empty: use write_file to write a whole file"));
     }
     if old_text == new_text {
-        return Err(Answer::error(
-            "old_text and new_text are the same: there is nothing to change",
-        ));
+        return Err(Answer::error("old_text and new_text are the same: there is nothing to change"));
     }
     let content = context.workspace.read(path)?;
     let content = match String::from_utf8(content) {
@@ -46,13 +42,7 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
 }
 
 /// The new content, and what is said of it.
-fn edit(
-    path: &str,
-    content: &str,
-    old: &str,
-    new: &str,
-    all: bool,
-) -> Result<(String, String), Answer> {
+fn edit(path: &str, content: &str, old: &str, new: &str, all: bool) -> Result<(String, String), Answer> {
     let (mark, text) = match content.strip_prefix(BYTE_ORDER_MARK) {
         Some(text) => (BYTE_ORDER_MARK, text),
         None => ("", content),
@@ -66,11 +56,7 @@ fn edit(
         true => old.to_owned(),
         false => crlf(old),
     };
-    let new = if all_crlf || old.contains('\r') {
-        crlf(new)
-    } else {
-        new.to_owned()
-    };
+    let new = if all_crlf || old.contains('\r') { crlf(new) } else { new.to_owned() };
     let Some(at) = text.find(&old) else {
         let hint = nearest(text, &old);
         return Err(Answer::error(format!("Text not found in {path}{hint}")));
@@ -82,16 +68,10 @@ fn edit(
             text.replace(&old, &new),
             format!("Edited {path}: {matches} matches replaced, the first at line {line}"),
         ),
-        (_, 1) => (
-            text.replacen(&old, &new, 1),
-            format!("Edited {path} at line {line}"),
-        ),
+        (_, 1) => (text.replacen(&old, &new, 1), format!("Edited {path} at line {line}")),
         (_, n) => (
             text.replacen(&old, &new, 1),
-            format!(
-                "Edited {path} at line {line}; {} other matches were left",
-                n - 1
-            ),
+            format!("Edited {path} at line {line}; {} other matches were left", n - 1),
         ),
     };
     Ok((format!("{mark}{edited}"), answer))
@@ -100,16 +80,10 @@ fn edit(
 /// Where the text stands when white space does not count.
 fn nearest(text: &str, old: &str) -> String {
     let wanted: Vec<String> = squeezed(old).filter(|line| !line.is_empty()).collect();
-    let lines: Vec<(usize, String)> = squeezed(text)
-        .enumerate()
-        .filter(|(_, line)| !line.is_empty())
-        .collect();
+    let lines: Vec<(usize, String)> =
+        squeezed(text).enumerate().filter(|(_, line)| !line.is_empty()).collect();
     let found = lines.windows(wanted.len().max(1)).find(|window| {
-        !wanted.is_empty()
-            && window
-                .iter()
-                .zip(&wanted)
-                .all(|((_, line), wanted)| line == wanted)
+        !wanted.is_empty() && window.iter().zip(&wanted).all(|((_, line), wanted)| line == wanted)
     });
     match found.and_then(|window| window.first()) {
         Some((index, _)) => format!(
@@ -123,8 +97,7 @@ fn nearest(text: &str, old: &str) -> String {
 
 /// Each line with its white space reduced to single spaces.
 fn squeezed(text: &str) -> impl Iterator<Item = String> {
-    text.lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+    text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]
@@ -144,42 +117,12 @@ mod tests {
         check("x x x", "x", "y", false, ("y x x", left));
         let all = "Edited f: 3 matches replaced, the first at line 1";
         check("x x x", "x", "y", true, ("y y y", all));
-        check(
-            "a\r\nb\r\nc",
-            "a\nb",
-            "1\n2\n3",
-            false,
-            ("1\r\n2\r\n3\r\nc", "Edited f at line 1"),
-        );
-        check(
-            "a\r\nb\r\n",
-            "a",
-            "1\n2",
-            false,
-            ("1\r\n2\r\nb\r\n", "Edited f at line 1"),
-        );
-        check(
-            "a\r\nb\nc",
-            "c",
-            "1\n2",
-            false,
-            ("a\r\nb\n1\n2", "Edited f at line 3"),
-        );
-        check(
-            "a\r\nb\r\n",
-            "\nb",
-            "\nc",
-            false,
-            ("a\r\nc\r\n", "Edited f at line 1"),
-        );
+        check("a\r\nb\r\nc", "a\nb", "1\n2\n3", false, ("1\r\n2\r\n3\r\nc", "Edited f at line 1"));
+        check("a\r\nb\r\n", "a", "1\n2", false, ("1\r\n2\r\nb\r\n", "Edited f at line 1"));
+        check("a\r\nb\nc", "c", "1\n2", false, ("a\r\nb\n1\n2", "Edited f at line 3"));
+        check("a\r\nb\r\n", "\nb", "\nc", false, ("a\r\nc\r\n", "Edited f at line 1"));
         check("a\r\nb", "a", "c", false, ("c\r\nb", "Edited f at line 1"));
-        check(
-            "\u{feff}a",
-            "a",
-            "b",
-            false,
-            ("\u{feff}b", "Edited f at line 1"),
-        );
+        check("\u{feff}a", "a", "b", false, ("\u{feff}b", "Edited f at line 1"));
     }
 
     #[test]

@@ -38,22 +38,11 @@ const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "zsh", "ksh"];
 const REFUSED: [&str; 6] = ["sudo", "doas", "shutdown", "reboot", "halt", "poweroff"];
 
 /// Commands that write to the files they name.
-const WRITERS: [&str; 8] = [
-    "dd",
-    "tee",
-    "cp",
-    "mv",
-    "shred",
-    "wipefs",
-    "blkdiscard",
-    "truncate",
-];
+const WRITERS: [&str; 8] = ["dd", "tee", "cp", "mv", "shred", "wipefs", "blkdiscard", "truncate"];
 
 /// Names of block devices, as the kernel's device list has them (Documentation/admin-guide/devices.txt).
-const BLOCK_DEVICES: [&str; 14] = [
-    "sd", "hd", "vd", "xvd", "nvme", "mmcblk", "dm-", "md", "loop", "sr", "nbd", "zram", "disk/",
-    "mapper/",
-];
+const BLOCK_DEVICES: [&str; 14] =
+    ["sd", "hd", "vd", "xvd", "nvme", "mmcblk", "dm-", "md", "loop", "sr", "nbd", "zram", "disk/", "mapper/"];
 
 /// An error for the model when a part of `command` is plainly destructive.
 pub fn check(command: &str) -> Result<(), Answer> {
@@ -65,10 +54,7 @@ pub fn check(command: &str) -> Result<(), Answer> {
 
 fn is_dangerous(text: &str, depth: usize) -> bool {
     // Nothing sensible is nested deeper than this.
-    depth > 8
-        || parse(text)
-            .iter()
-            .any(|command| command_is_dangerous(command, depth))
+    depth > 8 || parse(text).iter().any(|command| command_is_dangerous(command, depth))
 }
 
 fn command_is_dangerous(command: &SimpleCommand, depth: usize) -> bool {
@@ -135,9 +121,7 @@ fn quoted(word: &str) -> String {
 
 /// The command that is run in the end: without assignments, keywords and wrappers before it.
 pub fn unwrap(mut words: &[String]) -> &[String] {
-    const KEYWORDS: [&str; 9] = [
-        "if", "then", "elif", "else", "while", "until", "do", "!", "{",
-    ];
+    const KEYWORDS: [&str; 9] = ["if", "then", "elif", "else", "while", "until", "do", "!", "{"];
     while let Some((first, rest)) = words.split_first() {
         let name = base_name(first);
         let is_assignment = first.split_once('=').is_some_and(|(name, _)| is_name(name));

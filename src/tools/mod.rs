@@ -68,19 +68,9 @@ impl Context {
     }
 
     /// Writes a file, when that may be done.
-    fn write(
-        &mut self,
-        tool: &'static str,
-        path: &str,
-        old: Old,
-        new: String,
-    ) -> Result<(), Answer> {
+    fn write(&mut self, tool: &'static str, path: &str, old: Old, new: String) -> Result<(), Answer> {
         self.workspace.check_writable(path)?;
-        let change = Change {
-            path: self.workspace.name(path)?,
-            old,
-            new,
-        };
+        let change = Change { path: self.workspace.name(path)?, old, new };
         let was_shown = self.approve(tool, What::Change(&change))?;
         // While the question was open, somebody may have written.
         if self.approval.asks && self.old(path) != change.old {
@@ -159,11 +149,7 @@ fn fit(answer: Answer, context: &Context) -> Answer {
 
 fn run_tool(context: &mut Context, call: &ToolCall) -> Answer {
     let Some(tool) = TOOLS.iter().find(|tool| tool.name == call.name) else {
-        return Answer::error(format!(
-            "Unknown tool `{}`; the tools are {}",
-            call.name,
-            names().join(", ")
-        ));
+        return Answer::error(format!("Unknown tool `{}`; the tools are {}", call.name, names().join(", ")));
     };
     match &call.input {
         Ok(fields) => (tool.run)(context, &Input(fields)).unwrap_or_else(|error| error),
@@ -177,18 +163,12 @@ fn run_tool(context: &mut Context, call: &ToolCall) -> Answer {
 
 impl Answer {
     pub fn ok(text: impl Into<String>) -> Answer {
-        Answer {
-            text: text.into(),
-            is_error: false,
-        }
+        Answer { text: text.into(), is_error: false }
     }
 
     /// A failure; it reads `Error: ` and `text`.
     pub fn error(text: impl std::fmt::Display) -> Answer {
-        Answer {
-            text: format!("Error: {text}"),
-            is_error: true,
-        }
+        Answer { text: format!("Error: {text}"), is_error: true }
     }
 }
 
@@ -234,11 +214,7 @@ impl Input<'_> {
             None | Some(Value::Null) => Ok(None),
             Some(value) => match value.as_f64() {
                 Some(n) if n > 0.0 && n <= LONGEST => Ok(Some(Duration::from_secs_f64(n))),
-                _ => Err(wrong(
-                    name,
-                    "a number of seconds above 0, at most a week",
-                    value,
-                )),
+                _ => Err(wrong(name, "a number of seconds above 0, at most a week", value)),
             },
         }
     }

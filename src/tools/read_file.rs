@@ -33,16 +33,11 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     }
     let is_text = std::str::from_utf8(&content).is_ok();
     // Before a cut could leave a part of a secret.
-    let text = masked(
-        String::from_utf8_lossy(&content).into_owned(),
-        &context.secrets,
-    );
+    let text = masked(String::from_utf8_lossy(&content).into_owned(), &context.secrets);
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let count = text.lines().count();
     if offset > count.max(1) {
-        return Err(Answer::error(format!(
-            "{path} has {count} lines; there is no line {offset}"
-        )));
+        return Err(Answer::error(format!("{path} has {count} lines; there is no line {offset}")));
     }
     let mut shown = excerpt(text, count, offset, limit);
     if !is_text {
@@ -50,11 +45,7 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
             "\n(not UTF-8: the bytes that are not are shown as \u{fffd}, and edit_file refuses it)",
         );
     }
-    Ok(Answer::ok(if shown.is_empty() {
-        "(empty)".into()
-    } else {
-        shown
-    }))
+    Ok(Answer::ok(if shown.is_empty() { "(empty)".into() } else { shown }))
 }
 
 /// Up to `limit` lines from line `offset` on, as many as fit, and how many more there are.
@@ -68,10 +59,7 @@ fn excerpt(text: &str, count: usize, offset: usize, limit: usize) -> String {
         if length > room {
             if lines == 0 {
                 shown.push_str(text::first(line, room));
-                shown.push_str(&format!(
-                    "\n... ({} more characters in this line)\n",
-                    length - 1 - room
-                ));
+                shown.push_str(&format!("\n... ({} more characters in this line)\n", length - 1 - room));
                 lines = 1;
             }
             break;

@@ -38,10 +38,7 @@ impl Rule {
                 "`{text}` is no rule: it takes the form TOOL or TOOL:PATTERN, and the tools are {tools}"
             ));
         }
-        Ok(Rule {
-            tool: tool.to_owned(),
-            pattern: pattern.map(str::to_owned),
-        })
+        Ok(Rule { tool: tool.to_owned(), pattern: pattern.map(str::to_owned) })
     }
 
     /// The rule as one writes it.
@@ -102,21 +99,12 @@ pub fn rules_like(command: &str) -> Vec<Rule> {
             word.starts_with(|c: char| c.is_ascii_lowercase())
                 && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
         });
-        let words: Vec<&str> = part
-            .words
-            .first()
-            .into_iter()
-            .chain(second)
-            .map(String::as_str)
-            .collect();
+        let words: Vec<&str> = part.words.first().into_iter().chain(second).map(String::as_str).collect();
         let pattern = format!("{} *", words.join(" "));
         if words.iter().any(|word| word.contains(['*', '=', '$'])) {
             return Vec::new();
         }
-        let rule = Rule {
-            tool: "bash".into(),
-            pattern: Some(pattern),
-        };
+        let rule = Rule { tool: "bash".into(), pattern: Some(pattern) };
         if !rules.contains(&rule) {
             rules.push(rule);
         }
@@ -127,15 +115,8 @@ pub fn rules_like(command: &str) -> Vec<Rule> {
 /// The rule that allows `tool` every file of the folder of `path`.
 pub fn rule_for_folder(tool: &str, path: &str) -> Rule {
     let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let pattern = if folder.is_empty() {
-        "*".into()
-    } else {
-        format!("{folder}/*")
-    };
-    Rule {
-        tool: tool.into(),
-        pattern: Some(pattern).filter(|p| p != "*"),
-    }
+    let pattern = if folder.is_empty() { "*".into() } else { format!("{folder}/*") };
+    Rule { tool: tool.into(), pattern: Some(pattern).filter(|p| p != "*") }
 }
 
 /// The simple commands of a text in which nothing is hidden; None where that can't be told.
@@ -145,8 +126,7 @@ fn plain_parts(command: &str) -> Option<Vec<SimpleCommand>> {
     }
     let parts = parse(command);
     let harmless = |target: &String| target == "/dev/null";
-    let is_plain =
-        |part: &SimpleCommand| !part.words.is_empty() && part.targets.iter().all(harmless);
+    let is_plain = |part: &SimpleCommand| !part.words.is_empty() && part.targets.iter().all(harmless);
     parts.iter().all(is_plain).then_some(parts)
 }
 
@@ -227,10 +207,7 @@ mod tests {
         ];
         for command in allowed {
             assert!(allow_command(&rules, "bash", command), "{command}");
-            assert!(
-                allow_command(&rules, "background_run", command),
-                "{command}"
-            );
+            assert!(allow_command(&rules, "background_run", command), "{command}");
         }
         let not = [
             "",
@@ -291,33 +268,20 @@ mod tests {
             "make --force",
         ];
         for command in denied {
-            assert!(
-                denies_command(&rules, "bash", command).is_some(),
-                "{command}"
-            );
-            assert!(
-                denies_command(&rules, "background_run", command).is_some(),
-                "{command}"
-            );
+            assert!(denies_command(&rules, "bash", command).is_some(), "{command}");
+            assert!(denies_command(&rules, "background_run", command).is_some(), "{command}");
         }
         for command in ["git pull", "echo git push", "git commit -m 'git push'"] {
-            assert!(
-                denies_command(&rules, "bash", command).is_none(),
-                "{command}"
-            );
+            assert!(denies_command(&rules, "bash", command).is_none(), "{command}");
         }
         assert!(denies_command(&self::rules(&["bash"]), "bash", "ls").is_some());
-        let nested = (0..60).fold("git push".to_owned(), |inner, n| {
-            format!("sh <<E{n}\n$({inner}\n)\nE{n}\n")
-        });
+        let nested =
+            (0..60).fold("git push".to_owned(), |inner, n| format!("sh <<E{n}\n$({inner}\n)\nE{n}\n"));
         // It takes no time that doubles with each of them.
         denies_command(&rules, "bash", &nested);
         for command in ["X=1 env", "nohup env -i ls", "nohup -- env"] {
             let rules = self::rules(&["bash:env *"]);
-            assert!(
-                denies_command(&rules, "bash", command).is_some(),
-                "{command}"
-            );
+            assert!(denies_command(&rules, "bash", command).is_some(), "{command}");
         }
     }
 
@@ -331,27 +295,16 @@ mod tests {
 
     #[test]
     fn always_means_what_begins_alike() {
-        let texts = |command| {
-            rules_like(command)
-                .iter()
-                .map(Rule::text)
-                .collect::<Vec<_>>()
-        };
+        let texts = |command| rules_like(command).iter().map(Rule::text).collect::<Vec<_>>();
         assert_eq!(texts("cargo test --all"), ["bash:cargo test *"]);
-        assert_eq!(
-            texts("ls -l && git log | head -3"),
-            ["bash:ls *", "bash:git log *", "bash:head *"]
-        );
+        assert_eq!(texts("ls -l && git log | head -3"), ["bash:ls *", "bash:git log *", "bash:head *"]);
         assert_eq!(texts("ls ./x"), ["bash:ls *"]);
         assert!(texts("cargo $(rm x)").is_empty());
         assert!(texts("A=1 make").is_empty());
         for command in ["cargo test --all", "ls -l && git log | head -3"] {
             assert!(allow_command(&rules_like(command), "bash", command));
         }
-        assert_eq!(
-            rule_for_folder("edit_file", "src/a.rs").text(),
-            "edit_file:src/*"
-        );
+        assert_eq!(rule_for_folder("edit_file", "src/a.rs").text(), "edit_file:src/*");
         assert_eq!(rule_for_folder("edit_file", "a.rs").text(), "edit_file");
     }
 
@@ -377,9 +330,6 @@ mod tests {
             let err = Rule::parse(text, &["bash"]).unwrap_err();
             assert!(err.contains(text) && err.contains("TOOL:PATTERN"), "{err}");
         }
-        assert_eq!(
-            Rule::parse("bash:*", &["bash"]),
-            Rule::parse("bash", &["bash"])
-        );
+        assert_eq!(Rule::parse("bash:*", &["bash"]), Rule::parse("bash", &["bash"]));
     }
 }

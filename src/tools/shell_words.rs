@@ -324,19 +324,13 @@ impl Parser<'_> {
         while let Some(c) = self.rest.next_if(blank) {
             inner.push(c);
         }
-        let of_word =
-            |c: &char| !matches!(c, ' ' | '\t' | '\n' | ';' | '&' | '|' | ')' | '<' | '>');
+        let of_word = |c: &char| !matches!(c, ' ' | '\t' | '\n' | ';' | '&' | '|' | ')' | '<' | '>');
         let mut delimiter = String::new();
         while let Some(c) = self.rest.next_if(of_word) {
             inner.push(c);
             delimiter.extend((!matches!(c, '\'' | '"' | '\\')).then_some(c));
         }
-        HereDocument {
-            delimiter,
-            strips_tabs,
-            is_quoted: false,
-            reader: 0,
-        }
+        HereDocument { delimiter, strips_tabs, is_quoted: false, reader: 0 }
     }
 }
 
@@ -346,30 +340,18 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: &[&[&str]]) {
-        let words: Vec<Vec<String>> = parse(text)
-            .into_iter()
-            .map(|command| command.words)
-            .collect();
+        let words: Vec<Vec<String>> = parse(text).into_iter().map(|command| command.words).collect();
         assert_eq!(words, expected);
     }
 
     #[test]
     fn commands_and_words() {
         check("a 'b c' \"d\\\"e\" f\\ g", &[&["a", "b c", "d\"e", "f g"]]);
-        check(
-            "a; b && c || d | e & f\ng",
-            &[&["a"], &["b"], &["c"], &["d"], &["e"], &["f"], &["g"]],
-        );
+        check("a; b && c || d | e & f\ng", &[&["a"], &["b"], &["c"], &["d"], &["e"], &["f"], &["g"]]);
         check("(a; b) # c", &[&["a"], &["b"]]);
         check("a$(b c)d `e`", &[&["a$d", ""], &["b", "c"], &["e"]]);
-        check(
-            "a $(b ')' \"$(c ')')\" \\)) d",
-            &[&["a", "$", "d"], &["b", ")", "$", ")"], &["c", ")"]],
-        );
-        check(
-            "a \"$(b \"c)\" \"'\")\" d",
-            &[&["a", "$", "d"], &["b", "c)", "'"]],
-        );
+        check("a $(b ')' \"$(c ')')\" \\)) d", &[&["a", "$", "d"], &["b", ")", "$", ")"], &["c", ")"]]);
+        check("a \"$(b \"c)\" \"'\")\" d", &[&["a", "$", "d"], &["b", "c)", "'"]]);
         check("a <<X b\nno\nX\nc", &[&["a", "b"], &["c"]]);
         check("a <<X\n\"$(b \"c\")\" \\$(d)\nX\n", &[&["a"], &["b", "c"]]);
         check("a << 'X'\n$(b)\nX\nc <<X; d", &[&["a"], &["c"], &["d"]]);
@@ -382,10 +364,7 @@ mod tests {
         let commands = parse("a 2>/dev/null >> b < c 3<>d >| e >&f 2>&1 <&- >2 x");
         assert_eq!(commands.len(), 1);
         assert_eq!(commands[0].words, ["a", "x"]);
-        assert_eq!(
-            commands[0].targets,
-            ["/dev/null", "b", "c", "d", "e", "f", "2"]
-        );
+        assert_eq!(commands[0].targets, ["/dev/null", "b", "c", "d", "e", "f", "2"]);
     }
 
     #[test]

@@ -53,11 +53,7 @@ struct Place {
 impl Workspace {
     /// The working directory. Fails when it can't be opened.
     pub fn open(folder: &Path) -> io::Result<Workspace> {
-        Ok(Workspace {
-            roots: vec![Root::open(folder)?],
-            logs: None,
-            writable: true,
-        })
+        Ok(Workspace { roots: vec![Root::open(folder)?], logs: None, writable: true })
     }
 
     /// Opens another folder. Fails when that is none.
@@ -81,15 +77,15 @@ impl Workspace {
         let place = self.place(path, false)?;
         let failed = |err| failure("read", path, err);
         // Not blocking: a FIFO would wait for a writer.
-        let flags =
-            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&place.folder, &place.name, flags, Mode::empty()).map_err(
-            |err| match err {
-                // A socket can't be opened, nor can every device.
-                Errno::NXIO => irregular(path),
-                err => failed(err),
-            },
-        )?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file =
+            rustix::fs::openat(&place.folder, &place.name, flags, Mode::empty()).map_err(
+                |err| match err {
+                    // A socket can't be opened, nor can every device.
+                    Errno::NXIO => irregular(path),
+                    err => failed(err),
+                },
+            )?;
         let stat = rustix::fs::fstat(&file).map_err(failed)?;
         regular(path, FileType::from_raw_mode(stat.st_mode))?;
         if stat.st_size as u64 > LARGEST {
@@ -117,23 +113,12 @@ impl Workspace {
         if let Some(old) = &old {
             regular(path, FileType::from_raw_mode(old.st_mode))?;
             // A rename needs no permission on the file, but a file made read-only is meant to stay.
-            rustix::fs::accessat(
-                &place.folder,
-                &place.name,
-                Access::WRITE_OK,
-                AtFlags::empty(),
-            )
-            .map_err(|err| failure("write", path, err))?;
+            rustix::fs::accessat(&place.folder, &place.name, Access::WRITE_OK, AtFlags::empty())
+                .map_err(|err| failure("write", path, err))?;
         }
         let temporary = format!(".meanwhile-{}.tmp", Uuid::new_v4().simple());
-        let written = write_new(&place.folder, &temporary, content, old.as_ref()).and_then(|()| {
-            Ok(rustix::fs::renameat(
-                &place.folder,
-                &temporary,
-                &place.folder,
-                &place.name,
-            )?)
-        });
+        let written = write_new(&place.folder, &temporary, content, old.as_ref())
+            .and_then(|()| Ok(rustix::fs::renameat(&place.folder, &temporary, &place.folder, &place.name)?));
         written.map_err(|err| {
             let _ = rustix::fs::unlinkat(&place.folder, &temporary, AtFlags::empty());
             Answer::error(format!("failed to write {path}: {err}"))
@@ -147,11 +132,7 @@ impl Workspace {
             return Err(Answer::error(text));
         }
         let resolved = self.resolve(path)?;
-        match self
-            .roots
-            .iter()
-            .any(|root| resolved.starts_with(&root.path))
-        {
+        match self.roots.iter().any(|root| resolved.starts_with(&root.path)) {
             true => Ok(()),
             false => Err(escapes(path)),
         }
@@ -165,9 +146,7 @@ impl Workspace {
     /// What `path` names, without links: relative to the working directory where it is in it.
     pub fn name(&self, path: &str) -> Result<String, Answer> {
         let resolved = self.resolve(path)?;
-        let name = resolved
-            .strip_prefix(&self.roots[0].path)
-            .unwrap_or(&resolved);
+        let name = resolved.strip_prefix(&self.roots[0].path).unwrap_or(&resolved);
         Ok(name.to_string_lossy().into_owned())
     }
 
@@ -179,22 +158,14 @@ impl Workspace {
         let logs = logs.and_then(|logs| Root::open(logs).ok());
         let logs = logs.filter(|logs| resolved.parent() == Some(&logs.path));
         let holds = |root: &&Root| resolved.starts_with(&root.path);
-        let root = self
-            .roots
-            .iter()
-            .chain(&logs)
-            .find(holds)
-            .ok_or_else(|| escapes(path))?;
-        let relative = resolved
-            .strip_prefix(&root.path)
-            .map_err(|_| escapes(path))?;
+        let root = self.roots.iter().chain(&logs).find(holds).ok_or_else(|| escapes(path))?;
+        let relative = resolved.strip_prefix(&root.path).map_err(|_| escapes(path))?;
         let name = relative.file_name().filter(|_| !path.ends_with('/'));
         let Some(name) = name else {
             return Err(is_folder(path));
         };
-        let open = |folder: &OwnedFd, name| {
-            open_folder(folder, name).map_err(|err| failure("open", path, err))
-        };
+        let open =
+            |folder: &OwnedFd, name| open_folder(folder, name).map_err(|err| failure("open", path, err));
         let mut folder = open(&root.handle, OsStr::new("."))?;
         for part in relative.parent().into_iter().flat_map(Path::iter) {
             if create {
@@ -205,19 +176,13 @@ impl Workspace {
             }
             folder = open(&folder, part)?;
         }
-        Ok(Place {
-            folder,
-            name: name.to_owned(),
-        })
+        Ok(Place { folder, name: name.to_owned() })
     }
 
     /// `path` without links and dots. What does not exist has no links.
     fn resolve(&self, path: &str) -> Result<PathBuf, Answer> {
         if path.len() > LONGEST_PATH {
-            let text = format!(
-                "the path is {} bytes long, {LONGEST_PATH} are possible",
-                path.len()
-            );
+            let text = format!("the path is {} bytes long, {LONGEST_PATH} are possible", path.len());
             return Err(Answer::error(text));
         }
         let mut resolved = PathBuf::from("/");
@@ -271,19 +236,9 @@ fn open_folder(at: impl std::os::fd::AsFd, name: &OsStr) -> rustix::io::Result<O
 }
 
 /// Writes and syncs a file that must not exist yet.
-fn write_new(
-    folder: &OwnedFd,
-    name: &str,
-    content: &[u8],
-    old: Option<&rustix::fs::Stat>,
-) -> io::Result<()> {
+fn write_new(folder: &OwnedFd, name: &str, content: &[u8], old: Option<&rustix::fs::Stat>) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::openat(
-        folder,
-        name,
-        flags,
-        Mode::from_raw_mode(0o666),
-    )?);
+    let mut file = File::from(rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o666))?);
     file.write_all(content)?;
     if let Some(old) = old {
         // Where the group can't stay, as for who is no member of it, the owner must; the mode comes after, since
@@ -319,8 +274,5 @@ fn is_folder(path: &str) -> Answer {
 }
 
 fn failure(doing: &str, path: &str, err: Errno) -> Answer {
-    Answer::error(format!(
-        "failed to {doing} {path}: {}",
-        io::Error::from(err)
-    ))
+    Answer::error(format!("failed to {doing} {path}: {}", io::Error::from(err)))
 }

@@ -13,17 +13,11 @@ const LARGEST: u64 = 16 * 1024 * 1024;
 /// The files that the message names, each as a text for the model, and what is to be said of the others.
 pub fn files(message: &str) -> (Vec<String>, Vec<String>) {
     let (mut texts, mut notices) = (Vec::new(), Vec::new());
-    let words = message
-        .split_whitespace()
-        .filter_map(|word| word.strip_prefix('@'));
+    let words = message.split_whitespace().filter_map(|word| word.strip_prefix('@'));
     for path in words.filter(|path| !path.is_empty()) {
         // `@src/main.rs, please`
         let bare = path.trim_end_matches([',', '.', ';', ':', '!', '?', ')']);
-        let path = if fs::exists(path).unwrap_or(false) {
-            path
-        } else {
-            bare
-        };
+        let path = if fs::exists(path).unwrap_or(false) { path } else { bare };
         match read(path) {
             Ok(text) => texts.push(format!("The file {path}:\n{text}")),
             Err(err) => notices.push(format!("@{path} is sent as it stands: {err}")),
@@ -36,11 +30,7 @@ fn read(path: &str) -> Result<String, String> {
     let text = |err: std::io::Error| err.to_string();
     // Not blocking: a FIFO would wait for a writer.
     let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)
-        .map_err(text)?;
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(text)?;
     if !file.metadata().map_err(text)?.is_file() {
         return Err("it is no regular file".into());
     }

@@ -51,8 +51,7 @@ impl Repl<'_> {
             }
             ("/clear", _) => {
                 self.agent.clear();
-                self.terminal
-                    .line("The conversation begins anew. Background tasks go on.");
+                self.terminal.line("The conversation begins anew. Background tasks go on.");
             }
             ("/resume", "") => match (self.sessions.table)() {
                 Ok(table) => self.terminal.line(table.trim_end()),
@@ -62,23 +61,19 @@ impl Repl<'_> {
                 Ok(transcript) => {
                     self.agent.resume(transcript);
                     let id = &self.agent.transcript().id;
-                    self.terminal
-                        .line(&format!("Going on with session {}.", first(id, 8)));
+                    self.terminal.line(&format!("Going on with session {}.", first(id, 8)));
                 }
                 Err(err) => self.terminal.error(&err),
             },
             ("/usage", _) => {
                 let run = self.agent.run();
-                self.terminal
-                    .line(&format!("Replies in this run: {}", run.turns));
+                self.terminal.line(&format!("Replies in this run: {}", run.turns));
                 self.terminal.usage(&self.agent.transcript().usage);
             }
             ("/save", "") => self.terminal.line("Where to? `/save FILE`"),
             ("/save", path) => match self.save(path) {
                 Ok(()) => self.terminal.line(&format!("Written to {path}.")),
-                Err(err) => self
-                    .terminal
-                    .line(&format!("Failed to write {path}: {err}")),
+                Err(err) => self.terminal.line(&format!("Failed to write {path}: {err}")),
             },
             (name, _) => self.terminal.line(&slash::unknown(name)),
         }
@@ -88,11 +83,7 @@ impl Repl<'_> {
     /// Where no screen does it at once.
     fn plain_tasks(&mut self, name: &str, id: &str) {
         if let Console::Plain { roster, .. } = &self.console {
-            let said = if name == "/kill" {
-                roster.borrow_mut().kill(id)
-            } else {
-                roster.borrow().table()
-            };
+            let said = if name == "/kill" { roster.borrow_mut().kill(id) } else { roster.borrow().table() };
             self.terminal.line(&said);
         }
     }
@@ -127,9 +118,7 @@ impl Repl<'_> {
         let fits = |id_of: &str| !id.is_empty() && id_of.starts_with(id);
         let found = self.agent.tasks().list().find(|task| fits(&task.id));
         let Some(id) = found.map(|task| task.id.clone()) else {
-            return self
-                .terminal
-                .line(&format!("No task `{id}`; `/tasks` lists them."));
+            return self.terminal.line(&format!("No task `{id}`; `/tasks` lists them."));
         };
         let mut shown = String::new();
         self.show_new(&id, &mut shown);
@@ -165,10 +154,7 @@ impl Repl<'_> {
     }
 
     fn is_over(&self, id: &str) -> bool {
-        self.agent
-            .tasks()
-            .find(id)
-            .is_none_or(|task| task.is_gone())
+        self.agent.tasks().find(id).is_none_or(|task| task.is_gone())
     }
 
     /// What the task has printed beyond what was shown; all of it where its beginning has changed.

@@ -17,17 +17,11 @@ pub fn complete(editor: &mut Editor) -> Option<String> {
         None if start == 0 && word.starts_with('/') => (word.to_owned(), commands(word)),
         None => return None,
     };
-    let common = candidates
-        .iter()
-        .skip(1)
-        .fold(candidates.first()?.clone(), |common, next| {
-            let same = common
-                .char_indices()
-                .zip(next.chars())
-                .find(|((_, a), b)| a != b);
-            let end = same.map_or(common.len().min(next.len()), |((at, _), _)| at);
-            common[..end].to_owned()
-        });
+    let common = candidates.iter().skip(1).fold(candidates.first()?.clone(), |common, next| {
+        let same = common.char_indices().zip(next.chars()).find(|((_, a), b)| a != b);
+        let end = same.map_or(common.len().min(next.len()), |((at, _), _)| at);
+        common[..end].to_owned()
+    });
     editor.insert(&common[typed.len()..]);
     if let [only] = &candidates[..] {
         editor.insert(if only.ends_with('/') { "" } else { " " });
@@ -52,17 +46,12 @@ fn paths(typed: &str) -> Vec<String> {
         Some((folder, name)) => (format!("{folder}/"), name),
         None => (String::new(), typed),
     };
-    let place = if folder.is_empty() {
-        Path::new(".")
-    } else {
-        Path::new(&folder)
-    };
+    let place = if folder.is_empty() { Path::new(".") } else { Path::new(&folder) };
     let entries = fs::read_dir(place).into_iter().flatten().flatten();
     let mut paths: Vec<String> = entries
         .filter_map(|entry| {
             let found = entry.file_name().into_string().ok()?;
-            let fits =
-                found.starts_with(name) && (!found.starts_with('.') || name.starts_with('.'));
+            let fits = found.starts_with(name) && (!found.starts_with('.') || name.starts_with('.'));
             let end = if entry.path().is_dir() { "/" } else { "" };
             fits.then(|| format!("{folder}{found}{end}"))
         })

@@ -26,13 +26,11 @@ const RECORDING: &str = include_str!("demo.jsonl");
 /// Between two events of the stream, each with a few words: about as fast as a model speaks.
 const PACE: Duration = Duration::from_millis(80);
 
-const PROMPT: &str = "The tests are slow. Start them, and while they run, make greet.sh say what the README promises.";
+const PROMPT: &str =
+    "The tests are slow. Start them, and while they run, make greet.sh say what the README promises.";
 
 const FILES: [(&str, &str); 3] = [
-    (
-        "README.md",
-        "# greet\n\n`sh greet.sh NAME` prints `Hello, NAME!`\n",
-    ),
+    ("README.md", "# greet\n\n`sh greet.sh NAME` prints `Hello, NAME!`\n"),
     ("greet.sh", "echo \"Helo, $1\"\n"),
     (
         "test.sh",
@@ -52,15 +50,8 @@ pub fn run(make_agent: impl FnOnce(PathBuf, Replay, &Interrupts) -> Result<Agent
     result
 }
 
-fn play(
-    folder: &Path,
-    make_agent: impl FnOnce(PathBuf, Replay, &Interrupts) -> Result<Agent>,
-) -> Result<()> {
-    let failed = |err| Error::File {
-        doing: "prepare the scratch folder",
-        path: folder.to_owned(),
-        err,
-    };
+fn play(folder: &Path, make_agent: impl FnOnce(PathBuf, Replay, &Interrupts) -> Result<Agent>) -> Result<()> {
+    let failed = |err| Error::File { doing: "prepare the scratch folder", path: folder.to_owned(), err };
     fs::create_dir_all(folder).map_err(failed)?;
     for (name, content) in FILES {
         fs::write(folder.join(name), content).map_err(failed)?;
@@ -70,8 +61,6 @@ fn play(
     let mut terminal = Terminal::new(io::stdout(), has_color(ColorWhen::Auto, &io::stdout()));
     terminal.line("(a recorded session: the model's words are replayed, the rest is real)");
     terminal.prompt(&format!("meanwhile > {PROMPT}\n"));
-    headless::run(&mut agent, vec![Block::text(PROMPT)], &mut |event| {
-        terminal.show(event)
-    })?;
+    headless::run(&mut agent, vec![Block::text(PROMPT)], &mut |event| terminal.show(event))?;
     Ok(())
 }

@@ -51,10 +51,7 @@ pub fn diff<'a>(old: &'a str, new: &'a str) -> Vec<Line<'a>> {
         if near(at) {
             shown.push(line.clone());
         } else if shown.last().is_some_and(|last| last.kind != Kind::Gap) {
-            shown.push(Line {
-                kind: Kind::Gap,
-                ..line.clone()
-            });
+            shown.push(Line { kind: Kind::Gap, ..line.clone() });
         }
     }
     if shown.last().is_some_and(|last| last.kind == Kind::Gap) {
@@ -68,13 +65,7 @@ fn compare<'a>(old: &[&'a str], new: &[&'a str]) -> Vec<Line<'a>> {
     let same = |(a, b): &(&&str, &&str)| a == b;
     let start = old.iter().zip(new).take_while(same).count();
     let rest = (&old[start..], &new[start..]);
-    let end = rest
-        .0
-        .iter()
-        .rev()
-        .zip(rest.1.iter().rev())
-        .take_while(same)
-        .count();
+    let end = rest.0.iter().rev().zip(rest.1.iter().rev()).take_while(same).count();
     let (old_end, new_end) = (old.len() - end, new.len() - end);
     let mut lines: Vec<Line> = Vec::new();
     let keep = |lines: &mut Vec<Line<'a>>, range: std::ops::Range<usize>| {
@@ -105,11 +96,7 @@ fn replace<'a>(
 }
 
 fn line<'a>(kind: Kind, at: usize, texts: &[&'a str]) -> Line<'a> {
-    Line {
-        kind,
-        number: at + 1,
-        text: texts[at],
-    }
+    Line { kind, number: at + 1, text: texts[at] }
 }
 
 /// The places of a longest common subsequence.
@@ -150,9 +137,7 @@ mod tests {
     #[track_caller]
     fn check(old: &str, new: &str, expected: &[&str]) {
         let lines = diff(old, new);
-        let lines = lines
-            .iter()
-            .map(|line| line.to_string().trim().replacen(' ', "", 2));
+        let lines = lines.iter().map(|line| line.to_string().trim().replacen(' ', "", 2));
         assert_eq!(lines.collect::<Vec<_>>(), expected);
     }
 
@@ -162,20 +147,13 @@ mod tests {
         check("", "a\nb\n", &["1+a", "2+b"]);
         check("a\nb\n", "", &["1-a", "2-b"]);
         check("a\nb\nc", "a\nx\nc", &["1 a", "2-b", "2+x", "3 c"]);
-        check(
-            "1\n2\n3\n4\n5\n6",
-            "1\n2\n3\n4\nx\n6",
-            &["3 3", "4 4", "5-5", "5+x", "6 6"],
-        );
+        check("1\n2\n3\n4\n5\n6", "1\n2\n3\n4\nx\n6", &["3 3", "4 4", "5-5", "5+x", "6 6"]);
         let old: String = (1..=20).map(|n| format!("{n}\n")).collect();
         let new = old.replace("\n3\n", "\n").replace("18\n", "18\nx\n");
         check(
             &old,
             &new,
-            &[
-                "1 1", "2 2", "3-3", "3 4", "4 5", "...", "16 17", "17 18", "18+x", "19 19",
-                "20 20",
-            ],
+            &["1 1", "2 2", "3-3", "3 4", "4 5", "...", "16 17", "17 18", "18+x", "19 19", "20 20"],
         );
     }
 

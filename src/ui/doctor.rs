@@ -49,9 +49,7 @@ pub fn examine(args: &Args) -> error::Result<(String, bool)> {
         ("credential", credential(&survey.credential)),
     ];
     findings.extend(network(&survey));
-    let is_well = !findings
-        .iter()
-        .any(|(_, finding)| matches!(finding, Finding::Bad(_)));
+    let is_well = !findings.iter().any(|(_, finding)| matches!(finding, Finding::Bad(_)));
     let lines = findings.into_iter().map(|(name, finding)| {
         let (mark, text) = match finding {
             Finding::Good(text) => ("ok", text),
@@ -73,9 +71,7 @@ fn shell() -> Finding {
 fn proc() -> Finding {
     match Path::new("/proc/self").exists() {
         true => Finding::Good("/proc".into()),
-        false => {
-            Finding::Poor("no /proc: of a command only its process group is ended with it".into())
-        }
+        false => Finding::Poor("no /proc: of a command only its process group is ended with it".into()),
     }
 }
 
@@ -85,10 +81,7 @@ fn state_folder(path: Option<&Path>) -> Finding {
     let Some(path) = path else {
         return Finding::Poor(format!("none; {WITHOUT}"));
     };
-    let existing = path
-        .ancestors()
-        .find(|folder| folder.exists())
-        .unwrap_or(Path::new("/"));
+    let existing = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
     match writable(existing) {
         Ok(()) => Finding::Good(path.display().to_string()),
         Err(err) => Finding::Poor(format!("{}: {err}; {WITHOUT}", existing.display())),
@@ -113,9 +106,7 @@ fn writable(folder: &Path) -> std::io::Result<()> {
 fn sandbox() -> Finding {
     match support() {
         (true, true) => Finding::Good("the kernel can enforce --sandbox and --no-network".into()),
-        (true, false) => {
-            Finding::Poor("the kernel can enforce --sandbox, but not --no-network".into())
-        }
+        (true, false) => Finding::Poor("the kernel can enforce --sandbox, but not --no-network".into()),
         _ => Finding::Poor("the kernel can enforce neither --sandbox nor --no-network".into()),
     }
 }
@@ -132,9 +123,8 @@ fn credential(found: &std::result::Result<String, String>) -> Finding {
     let name = found.as_deref().unwrap_or_default();
     let value = std::env::var_os(name).unwrap_or_default();
     let parent = fs::read(format!("/proc/{}/environ", parent_id())).unwrap_or_default();
-    let is_it = |variable: &[u8]| {
-        variable.starts_with(name.as_bytes()) && variable.ends_with(value.as_bytes())
-    };
+    let is_it =
+        |variable: &[u8]| variable.starts_with(name.as_bytes()) && variable.ends_with(value.as_bytes());
     match !value.is_empty() && parent.split(|byte| *byte == 0).any(is_it) {
         true => Finding::Poor(
             "is set, but commands can read it in the environment of what started meanwhile: \
@@ -156,18 +146,15 @@ fn network(survey: &Survey) -> Vec<(&'static str, Finding)> {
     let until = Instant::now() + PATIENCE;
     let (address, answer) = look_at(target);
     let address = address.recv_deadline(until).unwrap_or_else(|_| Err(late()));
-    let answer = answer.recv_deadline(until).unwrap_or_else(|_| Answer {
-        status: Err(late()),
-        date: None,
-    });
+    let answer = answer.recv_deadline(until).unwrap_or_else(|_| Answer { status: Err(late()), date: None });
     let dns = match address {
         Ok(address) => Finding::Good(address),
         Err(text) => Finding::Bad(text),
     };
     let endpoint = match answer.status {
-        Ok(status) => Finding::Good(format!(
-            "{url} answers (status {status} to a request without a credential)"
-        )),
+        Ok(status) => {
+            Finding::Good(format!("{url} answers (status {status} to a request without a credential)"))
+        }
         Err(text) => Finding::Bad(format!("{url}: {text}")),
     };
     let clock = match answer.date {
@@ -192,15 +179,11 @@ fn look_at(target: Target) -> (Receiver<Result<String, String>>, Receiver<Answer
 
 fn clock(server: SystemTime) -> Finding {
     let now = SystemTime::now();
-    let off = now
-        .duration_since(server)
-        .or_else(|_| server.duration_since(now))
-        .unwrap_or_default();
+    let off = now.duration_since(server).or_else(|_| server.duration_since(now)).unwrap_or_default();
     match off < CLOCK_TOLERANCE {
         true => Finding::Good(format!("{} off the server's", duration(off))),
-        false => Finding::Bad(format!(
-            "{} off the server's: certificates may not be accepted",
-            duration(off)
-        )),
+        false => {
+            Finding::Bad(format!("{} off the server's: certificates may not be accepted", duration(off)))
+        }
     }
 }

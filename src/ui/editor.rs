@@ -72,10 +72,7 @@ impl Editor {
         self.search = None;
         self.entry = self.history.entries.len();
         self.undos.clear();
-        (
-            std::mem::take(&mut self.text),
-            std::mem::take(&mut self.cursor),
-        )
+        (std::mem::take(&mut self.text), std::mem::take(&mut self.cursor))
     }
 
     pub fn put(&mut self, (text, cursor): (String, usize)) {
@@ -124,19 +121,11 @@ impl Editor {
             Key::Down | Key::Control('n') => self.down(),
             Key::Control('r') => self.begin_search(),
             // Ctrl-_, which is the byte 0x1f.
-            Key::Control('\u{7f}') => self
-                .undos
-                .pop()
-                .into_iter()
-                .for_each(|before| self.put(before)),
+            Key::Control('\u{7f}') => self.undos.pop().into_iter().for_each(|before| self.put(before)),
             key => match self.target(&key) {
                 Some((to, Effect::Move)) => self.cursor = to,
-                Some((to, Effect::Remove)) => {
-                    drop(self.remove(self.cursor.min(to)..self.cursor.max(to)))
-                }
-                Some((to, Effect::Cut)) => {
-                    self.cut = self.remove(self.cursor.min(to)..self.cursor.max(to))
-                }
+                Some((to, Effect::Remove)) => drop(self.remove(self.cursor.min(to)..self.cursor.max(to))),
+                Some((to, Effect::Cut)) => self.cut = self.remove(self.cursor.min(to)..self.cursor.max(to)),
                 None if key == Key::Control('y') => self.insert(&self.cut.clone()),
                 None => {}
             },
@@ -208,9 +197,7 @@ impl Editor {
     }
 
     fn line_end(&self) -> usize {
-        self.text[self.cursor..]
-            .find('\n')
-            .map_or(self.text.len(), |at| self.cursor + at)
+        self.text[self.cursor..].find('\n').map_or(self.text.len(), |at| self.cursor + at)
     }
 
     /// The line above, or the entry before.
@@ -238,10 +225,9 @@ impl Editor {
         let line = &self.text[self.line_start()..];
         let mut columns = line.char_indices().take_while(|(_, c)| *c != '\n');
         let start = self.line_start();
-        self.cursor = columns.nth(column).map_or_else(
-            || start + line.find('\n').unwrap_or(line.len()),
-            |(at, _)| start + at,
-        );
+        self.cursor = columns
+            .nth(column)
+            .map_or_else(|| start + line.find('\n').unwrap_or(line.len()), |(at, _)| start + at);
     }
 
     fn show_entry(&mut self, entry: Option<usize>) {
@@ -291,9 +277,7 @@ impl Editor {
                 return None;
             }
         };
-        let found = self.history.entries[..below]
-            .iter()
-            .rposition(|entry| entry.contains(&search.pattern));
+        let found = self.history.entries[..below].iter().rposition(|entry| entry.contains(&search.pattern));
         if let Some(entry) = found.filter(|_| !search.pattern.is_empty()) {
             search.entry = entry;
             self.text = self.history.entries[entry].clone();
@@ -333,11 +317,7 @@ mod tests {
 
     #[track_caller]
     fn check(bytes: &str, expected: &str) {
-        assert_eq!(
-            typed(&mut editor(&["first", "second cargo", "third"]), bytes),
-            expected,
-            "{bytes:?}"
-        );
+        assert_eq!(typed(&mut editor(&["first", "second cargo", "third"]), bytes), expected, "{bytes:?}");
     }
 
     #[test]

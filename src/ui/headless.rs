@@ -60,29 +60,17 @@ fn explain(err: Error, args: &Args) -> Error {
     match err {
         Error::Interrupted(SIGALRM) => Error::Limit {
             option: "--max-time",
-            text: format!(
-                "the run took {} s and is not done",
-                args.max_time.unwrap_or_default().as_secs()
-            ),
+            text: format!("the run took {} s and is not done", args.max_time.unwrap_or_default().as_secs()),
         },
         Error::Interrupted(SIGPIPE) => Error::Closed,
         err => err,
     }
 }
 
-fn do_task(
-    args: &Args,
-    agent: &mut Agent,
-    interrupts: &Interrupts,
-    reporter: &mut Reporter,
-) -> Result<Said> {
+fn do_task(args: &Args, agent: &mut Agent, interrupts: &Interrupts, reporter: &mut Reporter) -> Result<Said> {
     let mut stderr = Terminal::new(io::stderr(), has_color(args.color, &io::stderr()));
     reporter.begin(agent)?;
-    let (content, gave_up) = read_task(
-        args.prompt.as_deref(),
-        args.file.as_deref(),
-        agent.signals(),
-    )?;
+    let (content, gave_up) = read_task(args.prompt.as_deref(), args.file.as_deref(), agent.signals())?;
     if gave_up && args.loudness != Loudness::Quiet {
         let seconds = SILENCE.as_secs();
         stderr.line(&format!(
@@ -163,17 +151,11 @@ fn fail_with_tasks(agent: &mut Agent) -> Result<()> {
         let id = &task.id;
         match task.status() {
             Status::Running => {
-                return Err(Error::Tasks(format!(
-                    "task {id} has not ended: {}",
-                    task.command
-                )));
+                return Err(Error::Tasks(format!("task {id} has not ended: {}", task.command)));
             }
             _ if !task.has_succeeded() => {
                 let status = task.status().name();
-                return Err(Error::Tasks(format!(
-                    "task {id} has failed ({status}): {}",
-                    task.command
-                )));
+                return Err(Error::Tasks(format!("task {id} has failed ({status}): {}", task.command)));
             }
             _ => {}
         }

@@ -21,10 +21,7 @@ pub struct History {
 impl History {
     /// What the file holds; it is cut to its newest entries when it has grown to twice as many.
     pub fn load(path: Option<PathBuf>) -> History {
-        let bytes = path
-            .as_ref()
-            .and_then(|path| fs::read(path).ok())
-            .unwrap_or_default();
+        let bytes = path.as_ref().and_then(|path| fs::read(path).ok()).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let all: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
         let newest = &all[all.len().saturating_sub(MOST)..];
@@ -32,10 +29,7 @@ impl History {
             // It stays too long when that fails.
             let _ = rewrite(path, newest);
         }
-        History {
-            entries: newest.iter().map(|line| decoded(line)).collect(),
-            path,
-        }
+        History { entries: newest.iter().map(|line| decoded(line)).collect(), path }
     }
 
     /// Takes a new entry. What begins with a space is not remembered.
@@ -56,13 +50,7 @@ impl History {
 }
 
 fn append(path: &Path, line: &str) -> io::Result<()> {
-    let open = || {
-        OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)
-    };
+    let open = || OpenOptions::new().append(true).create(true).mode(0o600).open(path);
     let mut file = open().or_else(|_| {
         crate::command::log::create_private_folder(path.parent().unwrap_or(Path::new("/")))?;
         open()
@@ -78,9 +66,7 @@ fn rewrite(path: &Path, lines: &[&str]) -> io::Result<()> {
 
 /// An entry of several lines takes one.
 fn encoded(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('\n', "\\n")
-        .replace('\r', "\\r")
+    text.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r")
 }
 
 fn decoded(line: &str) -> String {
@@ -124,10 +110,7 @@ mod tests {
         let lines: String = (0..3 * MOST).map(|n| format!("{n}\n")).collect();
         fs::write(&path, lines).unwrap();
         let history = History::load(Some(path.clone()));
-        assert_eq!(
-            (history.entries.len(), history.entries[0].as_str()),
-            (MOST, "2000")
-        );
+        assert_eq!((history.entries.len(), history.entries[0].as_str()), (MOST, "2000"));
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), MOST);
     }
 }

@@ -38,13 +38,8 @@ pub fn read_task(
         true => Some(String::new()),
         false => read_stdin(has_prompt, signals)?,
     };
-    let texts = [prompt, from_file.as_deref(), piped.as_deref()]
-        .into_iter()
-        .flatten();
-    let content: Vec<Block> = texts
-        .filter(|text| !text.trim().is_empty())
-        .map(Block::text)
-        .collect();
+    let texts = [prompt, from_file.as_deref(), piped.as_deref()].into_iter().flatten();
+    let content: Vec<Block> = texts.filter(|text| !text.trim().is_empty()).map(Block::text).collect();
     match content.is_empty() {
         true => Err(Error::Usage(
             "no prompt: give one after -p, in a --file, or pipe one into standard input".into(),
@@ -79,10 +74,7 @@ fn read_stdin(has_prompt: bool, signals: &Receiver<i32>) -> Result<Option<String
             bytes.extend(rest);
             Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
         }
-        Some(Err(err)) => Err(Error::System {
-            doing: "read standard input",
-            err,
-        }),
+        Some(Err(err)) => Err(Error::System { doing: "read standard input", err }),
     }
 }
 
@@ -122,10 +114,7 @@ fn read_all<R: Read + AsFd>(
         }
     };
     let thread = threads::start("input", read);
-    thread.map_err(|err| Error::System {
-        doing: "start a thread",
-        err,
-    })?;
+    thread.map_err(|err| Error::System { doing: "start a thread", err })?;
     let mut bytes = Vec::new();
     loop {
         select! {

@@ -37,10 +37,7 @@ impl Interrupts {
     /// SIGINT, SIGTERM and SIGHUP, from now on, and SIGALRM after `max_time`. Fails when the system refuses a
     /// handler or a thread.
     pub fn listen(max_time: Option<Duration>) -> Result<Interrupts> {
-        let failed = |err| Error::System {
-            doing: "listen for signals",
-            err,
-        };
+        let failed = |err| Error::System { doing: "listen for signals", err };
         // Nobody sends signals faster than they are read; one too many is dropped.
         let (sender, signals) = crossbeam_channel::bounded(16);
         let all = [SIGINT, SIGTERM, SIGHUP, SIGWINCH, SIGCONT];
@@ -87,11 +84,7 @@ impl Interrupts {
             };
             threads::start("max-time", wait).map_err(failed)?;
         }
-        Ok(Interrupts {
-            sender,
-            signals,
-            watcher,
-        })
+        Ok(Interrupts { sender, signals, watcher })
     }
 
     /// From now on this one hears of a new size of the terminal, of a continuation after a stop, and of the end.

@@ -174,35 +174,15 @@ mod tests {
 
     #[test]
     fn bytes_are_keys() {
-        check(
-            "aü\u{1f980}".as_bytes(),
-            &[Key::Char('a'), Key::Char('ü'), Key::Char('\u{1f980}')],
-        );
-        check(
-            b"\r\n\t\x7f",
-            &[Key::Enter, Key::Enter, Key::Tab, Key::Backspace],
-        );
-        check(
-            b"\x01\x03\x1b\rx",
-            &[
-                Key::Control('a'),
-                Key::Control('c'),
-                Key::Newline,
-                Key::Char('x'),
-            ],
-        );
+        check("aü\u{1f980}".as_bytes(), &[Key::Char('a'), Key::Char('ü'), Key::Char('\u{1f980}')]);
+        check(b"\r\n\t\x7f", &[Key::Enter, Key::Enter, Key::Tab, Key::Backspace]);
+        check(b"\x01\x03\x1b\rx", &[Key::Control('a'), Key::Control('c'), Key::Newline, Key::Char('x')]);
         check(
             b"\x1b[A\x1bOB\x1b[1;5C\x1b[3~\x1b[H",
             &[Key::Up, Key::Down, Key::WordRight, Key::Delete, Key::Home],
         );
         check(b"\x1bb\x1b", &[Key::Alt('b'), Key::Escape]);
-        check(
-            b"\xffa\x1b[99;9~",
-            &[Key::Char('\u{fffd}'), Key::Char('a'), Key::Other],
-        );
-        check(
-            b"\x1b[200~a\r\nb\x1b[A\rc\x1b[201~d",
-            &[Key::Paste("a\nb\x1b[A\nc".into()), Key::Char('d')],
-        );
+        check(b"\xffa\x1b[99;9~", &[Key::Char('\u{fffd}'), Key::Char('a'), Key::Other]);
+        check(b"\x1b[200~a\r\nb\x1b[A\rc\x1b[201~d", &[Key::Paste("a\nb\x1b[A\nc".into()), Key::Char('d')]);
     }
 }

@@ -20,9 +20,7 @@ impl<'a> Iterator for Styled<'a> {
 
     fn next(&mut self) -> Option<(usize, char)> {
         while self.text[self.at..].starts_with("\x1b[") {
-            let length = self.text[self.at..]
-                .find('m')
-                .map_or(self.text.len() - self.at, |end| end + 1);
+            let length = self.text[self.at..].find('m').map_or(self.text.len() - self.at, |end| end + 1);
             self.style = &self.text[self.at..self.at + length];
             self.at += length;
         }
@@ -34,11 +32,7 @@ impl<'a> Iterator for Styled<'a> {
 }
 
 fn styled(text: &str) -> Styled<'_> {
-    Styled {
-        text,
-        at: 0,
-        style: "",
-    }
+    Styled { text, at: 0, style: "" }
 }
 
 fn advance(column: usize, c: char) -> usize {
@@ -77,12 +71,7 @@ pub fn fitting(line: &str, columns: usize) -> &str {
 }
 
 /// What is typed, in rows, and where the cursor stands: row and column.
-pub fn input(
-    prompt: &str,
-    text: &str,
-    cursor: usize,
-    columns: usize,
-) -> (Vec<String>, (usize, usize)) {
+pub fn input(prompt: &str, text: &str, cursor: usize, columns: usize) -> (Vec<String>, (usize, usize)) {
     let mut rows = vec![String::new()];
     let mut column = 0;
     let mut place = None;
@@ -130,30 +119,19 @@ mod tests {
     fn full_rows_are_told_from_the_rest() {
         assert_eq!(full_rows("abc", 3), ("", "abc".into()));
         assert_eq!(full_rows("abcd", 3), ("abc", "d".into()));
-        assert_eq!(
-            full_rows("ab\x1b[1mcdefgh\x1b[0m", 3),
-            ("ab\x1b[1mcdef", "\x1b[1mgh\x1b[0m".into())
-        );
+        assert_eq!(full_rows("ab\x1b[1mcdefgh\x1b[0m", 3), ("ab\x1b[1mcdef", "\x1b[1mgh\x1b[0m".into()));
         assert_eq!(full_rows("ab\u{6f22}c", 3), ("ab", "\u{6f22}c".into()));
     }
 
     #[test]
     fn the_cursor_stands_where_the_next_character_goes() {
-        let rows = |texts: &[&str]| {
-            texts
-                .iter()
-                .map(|text| text.to_string())
-                .collect::<Vec<_>>()
-        };
+        let rows = |texts: &[&str]| texts.iter().map(|text| text.to_string()).collect::<Vec<_>>();
         assert_eq!(input("> ", "", 0, 10), (rows(&["> "]), (0, 2)));
         assert_eq!(input("> ", "abc", 1, 10), (rows(&["> abc"]), (0, 3)));
         assert_eq!(input("> ", "ab", 2, 4), (rows(&["> ab", ""]), (1, 0)));
         assert_eq!(input("> ", "abc", 2, 4), (rows(&["> ab", "c"]), (1, 0)));
         assert_eq!(input("> ", "a\nb", 1, 9), (rows(&["> a", "b"]), (0, 3)));
         assert_eq!(input("> ", "a\n", 2, 9), (rows(&["> a", ""]), (1, 0)));
-        assert_eq!(
-            input("> ", "\u{6f22}x", 3, 9),
-            (rows(&["> \u{6f22}x"]), (0, 4))
-        );
+        assert_eq!(input("> ", "\u{6f22}x", 3, 9), (rows(&["> \u{6f22}x"]), (0, 4)));
     }
 }

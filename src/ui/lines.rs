@@ -32,8 +32,7 @@ impl Lines {
         let (sender, received) = crossbeam_channel::bounded(0);
         let read = move || {
             let mut bytes = Vec::new();
-            while let Ok(1..) = io::BufRead::read_until(&mut io::stdin().lock(), b'\n', &mut bytes)
-            {
+            while let Ok(1..) = io::BufRead::read_until(&mut io::stdin().lock(), b'\n', &mut bytes) {
                 let line = String::from_utf8_lossy(&bytes).into_owned();
                 bytes.clear();
                 if sender.send(line).is_err() {
@@ -41,14 +40,8 @@ impl Lines {
                 }
             }
         };
-        threads::start("input", read).map_err(|err| Error::System {
-            doing: "start a thread",
-            err,
-        })?;
-        Ok(Rc::new(Lines {
-            received,
-            ahead: RefCell::default(),
-        }))
+        threads::start("input", read).map_err(|err| Error::System { doing: "start a thread", err })?;
+        Ok(Rc::new(Lines { received, ahead: RefCell::default() }))
     }
 
     /// Where lines come from, for those who wait for more than one thing; but first `ahead`.

@@ -123,10 +123,7 @@ impl Markdown {
         if (1..=6).contains(&marks) && text[marks..].starts_with(' ') {
             self.in_heading = true;
             shown.push_str(BOLD);
-            return text[marks..]
-                .trim_start()
-                .chars()
-                .for_each(|c| self.take(c, shown));
+            return text[marks..].trim_start().chars().for_each(|c| self.take(c, shown));
         }
         let text = match text.strip_prefix("- ").or_else(|| text.strip_prefix("* ")) {
             Some(rest) => {
@@ -156,10 +153,7 @@ impl Markdown {
         }
         shown.push('\n');
         let in_fence = self.in_fence;
-        *self = Markdown {
-            in_fence,
-            ..Markdown::default()
-        };
+        *self = Markdown { in_fence, ..Markdown::default() };
     }
 }
 
@@ -172,9 +166,7 @@ fn may_be_mark(held: &str) -> bool {
         Some('#') => text.len() <= 6 && only('#'),
         Some('-' | '*') => text.len() == 1,
         // A fence and its language, to the end of the line.
-        Some('`') => {
-            text.len() < 3 && only('`') || text.starts_with("```") && !text[3..].contains('`')
-        }
+        Some('`') => text.len() < 3 && only('`') || text.starts_with("```") && !text[3..].contains('`'),
         _ => false,
     }
 }
@@ -189,21 +181,12 @@ mod tests {
         let shown = whole.push(text) + &whole.end();
         let readable = |shown: &str| {
             let marks = [(PLAIN, "<>"), (BOLD, "<b>"), (CODE, "<c>"), (DIM, "<d>")];
-            marks.iter().fold(shown.to_owned(), |text, (code, mark)| {
-                text.replace(code, mark)
-            })
+            marks.iter().fold(shown.to_owned(), |text, (code, mark)| text.replace(code, mark))
         };
         assert_eq!(readable(&shown), expected, "{text:?}");
         let mut pieces = Markdown::default();
-        let shown: String = text
-            .chars()
-            .map(|c| pieces.push(c.encode_utf8(&mut [0; 4])))
-            .collect();
-        assert_eq!(
-            readable(&(shown + &pieces.end())),
-            expected,
-            "in pieces: {text:?}"
-        );
+        let shown: String = text.chars().map(|c| pieces.push(c.encode_utf8(&mut [0; 4]))).collect();
+        assert_eq!(readable(&(shown + &pieces.end())), expected, "in pieces: {text:?}");
     }
 
     #[test]
@@ -213,10 +196,7 @@ mod tests {
         check("**a `b` c**", "<><b>a <><b><c>b<><b> c<>");
         check("run `a ** b`.", "run <><c>a ** b<>.");
         check("# Head `x`\ntext", "<b>Head <><b><c>x<><b><>\ntext");
-        check(
-            "#hash\n- one\n  * two\n-x",
-            "#hash\n\u{2022} one\n  \u{2022} two\n-x",
-        );
+        check("#hash\n- one\n  * two\n-x", "#hash\n\u{2022} one\n  \u{2022} two\n-x");
         check(
             "```rust\nlet **a** = `b`;\n  # c\n```\n`d`",
             "<d>```rust<>\nlet **a** = `b`;\n  # c\n<d>```<>\n<><c>d<>",

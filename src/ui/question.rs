@@ -36,11 +36,7 @@ pub fn question(act: &Act, always: &[Rule]) -> String {
         true => String::new(),
         false => format!(", a = always ({})", always.join(", ")),
     };
-    format!(
-        "{}: {}\ny = yes, n = no{always}, or a reason why not",
-        act.tool,
-        head_and_tail(&what, LONGEST)
-    )
+    format!("{}: {}\ny = yes, n = no{always}, or a reason why not", act.tool, head_and_tail(&what, LONGEST))
 }
 
 /// Whether somebody can read a question and answer it.

@@ -90,12 +90,7 @@ impl Reporter {
                 line["session_id"] = id.as_str().into();
                 line
             }
-            Event::Retry {
-                err,
-                wait,
-                failures,
-                of,
-            } => json!({
+            Event::Retry { err, wait, failures, of } => json!({
                 "type": "system", "subtype": "api_retry", "session_id": id, "attempt": failures, "max_retries": of,
                 "retry_delay_ms": wait.as_millis() as u64, "error": err.to_string(),
             }),
@@ -163,27 +158,15 @@ impl Reporter {
 fn subtype(error: Option<&Error>) -> &'static str {
     match error {
         None => "success",
-        Some(Error::Limit {
-            option: "--max-turns",
-            ..
-        }) => "error_max_turns",
-        Some(Error::Limit {
-            option: "--max-time",
-            ..
-        }) => "error_max_time",
-        Some(Error::Limit {
-            option: "--max-total-tokens",
-            ..
-        }) => "error_max_total_tokens",
+        Some(Error::Limit { option: "--max-turns", .. }) => "error_max_turns",
+        Some(Error::Limit { option: "--max-time", .. }) => "error_max_time",
+        Some(Error::Limit { option: "--max-total-tokens", .. }) => "error_max_total_tokens",
         Some(_) => "error_during_execution",
     }
 }
 
 fn blocks(content: &[Block]) -> Value {
-    content
-        .iter()
-        .map(|block| Value::Object(block.fields().clone()))
-        .collect()
+    content.iter().map(|block| Value::Object(block.fields().clone())).collect()
 }
 
 fn refusal_record(refused: &Refused) -> Value {
@@ -215,10 +198,7 @@ fn write(text: fmt::Arguments) -> Result<()> {
     match stdout.write_fmt(text).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(()),
         Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Err(Error::Closed),
-        Err(err) => Err(Error::System {
-            doing: "write to standard output",
-            err,
-        }),
+        Err(err) => Err(Error::System { doing: "write to standard output", err }),
     }
 }
 
@@ -236,10 +216,7 @@ impl Write for Patient {
 }
 
 impl Patient {
-    fn patiently<T>(
-        &mut self,
-        mut attempt: impl FnMut(&mut StdoutLock) -> io::Result<T>,
-    ) -> io::Result<T> {
+    fn patiently<T>(&mut self, mut attempt: impl FnMut(&mut StdoutLock) -> io::Result<T>) -> io::Result<T> {
         loop {
             match attempt(&mut self.0) {
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}

@@ -99,9 +99,7 @@ pub fn run(
         let terminal = Terminal::new(Box::new(io::stdout()) as Box<dyn Write>, color);
         let roster: Rc<RefCell<Roster>> = Rc::default();
         let taking = Rc::clone(&roster);
-        agent.observe(Box::new(move |news| {
-            taking.borrow_mut().take_for_later(news)
-        }));
+        agent.observe(Box::new(move |news| taking.borrow_mut().take_for_later(news)));
         (Console::Plain { lines, roster }, terminal)
     };
     let mut repl = Repl {
@@ -141,10 +139,7 @@ impl Repl<'_> {
         if let Console::Screen(_) = self.console
             && let Some(id) = self.agent.transcript().kept_id()
         {
-            let line = format!(
-                "meanwhile --resume {} goes on with this session.",
-                first(id, 8)
-            );
+            let line = format!("meanwhile --resume {} goes on with this session.", first(id, 8));
             self.terminal.line(&line);
         }
     }
@@ -177,9 +172,7 @@ impl Repl<'_> {
             return self.command(name, argument);
         }
         let (files, notices) = attach::files(line);
-        notices
-            .iter()
-            .for_each(|notice| self.terminal.line(&format!("meanwhile: {notice}")));
+        notices.iter().for_each(|notice| self.terminal.line(&format!("meanwhile: {notice}")));
         let files = files.iter().map(|text| Block::text(text));
         let content = std::iter::once(Block::text(line)).chain(files).collect();
         self.turn(content)
@@ -263,13 +256,7 @@ impl Repl<'_> {
         &mut self,
         work: impl FnOnce(&mut Agent, &mut dyn FnMut(Event)) -> Result<T>,
     ) -> Result<T> {
-        let Repl {
-            agent,
-            console,
-            terminal,
-            last,
-            ..
-        } = self;
+        let Repl { agent, console, terminal, last, .. } = self;
         let mut progress = Progress::new(console);
         let mut show = |event: Event| {
             progress.note(&event);

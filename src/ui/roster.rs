@@ -31,19 +31,8 @@ impl Roster {
     /// Takes note; returns what is to be announced.
     pub fn take(&mut self, news: News) -> Option<String> {
         match news {
-            News::Started {
-                id,
-                command,
-                started,
-                stop,
-            } => {
-                self.rows.push(Row {
-                    id,
-                    command,
-                    started,
-                    stop,
-                    end: None,
-                });
+            News::Started { id, command, started, stop } => {
+                self.rows.push(Row { id, command, started, stop, end: None });
                 None
             }
             News::Ended { id, how } => {
@@ -83,11 +72,7 @@ impl Roster {
         let lines = self.rows.iter().map(|row| {
             let command = one_line(&row.command, SHOWN);
             match &row.end {
-                None => format!(
-                    "{}  running for {}: {command}",
-                    row.id,
-                    duration(row.started.elapsed())
-                ),
+                None => format!("{}  running for {}: {command}", row.id, duration(row.started.elapsed())),
                 Some(how) => format!("{}  {how}: {command}", row.id),
             }
         });
@@ -100,9 +85,8 @@ impl Roster {
     /// What becomes of the tasks when the user leaves now; nothing when none runs.
     pub fn farewell(&self) -> Option<String> {
         let running = self.rows.iter().filter(|row| row.end.is_none());
-        let lines: Vec<String> = running
-            .map(|row| format!("{}  {}", row.id, one_line(&row.command, SHOWN)))
-            .collect();
+        let lines: Vec<String> =
+            running.map(|row| format!("{}  {}", row.id, one_line(&row.command, SHOWN))).collect();
         let what = match lines.len() {
             0 => return None,
             1 => "This task is still running, and is ended now:",
@@ -113,19 +97,11 @@ impl Roster {
 
     /// Ends the task whose id begins so; returns what is to be said.
     pub fn kill(&mut self, id: &str) -> String {
-        let mut found = self
-            .rows
-            .iter()
-            .filter(|row| !id.is_empty() && row.id.starts_with(id));
+        let mut found = self.rows.iter().filter(|row| !id.is_empty() && row.id.starts_with(id));
         match (found.next(), found.next()) {
             (None, _) => format!("No task `{id}`; `/tasks` lists them."),
             (Some(_), Some(_)) => format!("More than one task begins with `{id}`."),
-            (
-                Some(Row {
-                    end: Some(how), id, ..
-                }),
-                None,
-            ) => format!("{id} has ended already: {how}"),
+            (Some(Row { end: Some(how), id, .. }), None) => format!("{id} has ended already: {how}"),
             (Some(row), None) => {
                 if let Some(stop) = &row.stop {
                     stop.stop();

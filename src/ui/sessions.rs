@@ -18,10 +18,7 @@ pub fn table(sessions: &[Summary]) -> String {
             n => format!("{n} turns"),
         };
         let folder = one_line(&session.folder, 200);
-        let line = format!(
-            "{age:>16}  {id}  {turns:>9}  {folder}  {}",
-            session.first_words
-        );
+        let line = format!("{age:>16}  {id}  {turns:>9}  {folder}  {}", session.first_words);
         format!("{}\n", visible(&line))
     });
     lines.collect()

@@ -4,19 +4,11 @@
 pub const COMMANDS: [(&str, &str, &str); 12] = [
     ("/help", "", "this"),
     ("/tasks", "", "the background tasks"),
-    (
-        "/task",
-        "ID",
-        "what a task prints, live until a key is pressed",
-    ),
+    ("/task", "ID", "what a task prints, live until a key is pressed"),
     ("/kill", "ID", "end a task"),
     ("/last", "", "the whole of the last tool result"),
     ("/model", "[ID]", "the model, or another one from now on"),
-    (
-        "/compact",
-        "",
-        "make the conversation smaller, by a summary",
-    ),
+    ("/compact", "", "make the conversation smaller, by a summary"),
     ("/clear", "", "begin the conversation anew"),
     ("/resume", "[ID]", "list the sessions, or go on with one"),
     ("/usage", "", "the tokens that were used"),
@@ -51,10 +43,7 @@ pub fn help() -> String {
 /// What is said of a command that there is not.
 pub fn unknown(name: &str) -> String {
     let distance = |command: &str| distance(name, command);
-    let nearest = COMMANDS
-        .iter()
-        .map(|(command, ..)| *command)
-        .min_by_key(|command| distance(command));
+    let nearest = COMMANDS.iter().map(|(command, ..)| *command).min_by_key(|command| distance(command));
     match nearest.filter(|command| distance(command) <= 2) {
         Some(nearest) => {
             format!("There is no `{name}`. Did you mean `{nearest}`? `/help` lists the commands.")

@@ -44,12 +44,7 @@ pub struct Terminal<W: Write> {
 
 impl<W: Write> Terminal<W> {
     pub fn new(out: W, color: bool) -> Terminal<W> {
-        Terminal {
-            out,
-            color,
-            in_line: false,
-            markdown: None,
-        }
+        Terminal { out, color, in_line: false, markdown: None }
     }
 
     /// Makes the Markdown of the model's text visible, if so.
@@ -64,20 +59,11 @@ impl<W: Write> Terminal<W> {
             Event::Text(text) => self.text(text),
             Event::Reply { .. } => self.end_line(),
             Event::Request | Event::TaskStarted { .. } | Event::TaskEnded(_) => {}
-            Event::Discarded => {
-                self.line("(the reply broke off; what is above of it is discarded)")
-            }
-            Event::Retry {
-                err,
-                wait,
-                failures,
-                of,
-            } => {
+            Event::Discarded => self.line("(the reply broke off; what is above of it is discarded)"),
+            Event::Retry { err, wait, failures, of } => {
                 let wait = duration(wait);
                 let err = sentence(&err.to_string());
-                self.line(&format!(
-                    "meanwhile: {err}; trying again in {wait} ({failures} of {of})"
-                ));
+                self.line(&format!("meanwhile: {err}; trying again in {wait} ({failures} of {of})"));
             }
             Event::Notice(text) => self.line(&format!("meanwhile: {text}")),
             Event::BackgroundResults(results) => self.line(inner_lines(results).trim_end()),
@@ -109,27 +95,14 @@ impl<W: Write> Terminal<W> {
 
     /// One line with what the session has used so far.
     pub fn usage(&mut self, usage: &Usage) {
-        let Usage {
-            output, cache_read, ..
-        } = usage;
-        let sent = Usage {
-            output: 0,
-            ..*usage
-        }
-        .context();
-        self.line(&format!(
-            "({sent} tokens in, {cache_read} of them from the cache; {output} out)"
-        ));
+        let Usage { output, cache_read, .. } = usage;
+        let sent = Usage { output: 0, ..*usage }.context();
+        self.line(&format!("({sent} tokens in, {cache_read} of them from the cache; {output} out)"));
     }
 
     /// One line about a request.
     pub fn request(&mut self, reply: &Reply, time: Duration) {
-        let Usage {
-            input,
-            output,
-            cache_read,
-            cache_write,
-        } = reply.usage;
+        let Usage { input, output, cache_read, cache_write } = reply.usage;
         let time = duration(time);
         self.line(&format!(
             "meanwhile: reply after {time}: {input} tokens in, {cache_read} from the cache, {cache_write} to it, {output} out"
@@ -240,9 +213,7 @@ fn colors_are_welcome() -> bool {
 /// A call in a line.
 pub fn summary(call: &ToolCall) -> String {
     let input = call.input.as_ref().ok();
-    let about = ["command", "path", "task_id"]
-        .iter()
-        .find_map(|name| input?.get(*name)?.as_str());
+    let about = ["command", "path", "task_id"].iter().find_map(|name| input?.get(*name)?.as_str());
     match about {
         Some(about) => format!("{}: {}", call.name, one_line(about, SHOWN_RESULT)),
         None => format!("{}:", call.name),
@@ -252,11 +223,7 @@ pub fn summary(call: &ToolCall) -> String {
 /// The first lines of a result, and how many more there are.
 fn folded(text: &str) -> String {
     let lines = text.lines().count();
-    let shown: Vec<&str> = text
-        .lines()
-        .take(SHOWN_LINES)
-        .map(|line| first(line, SHOWN_RESULT))
-        .collect();
+    let shown: Vec<&str> = text.lines().take(SHOWN_LINES).map(|line| first(line, SHOWN_RESULT)).collect();
     let shown = shown.join("\n");
     match lines {
         0..=SHOWN_LINES => shown,
@@ -276,11 +243,7 @@ fn more(lines: usize) -> String {
 fn inner_lines(results: &str) -> String {
     let mut shown = String::new();
     let mut room = SHOWN_RESULT;
-    for line in results
-        .lines()
-        .skip(2)
-        .filter(|line| !line.starts_with('<'))
-    {
+    for line in results.lines().skip(2).filter(|line| !line.starts_with('<')) {
         let is_output = line.starts_with('|');
         if !is_output {
             room = SHOWN_RESULT;

@@ -50,24 +50,15 @@ impl Connection {
         let head = format!("POST / HTTP/1.1\r\ncontent-length: {bytes}\r\n\r\n");
         let mut request = head.into_bytes();
         request.resize(request.len() + bytes, b'x');
-        Connection {
-            stream,
-            request,
-            buffer: vec![0; 16 * 1024],
-        }
+        Connection { stream, request, buffer: vec![0; 16 * 1024] }
     }
 
     /// Sends a request and reads until the last chunk of the answer.
     pub fn exchange(&mut self) {
-        self.stream
-            .write_all(&self.request)
-            .expect("the server reads");
+        self.stream.write_all(&self.request).expect("the server reads");
         let mut end = Vec::new();
         while !end.ends_with(LAST_CHUNK) {
-            let n = self
-                .stream
-                .read(&mut self.buffer)
-                .expect("the server answers");
+            let n = self.stream.read(&mut self.buffer).expect("the server answers");
             assert!(n > 0, "the server answers to the end");
             end.extend_from_slice(&self.buffer[n - n.min(LAST_CHUNK.len())..n]);
             end.drain(..end.len().saturating_sub(LAST_CHUNK.len()));

@@ -59,11 +59,7 @@ fn read_all(command: &str) {
     const SIZE: usize = 256 * 1024;
     let (mut output, write_end) = std::io::pipe().expect("a pipe");
     rustix::pipe::fcntl_setpipe_size(&output, SIZE).expect("a pipe may be as large");
-    let mut child = Command::new("/bin/sh")
-        .args(["-c", command])
-        .stdout(write_end)
-        .spawn()
-        .expect("a shell");
+    let mut child = Command::new("/bin/sh").args(["-c", command]).stdout(write_end).spawn().expect("a shell");
     let mut buffer = vec![0; SIZE];
     loop {
         match output.read(&mut buffer) {

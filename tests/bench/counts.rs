@@ -17,10 +17,7 @@ pub fn print(stage: &Stage) {
         false => println!("No instruction counts: `valgrind` is not installed."),
     }
     match is_there("strace") {
-        true => println!(
-            "- {} system calls from start to first request",
-            system_calls(stage)
-        ),
+        true => println!("- {} system calls from start to first request", system_calls(stage)),
         false => println!("No count of system calls: `strace` is not installed."),
     }
 }

@@ -14,9 +14,7 @@ pub fn text(text: &str) -> Vec<u8> {
 
 /// An answer with these calls.
 pub fn calls(calls: impl IntoIterator<Item = (&'static str, Value)>) -> Vec<u8> {
-    let calls = calls
-        .into_iter()
-        .map(|(name, input)| Block::tool(name, input));
+    let calls = calls.into_iter().map(|(name, input)| Block::tool(name, input));
     message(&Message::new(calls.collect()))
 }
 
@@ -27,11 +25,7 @@ pub fn call(name: &'static str, input: Value) -> Vec<u8> {
 /// A text in so many deltas of 20 bytes, one of three with a character that JSON escapes, and then a call,
 /// so that a request follows.
 pub fn deltas(count: usize) -> Vec<u8> {
-    const TEXTS: [&str; 3] = [
-        "twenty bytes, plain.",
-        " more of \"quoted\", o",
-        "a line and its end.\n",
-    ];
+    const TEXTS: [&str; 3] = ["twenty bytes, plain.", " more of \"quoted\", o", "a line and its end.\n"];
     let blocks = vec![
         Block::Raw(json!({"type": "text", "text": ""})),
         Block::tool("read_file", json!({"path": "small.txt"})),

@@ -27,8 +27,7 @@ impl Stage {
         Stage {
             server: Server::start(),
             dir: Dir::new(),
-            binary: binary
-                .unwrap_or_else(|| panic!("{VARIABLE} names no program: use `make bench`")),
+            binary: binary.unwrap_or_else(|| panic!("{VARIABLE} names no program: use `make bench`")),
         }
     }
 
@@ -43,10 +42,7 @@ impl Stage {
             .env("TMPDIR", self.dir.tmp())
             .env("ANTHROPIC_API_KEY", "test-key")
             .env("MODEL_ID", "test-model")
-            .env(
-                "ANTHROPIC_BASE_URL",
-                format!("http://{}", self.server.address),
-            )
+            .env("ANTHROPIC_BASE_URL", format!("http://{}", self.server.address))
             .current_dir(self.dir.workspace())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -73,9 +69,7 @@ impl Running {
         let status = status.expect("it runs");
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        kib.and_then(|kib| kib.parse::<f64>().ok())
-            .expect("a number")
-            * 1024.0
+        kib.and_then(|kib| kib.parse::<f64>().ok()).expect("a number") * 1024.0
     }
 
     /// Waits for its end, which must be a success.

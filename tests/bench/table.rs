@@ -70,24 +70,17 @@ fn line(row: &Row) -> String {
     let ratios: Vec<f64> = ratios.map(|(floor, program)| program / floor).collect();
     let (floor, ratio) = match row.floor.is_empty() {
         true => ("–".into(), "–".into()),
-        false => (
-            format!("{} {unit}", spread(&row.floor, show)),
-            spread(&ratios, |ratio| format!("{ratio:.1}")),
-        ),
+        false => {
+            (format!("{} {unit}", spread(&row.floor, show)), spread(&ratios, |ratio| format!("{ratio:.1}")))
+        }
     };
     let (goal, is_met) = match row.goal {
-        Goal::Below(most) => (
-            format!("{} {unit}", show(most)),
-            median(&row.program) < most,
-        ),
+        Goal::Below(most) => (format!("{} {unit}", show(most)), median(&row.program) < most),
         Goal::Times(most) => (format!("{most} × floor"), median(&ratios) < most),
     };
     let verdict = if is_met { "" } else { ", **missed**" };
     let program = format!("{} {unit}{}", spread(&row.program, show), row.note);
-    format!(
-        "| {} | {floor} | {program} | {ratio} | < {goal}{verdict} |",
-        row.what
-    )
+    format!("| {} | {floor} | {program} | {ratio} | < {goal}{verdict} |", row.what)
 }
 
 /// `median (lowest–upper quartile)`
@@ -125,15 +118,10 @@ pub fn size(binary: &Path) -> Row {
 pub fn machine() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name"));
-    let model = model.map_or(std::env::consts::ARCH, |model| {
-        model.trim_start_matches([' ', '\t', ':'])
-    });
+    let model = model.map_or(std::env::consts::ARCH, |model| model.trim_start_matches([' ', '\t', ':']));
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or_default();
-    format!(
-        "{model}, {cores} cores, Linux {}, load {load} before",
-        kernel.trim()
-    )
+    format!("{model}, {cores} cores, Linux {}, load {load} before", kernel.trim())
 }

@@ -114,9 +114,7 @@ pub fn long_history(stage: &Stage) -> [Row; 2] {
     const HISTORY: usize = 6_300_000;
     const LINE: &str = "a line of \"source code\", of a moderate length\n";
     // Nearly as much as `read_file` returns at once.
-    stage
-        .dir
-        .write("large.txt", LINE.repeat(48_000 / LINE.len()));
+    stage.dir.write("large.txt", LINE.repeat(48_000 / LINE.len()));
     stage.dir.write("small.txt", "small\n");
     let large = replies::call("read_file", json!({"path": "large.txt"}));
     let small = replies::call("read_file", json!({"path": "small.txt"}));
@@ -132,9 +130,7 @@ pub fn long_history(stage: &Stage) -> [Row; 2] {
 
         let running = stage.start(&[]);
         let growth = HISTORY / 51_000;
-        turns(stage, &large, growth, |request| request.ended)
-            .1
-            .answer(&large);
+        turns(stage, &large, growth, |request| request.ended).1.answer(&large);
         let (times, mut request) = turns(stage, &small, TURNS, |request| request.ended);
         program.extend(times);
         peaks.push(running.peak());
@@ -182,10 +178,7 @@ pub fn deltas(stage: &Stage) -> [Row; 2] {
     };
     for _ in 0..ROUNDS {
         run(&mut client::command(stage, 100, 2), &mut floor);
-        run(
-            stage.command(&stage.binary).args(["-p", "go"]),
-            &mut program,
-        );
+        run(stage.command(&stage.binary).args(["-p", "go"]), &mut program);
     }
     // Every second one is that of the client.
     let peaks = peaks.into_iter().skip(1).step_by(2).collect();

@@ -28,10 +28,7 @@ impl Capture {
 
     pub fn start(input: impl Read + Send + 'static) -> Capture {
         let state = Mutex::new(State::default());
-        let capture = Capture(Arc::new(Shared {
-            state,
-            grown: Condvar::new(),
-        }));
+        let capture = Capture(Arc::new(Shared { state, grown: Condvar::new() }));
         let reader = capture.clone();
         thread::Builder::new()
             .name("capture".to_owned())
@@ -54,12 +51,7 @@ impl Capture {
             end = position(&state.bytes[from..], wanted.as_bytes());
             end.is_none() && !state.ended
         };
-        drop(
-            self.0
-                .grown
-                .wait_timeout_while(state, deadline, waiting)
-                .unwrap(),
-        );
+        drop(self.0.grown.wait_timeout_while(state, deadline, waiting).unwrap());
         end.map(|end| from + end + wanted.len())
     }
 
@@ -80,12 +72,7 @@ impl Capture {
     pub fn ends(&self, deadline: Duration) -> bool {
         let state = self.0.state.lock().unwrap();
         let waiting = |state: &mut State| !state.ended;
-        self.0
-            .grown
-            .wait_timeout_while(state, deadline, waiting)
-            .unwrap()
-            .0
-            .ended
+        self.0.grown.wait_timeout_while(state, deadline, waiting).unwrap().0.ended
     }
 
     fn read_all(&self, mut input: impl Read) {
@@ -108,7 +95,5 @@ fn position(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     if wanted.is_empty() {
         return Some(0);
     }
-    bytes
-        .windows(wanted.len())
-        .position(|window| window == wanted)
+    bytes.windows(wanted.len()).position(|window| window == wanted)
 }

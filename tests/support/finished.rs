@@ -56,10 +56,7 @@ impl Finished {
     /// The request number `n`, from 0.
     #[track_caller]
     pub fn request(&self, n: usize) -> &Request {
-        self.ensure(
-            n < self.requests.len(),
-            &format!("a request number {n} (from 0)"),
-        );
+        self.ensure(n < self.requests.len(), &format!("a request number {n} (from 0)"));
         &self.requests[n]
     }
 

@@ -28,11 +28,6 @@ impl Gate {
     /// Whether the gate was opened before the deadline, counted from now.
     pub fn wait(&self, deadline: Duration) -> bool {
         let open = self.0.open.lock().unwrap();
-        *self
-            .0
-            .changed
-            .wait_timeout_while(open, deadline, |open| !*open)
-            .unwrap()
-            .0
+        *self.0.changed.wait_timeout_while(open, deadline, |open| !*open).unwrap().0
     }
 }

@@ -180,13 +180,7 @@ impl Test {
     pub fn spawn_pty(self) -> Session {
         let (child, terminal) = Terminal::spawn(self.command());
         let screen = Capture::start(terminal.clone());
-        Session::new(
-            child,
-            Input::Terminal(terminal),
-            screen,
-            Capture::empty(),
-            self.into_scene(),
-        )
+        Session::new(child, Input::Terminal(terminal), screen, Capture::empty(), self.into_scene())
     }
 
     /// Starts a shell with job control on a terminal, and the program in it.
@@ -196,35 +190,20 @@ impl Test {
         shell
             .arg("-i")
             .env_clear()
-            .envs(
-                program
-                    .get_envs()
-                    .filter_map(|(name, value)| Some((name, value?))),
-            )
+            .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
             .env("PS1", "shell$ ")
             .current_dir(self.dir.workspace());
         let (child, mut terminal) = Terminal::spawn(shell);
         let screen = Capture::start(terminal.clone());
         let line = format!("{}\r", env!("CARGO_BIN_EXE_meanwhile"));
-        terminal
-            .write_all(line.as_bytes())
-            .expect("the shell reads");
-        Session::new(
-            child,
-            Input::Terminal(terminal),
-            screen,
-            Capture::empty(),
-            self.into_scene(),
-        )
+        terminal.write_all(line.as_bytes()).expect("the shell reads");
+        Session::new(child, Input::Terminal(terminal), screen, Capture::empty(), self.into_scene())
     }
 
     /// Starts the program with this stdin.
     pub fn start(self, stdin: impl Into<Stdio>) -> Session {
         let mut command = self.command();
-        command
-            .stdin(stdin)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let input = child.stdin.take().map_or(Input::Closed, Input::Pipe);
         let stdout = Capture::start(child.stdout.take().expect("stdout is piped"));
@@ -235,11 +214,7 @@ impl Test {
     /// The program as it would be started, for a test that arranges more than stdin.
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_meanwhile"));
-        command
-            .args(&self.args)
-            .env_clear()
-            .envs(&self.env)
-            .current_dir(self.dir.workspace());
+        command.args(&self.args).env_clear().envs(&self.env).current_dir(self.dir.workspace());
         command
     }
 
@@ -260,10 +235,7 @@ impl Scene {
     fn complaint(&self) -> Option<String> {
         let violations = self.server.violations();
         if self.violations == Violations::Fail && !violations.is_empty() {
-            return Some(format!(
-                "the server refused requests:\n{}",
-                violations.join("\n")
-            ));
+            return Some(format!("the server refused requests:\n{}", violations.join("\n")));
         }
         let unused = self.server.unused();
         if self.unused == Unused::Fail && unused > 0 {
@@ -286,10 +258,7 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     const DEADLINE: Duration = Duration::from_secs(30);
     let start = Instant::now();
     while !condition() {
-        assert!(
-            start.elapsed() < DEADLINE,
-            "waited {DEADLINE:?} in vain: {what}"
-        );
+        assert!(start.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
         thread::sleep(INTERVAL);
     }
 }

@@ -57,11 +57,7 @@ impl Server {
                 thread::spawn(move || serve(stream, &sender, &keep));
             }
         });
-        Server {
-            address,
-            requests,
-            keep,
-        }
+        Server { address, requests, keep }
     }
 
     /// The next request, from whichever connection.
@@ -87,8 +83,7 @@ impl Request {
         let (most, last) = bytes.split_at(last);
         let sent = self.stream.write_all(most);
         let at = Instant::now();
-        sent.and_then(|()| self.stream.write_all(last))
-            .expect("the client reads its answer");
+        sent.and_then(|()| self.stream.write_all(last)).expect("the client reads its answer");
         at
     }
 }
@@ -97,8 +92,7 @@ fn serve(mut stream: TcpStream, requests: &Sender<Request>, keep: &AtomicBool) -
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; 256 * 1024];
     for nth in 1.. {
-        let Some(request) = read(&mut stream, &mut buffer, nth, keep.load(Ordering::Relaxed))?
-        else {
+        let Some(request) = read(&mut stream, &mut buffer, nth, keep.load(Ordering::Relaxed))? else {
             break;
         };
         if requests.send(request).is_err() {
@@ -109,12 +103,7 @@ fn serve(mut stream: TcpStream, requests: &Sender<Request>, keep: &AtomicBool) -
 }
 
 /// The next request; None when the client has gone.
-fn read(
-    stream: &mut TcpStream,
-    buffer: &mut [u8],
-    nth: usize,
-    keep: bool,
-) -> io::Result<Option<Request>> {
+fn read(stream: &mut TcpStream, buffer: &mut [u8], nth: usize, keep: bool) -> io::Result<Option<Request>> {
     let mut filled = 0;
     let mut began = None;
     let (body_at, length) = loop {
@@ -171,9 +160,7 @@ pub fn message(message: &Message) -> Vec<u8> {
 pub fn chunked(events: &[String]) -> Vec<u8> {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
                 transfer-encoding: chunked\r\n\r\n";
-    let chunks = events
-        .iter()
-        .map(|event| format!("{:x}\r\n{event}\r\n", event.len()));
+    let chunks = events.iter().map(|event| format!("{:x}\r\n{event}\r\n", event.len()));
     let body: String = chunks.collect();
     format!("{head}{body}0\r\n\r\n").into_bytes()
 }

@@ -43,13 +43,7 @@ const FIELDS: [&str; 11] = [
     "thinking",
     "service_tier",
 ];
-const TOOL_FIELDS: [&str; 5] = [
-    "name",
-    "description",
-    "input_schema",
-    "cache_control",
-    "type",
-];
+const TOOL_FIELDS: [&str; 5] = ["name", "description", "input_schema", "cache_control", "type"];
 
 /// Why the API would answer 401, if it would.
 pub fn unauthorized(headers: &[(String, String)]) -> Option<String> {
@@ -61,10 +55,7 @@ pub fn unauthorized(headers: &[(String, String)]) -> Option<String> {
         (None, None) => return Some("neither x-api-key nor authorization".to_owned()),
         (Some(_), Some(_)) => return Some("both x-api-key and authorization".to_owned()),
     };
-    secret
-        .trim()
-        .is_empty()
-        .then(|| "the key is empty".to_owned())
+    secret.trim().is_empty().then(|| "the key is empty".to_owned())
 }
 
 /// Why the API would answer 400 `invalid_request_error`, if it would.
@@ -81,9 +72,7 @@ fn check(headers: &[(String, String)], body: &Value) -> Checked {
     if let Some(system) = body.get("system") {
         content::check_system(system)?;
     }
-    let messages = body["messages"]
-        .as_array()
-        .ok_or("messages: must be an array")?;
+    let messages = body["messages"].as_array().ok_or("messages: must be an array")?;
     check_roles(messages)?;
     for (n, message) in messages.iter().enumerate() {
         content::check_message(n, message)?;
@@ -94,44 +83,24 @@ fn check(headers: &[(String, String)], body: &Value) -> Checked {
 
 fn check_headers(headers: &[(String, String)]) -> Checked {
     let version = header(headers, "anthropic-version");
-    ensure!(
-        version == Some(VERSION),
-        "anthropic-version: {version:?} is not {VERSION}"
-    );
+    ensure!(version == Some(VERSION), "anthropic-version: {version:?} is not {VERSION}");
     let content_type = header(headers, "content-type");
-    let media_type = content_type
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim();
-    ensure!(
-        media_type == "application/json",
-        "content-type: {content_type:?} is not JSON"
-    );
+    let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    ensure!(media_type == "application/json", "content-type: {content_type:?} is not JSON");
     Ok(())
 }
 
 fn check_fields(body: &Value) -> Checked {
     ensure!(body.is_object(), "the body is not a JSON object");
     for sampling in ["temperature", "top_p", "top_k"] {
-        ensure!(
-            body.get(sampling).is_none(),
-            "{sampling}: is refused by newer models"
-        );
+        ensure!(body.get(sampling).is_none(), "{sampling}: is refused by newer models");
     }
     check_keys("request", body, &FIELDS)?;
-    ensure!(
-        is_filled(&body["model"]),
-        "model: must be a non-empty string"
-    );
+    ensure!(is_filled(&body["model"]), "model: must be a non-empty string");
     let tokens = body["max_tokens"].as_u64().unwrap_or(0);
     ensure!(tokens > 0, "max_tokens: must be a positive integer");
     let stream = &body["stream"];
-    ensure!(
-        stream.is_null() || stream.is_boolean(),
-        "stream: must be a boolean"
-    );
+    ensure!(stream.is_null() || stream.is_boolean(), "stream: must be a boolean");
     Ok(())
 }
 
@@ -143,50 +112,34 @@ fn check_tools(tools: &Value) -> Checked {
         check_keys(&place, tool, &TOOL_FIELDS)?;
         let name = tool["name"].as_str().unwrap_or_default();
         let fits = is_word(name) && name.len() <= MAX_TOOL_NAME;
-        ensure!(
-            fits,
-            "{place}.name: `{name}` does not match ^[a-zA-Z0-9_-]{{1,64}}$"
-        );
+        ensure!(fits, "{place}.name: `{name}` does not match ^[a-zA-Z0-9_-]{{1,64}}$");
         ensure!(names.insert(name), "{place}.name: `{name}` is not unique");
         let kind = tool.get("type").is_none_or(|kind| kind == "custom");
         ensure!(kind, "{place}.type: must be custom");
         let description = tool.get("description").is_none_or(Value::is_string);
         ensure!(description, "{place}.description: must be a string");
         let schema = &tool["input_schema"]["type"];
-        ensure!(
-            schema == "object",
-            "{place}.input_schema: must be a schema of type object"
-        );
+        ensure!(schema == "object", "{place}.input_schema: must be a schema of type object");
     }
     Ok(())
 }
 
 fn check_roles(messages: &[Value]) -> Checked {
-    ensure!(
-        !messages.is_empty(),
-        "messages: at least one message is required"
-    );
+    ensure!(!messages.is_empty(), "messages: at least one message is required");
     for (n, message) in messages.iter().enumerate() {
         let expected = if n % 2 == 0 { "user" } else { "assistant" };
         let role = &message["role"];
-        ensure!(
-            role == expected,
-            "messages.{n}.role: is {role}, expected {expected}"
-        );
+        ensure!(role == expected, "messages.{n}.role: is {role}, expected {expected}");
     }
     let last = messages.last().filter(|last| last["role"] == "assistant");
-    ensure!(
-        last.is_none_or(is_paused),
-        "messages: the last one must be of role user"
-    );
+    ensure!(last.is_none_or(is_paused), "messages: the last one must be of role user");
     Ok(())
 }
 
 /// A turn that the API itself has interrupted (`pause_turn`) is sent back as it is, to go on.
 fn is_paused(message: &Value) -> bool {
     let last = blocks(message).last();
-    last.is_some_and(|block| block["type"] == "server_tool_use")
-        && ids(message, "tool_use", "id").is_empty()
+    last.is_some_and(|block| block["type"] == "server_tool_use") && ids(message, "tool_use", "id").is_empty()
 }
 
 /// Every call is answered in the next message, first of all, and nothing else is.
@@ -200,10 +153,7 @@ fn check_tool_pairs(messages: &[Value]) -> Checked {
         }
         calls = ids(message, "tool_use", "id");
         for id in &calls {
-            ensure!(
-                seen.insert(*id),
-                "messages.{n}: tool_use id `{id}` is not unique"
-            );
+            ensure!(seen.insert(*id), "messages.{n}: tool_use id `{id}` is not unique");
         }
     }
     Ok(())
@@ -211,60 +161,34 @@ fn check_tool_pairs(messages: &[Value]) -> Checked {
 
 fn check_results(n: usize, message: &Value, calls: &[&str]) -> Checked {
     let answered = ids(message, "tool_result", "tool_use_id");
-    let leading = blocks(message)
-        .iter()
-        .take_while(|block| block["type"] == "tool_result")
-        .count();
+    let leading = blocks(message).iter().take_while(|block| block["type"] == "tool_result").count();
     for (k, id) in answered.iter().enumerate() {
-        ensure!(
-            calls.contains(id),
-            "messages.{n}: tool_result `{id}` without its tool_use before"
-        );
-        ensure!(
-            !answered[..k].contains(id),
-            "messages.{n}: two tool_results for `{id}`"
-        );
+        ensure!(calls.contains(id), "messages.{n}: tool_result `{id}` without its tool_use before");
+        ensure!(!answered[..k].contains(id), "messages.{n}: two tool_results for `{id}`");
     }
     for id in calls {
-        ensure!(
-            answered.contains(id),
-            "messages.{n}: tool_use `{id}` without its tool_result"
-        );
+        ensure!(answered.contains(id), "messages.{n}: tool_use `{id}` without its tool_result");
     }
-    ensure!(
-        leading == answered.len(),
-        "messages.{n}: tool_results must come before other blocks"
-    );
+    ensure!(leading == answered.len(), "messages.{n}: tool_results must come before other blocks");
     Ok(())
 }
 
 /// In the order in which the cache sees them: tools, system, messages.
 fn check_cache_markers(body: &Value) -> Checked {
     let messages = body["messages"].as_array().into_iter().flatten();
-    let in_messages = messages.flat_map(blocks).flat_map(|block| {
-        std::iter::once(block).chain(block["content"].as_array().into_iter().flatten())
-    });
+    let in_messages = messages
+        .flat_map(blocks)
+        .flat_map(|block| std::iter::once(block).chain(block["content"].as_array().into_iter().flatten()));
     let tools = body["tools"].as_array().into_iter().flatten();
     let system = body["system"].as_array().into_iter().flatten();
-    let markers: Vec<&Value> = tools
-        .chain(system)
-        .chain(in_messages)
-        .filter_map(|marked| marked.get("cache_control"))
-        .collect();
+    let markers: Vec<&Value> =
+        tools.chain(system).chain(in_messages).filter_map(|marked| marked.get("cache_control")).collect();
     let count = markers.len();
-    ensure!(
-        count <= MAX_CACHE_MARKERS,
-        "cache_control: {count} markers, at most 4 are allowed"
-    );
+    ensure!(count <= MAX_CACHE_MARKERS, "cache_control: {count} markers, at most 4 are allowed");
     for marker in &markers {
         check_keys("cache_control", marker, &["type", "ttl"])?;
-        ensure!(
-            marker["type"] == "ephemeral",
-            "cache_control.type: must be ephemeral"
-        );
-        let ttl = marker
-            .get("ttl")
-            .is_none_or(|ttl| ttl == "5m" || ttl == "1h");
+        ensure!(marker["type"] == "ephemeral", "cache_control.type: must be ephemeral");
+        let ttl = marker.get("ttl").is_none_or(|ttl| ttl == "5m" || ttl == "1h");
         ensure!(ttl, "cache_control.ttl: must be 5m or 1h");
     }
     let long_first = markers.is_sorted_by_key(|marker| marker["ttl"] != "1h");
@@ -273,29 +197,19 @@ fn check_cache_markers(body: &Value) -> Checked {
 }
 
 fn check_keys(place: &str, value: &Value, known: &[&str]) -> Checked {
-    let object = value
-        .as_object()
-        .ok_or_else(|| format!("{place}: must be an object"))?;
+    let object = value.as_object().ok_or_else(|| format!("{place}: must be an object"))?;
     for key in object.keys() {
-        ensure!(
-            known.contains(&key.as_str()),
-            "{place}.{key}: extra inputs are not permitted"
-        );
+        ensure!(known.contains(&key.as_str()), "{place}.{key}: extra inputs are not permitted");
     }
     Ok(())
 }
 
 fn blocks(message: &Value) -> &[Value] {
-    message["content"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default()
+    message["content"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 fn ids<'a>(message: &'a Value, block_type: &str, key: &str) -> Vec<&'a str> {
-    let blocks = blocks(message)
-        .iter()
-        .filter(|block| block["type"] == block_type);
+    let blocks = blocks(message).iter().filter(|block| block["type"] == block_type);
     blocks.filter_map(|block| block[key].as_str()).collect()
 }
 

@@ -17,25 +17,19 @@ impl Terminal {
         let (pty, pts) = blocking::open().expect("a free terminal");
         let terminal = Terminal(Arc::new(pty));
         terminal.resize(24, 80);
-        let child = blocking::Command::from(command)
-            .spawn(pts)
-            .expect("the program starts");
+        let child = blocking::Command::from(command).spawn(pts).expect("the program starts");
         (child, terminal)
     }
 
     /// Whether the terminal shows what is typed by itself.
     pub fn echoes(&self) -> bool {
         let modes = rustix::termios::tcgetattr(&*self.0).expect("a terminal has modes");
-        modes
-            .local_modes
-            .contains(rustix::termios::LocalModes::ECHO)
+        modes.local_modes.contains(rustix::termios::LocalModes::ECHO)
     }
 
     /// The program gets SIGWINCH.
     pub fn resize(&self, rows: u16, columns: u16) {
-        self.0
-            .resize(Size::new(rows, columns))
-            .expect("a terminal can be resized");
+        self.0.resize(Size::new(rows, columns)).expect("a terminal can be resized");
     }
 }
 

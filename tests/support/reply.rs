@@ -60,9 +60,7 @@ impl Reply {
     /// Exactly these headers and bytes, and a `content-length` if no header says how the body ends.
     pub fn raw(status: u16, headers: &[(&str, &str)], bytes: impl AsRef<[u8]>) -> Reply {
         let reply = Reply::new(status, Body::Bytes(bytes.as_ref().to_vec()));
-        headers
-            .iter()
-            .fold(reply, |reply, (name, value)| reply.header(name, value))
+        headers.iter().fold(reply, |reply, (name, value)| reply.header(name, value))
     }
 
     /// Exactly this event stream, in one chunk for each event.
@@ -114,8 +112,7 @@ impl Reply {
 
     /// Sets a header, instead of the one of the same name.
     pub fn header(mut self, name: &str, value: &str) -> Reply {
-        self.headers
-            .retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        self.headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
@@ -154,10 +151,7 @@ impl Reply {
     /// Computes what depends on the request. Panics if the script makes no sense.
     pub fn ready(self, request: &Request) -> Response {
         let (framing, pieces) = match self.body {
-            Body::Message(message) => (
-                Framing::Chunked,
-                bytes_of(message.events(&request.body["model"])),
-            ),
+            Body::Message(message) => (Framing::Chunked, bytes_of(message.events(&request.body["model"]))),
             Body::Sse(events) => (Framing::Chunked, bytes_of(events)),
             Body::Bytes(bytes) => (Framing::Plain, vec![bytes]),
             Body::Nothing => return Response::nothing(self.gate),
@@ -201,10 +195,6 @@ fn steps(pieces: Vec<Vec<u8>>, split: Option<usize>, holds: Vec<(String, Gate)>)
         steps.extend(piece.chunks(size).map(|part| Step::Send(part.to_vec())));
         steps.extend(gates);
     }
-    assert!(
-        holds.is_empty(),
-        "no event contains `{}` to hold behind",
-        holds[0].0
-    );
+    assert!(holds.is_empty(), "no event contains `{}` to hold behind", holds[0].0);
     steps
 }

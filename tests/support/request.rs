@@ -24,9 +24,7 @@ impl Request {
 
     #[track_caller]
     pub fn messages(&self) -> &[Value] {
-        self.body["messages"]
-            .as_array()
-            .expect("the request has messages")
+        self.body["messages"].as_array().expect("the request has messages")
     }
 
     /// The blocks of the last message; a string counts as one text block.
@@ -51,10 +49,7 @@ impl Request {
         let blocks = self.last_content();
         let mut results = blocks.iter().filter(|block| block["type"] == "tool_result");
         let Some(result) = results.nth(n) else {
-            panic!(
-                "no tool result {n} in the last message:\n{:#}",
-                json!(blocks)
-            );
+            panic!("no tool result {n} in the last message:\n{:#}", json!(blocks));
         };
         let text = match &result["content"] {
             Value::String(text) => text.clone(),
@@ -76,29 +71,17 @@ impl Request {
         let headers = read_headers(input)?;
         let bytes = read_body(input, &headers)?;
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Ok(Some(Request {
-            method,
-            path,
-            headers,
-            body,
-            connection,
-        }))
+        Ok(Some(Request { method, path, headers, body, connection }))
     }
 }
 
 /// The first header of this (lower-case) name.
 pub fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    headers
-        .iter()
-        .find(|(key, _)| key == name)
-        .map(|(_, value)| value.as_str())
+    headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
 fn joined_text(blocks: &[Value]) -> String {
-    let texts: Vec<&str> = blocks
-        .iter()
-        .filter_map(|block| block["text"].as_str())
-        .collect();
+    let texts: Vec<&str> = blocks.iter().filter_map(|block| block["text"].as_str()).collect();
     texts.join("\n")
 }
 
@@ -109,9 +92,7 @@ fn read_headers(input: &mut impl BufRead) -> io::Result<Vec<(String, String)>> {
         if line.is_empty() {
             return Ok(headers);
         }
-        let (name, value) = line
-            .split_once(':')
-            .ok_or_else(|| invalid("header", &line))?;
+        let (name, value) = line.split_once(':').ok_or_else(|| invalid("header", &line))?;
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
 }
@@ -121,9 +102,7 @@ fn read_body(input: &mut impl BufRead, headers: &[(String, String)]) -> io::Resu
         return read_chunks(input);
     }
     let length = header(headers, "content-length").unwrap_or("0");
-    let length = length
-        .parse()
-        .map_err(|_| invalid("content-length", length))?;
+    let length = length.parse().map_err(|_| invalid("content-length", length))?;
     read_exactly(input, length)
 }
 

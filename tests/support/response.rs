@@ -99,19 +99,11 @@ impl Framing {
 }
 
 /// Status line and headers, with the header for the end of the body if there is none among them.
-pub fn head(
-    status: u16,
-    headers: &[(String, String)],
-    framing: Framing,
-    body_length: usize,
-) -> Vec<u8> {
+pub fn head(status: u16, headers: &[(String, String)], framing: Framing, body_length: usize) -> Vec<u8> {
     let framed = headers.iter().any(|(name, _)| {
         ["content-length", "transfer-encoding"].contains(&name.to_ascii_lowercase().as_str())
     });
-    let mut head = format!(
-        "HTTP/1.1 {status} {}\r\n",
-        if status == 200 { "OK" } else { "-" }
-    );
+    let mut head = format!("HTTP/1.1 {status} {}\r\n", if status == 200 { "OK" } else { "-" });
     for (name, value) in headers {
         head += &format!("{name}: {value}\r\n");
     }
@@ -127,9 +119,6 @@ pub fn head(
 fn pass(gate: &Gate) -> io::Result<()> {
     match gate.wait(GATE_DEADLINE) {
         true => Ok(()),
-        false => Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "a gate was never opened",
-        )),
+        false => Err(io::Error::new(io::ErrorKind::TimedOut, "a gate was never opened")),
     }
 }

@@ -46,20 +46,14 @@ struct State {
 impl Server {
     pub fn start() -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener
-            .local_addr()
-            .expect("a bound socket has an address");
+        let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared::default());
         let accepting = Arc::clone(&shared);
         let acceptor = thread::Builder::new()
             .name("server".to_owned())
             .spawn(move || accept(&listener, &accepting))
             .expect("a thread");
-        Server {
-            address,
-            shared,
-            acceptor: Some(acceptor),
-        }
+        Server { address, shared, acceptor: Some(acceptor) }
     }
 
     /// The base URL, without a slash at its end.
@@ -90,10 +84,7 @@ impl Server {
         // A panic under the lock would poison it.
         drop(state);
         if waited.timed_out() {
-            panic!(
-                "waited for {n} requests, saw {} in {REQUEST_DEADLINE:?}",
-                requests.len()
-            );
+            panic!("waited for {n} requests, saw {} in {REQUEST_DEADLINE:?}", requests.len());
         }
         requests
     }
@@ -137,16 +128,10 @@ impl Shared {
             Some(refusal) => refusal,
             None => match state.script.pop_front() {
                 Some(reply) => return reply,
-                None => (
-                    400,
-                    "invalid_request_error",
-                    "the script has no more replies".to_owned(),
-                ),
+                None => (400, "invalid_request_error", "the script has no more replies".to_owned()),
             },
         };
-        state
-            .violations
-            .push(format!("request {number}: {message}"));
+        state.violations.push(format!("request {number}: {message}"));
         Reply::error(status, error_type, &message)
     }
 
@@ -184,9 +169,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             return;
         }
         let number = state.connections.len();
-        state
-            .connections
-            .push(stream.try_clone().expect("a free file descriptor"));
+        state.connections.push(stream.try_clone().expect("a free file descriptor"));
         drop(state);
         let shared = Arc::clone(shared);
         thread::Builder::new()
@@ -214,7 +197,5 @@ fn serve(stream: &TcpStream, number: usize, shared: &Shared) {
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let literal = panic.downcast_ref::<&str>().copied();
-    literal
-        .or(panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("unknown panic")
+    literal.or(panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown panic")
 }

@@ -55,21 +55,8 @@ impl Drop for Process {
 }
 
 impl Session {
-    pub fn new(
-        child: Child,
-        input: Input,
-        stdout: Capture,
-        stderr: Capture,
-        scene: Scene,
-    ) -> Session {
-        Session {
-            process: Process(child),
-            input,
-            stdout,
-            stderr,
-            seen: (0, 0),
-            scene,
-        }
+    pub fn new(child: Child, input: Input, stdout: Capture, stderr: Capture, scene: Scene) -> Session {
+        Session { process: Process(child), input, stdout, stderr, seen: (0, 0), scene }
     }
 
     pub fn server(&self) -> &Server {
@@ -129,9 +116,7 @@ impl Session {
     pub fn expect(&mut self, text: &str) -> String {
         let from = self.seen.0;
         let Some(to) = self.stdout.find(text, from, EXPECT_DEADLINE) else {
-            self.fail(&format!(
-                "{text:?} did not come in stdout behind byte {from}"
-            ));
+            self.fail(&format!("{text:?} did not come in stdout behind byte {from}"));
         };
         self.seen.0 = to;
         self.stdout.between(from, to)
@@ -181,9 +166,7 @@ impl Session {
     pub fn expect_stderr(&mut self, text: &str) -> String {
         let from = self.seen.1;
         let Some(to) = self.stderr.find(text, from, EXPECT_DEADLINE) else {
-            self.fail(&format!(
-                "{text:?} did not come in stderr behind byte {from}"
-            ));
+            self.fail(&format!("{text:?} did not come in stderr behind byte {from}"));
         };
         self.seen.1 = to;
         self.stderr.between(from, to)

@@ -28,18 +28,11 @@ impl Block {
 
     /// A call with an id that no other call of this test run has.
     pub fn tool(name: &str, input: Value) -> Block {
-        Block::ToolUse {
-            id: unique_id("toolu_01"),
-            name: name.to_owned(),
-            input,
-        }
+        Block::ToolUse { id: unique_id("toolu_01"), name: name.to_owned(), input }
     }
 
     pub fn thinking(thinking: &str, signature: &str) -> Block {
-        Block::Thinking {
-            thinking: thinking.to_owned(),
-            signature: signature.to_owned(),
-        }
+        Block::Thinking { thinking: thinking.to_owned(), signature: signature.to_owned() }
     }
 
     fn is_tool_use(&self) -> bool {
@@ -65,16 +58,13 @@ impl Block {
 
     fn deltas(&self) -> Vec<Value> {
         match self {
-            Block::Text(text) => words(text)
-                .map(|text| json!({"type": "text_delta", "text": text}))
-                .collect(),
+            Block::Text(text) => {
+                words(text).map(|text| json!({"type": "text_delta", "text": text})).collect()
+            }
             Block::ToolUse { input, .. } => input_pieces(input)
                 .map(|json| json!({"type": "input_json_delta", "partial_json": json}))
                 .collect(),
-            Block::Thinking {
-                thinking,
-                signature,
-            } => words(thinking)
+            Block::Thinking { thinking, signature } => words(thinking)
                 .map(|text| json!({"type": "thinking_delta", "thinking": text}))
                 .chain([json!({"type": "signature_delta", "signature": signature})])
                 .collect(),
@@ -97,11 +87,7 @@ impl Message {
             "input_tokens": 100, "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": 0, "output_tokens": 20,
         });
-        Message {
-            blocks,
-            stop_reason: None,
-            usage,
-        }
+        Message { blocks, stop_reason: None, usage }
     }
 
     /// The event stream, one string for each event.
@@ -109,21 +95,18 @@ impl Message {
         let mut events = vec![self.message_start(model), json!({"type": "ping"})];
         for (index, block) in self.blocks.iter().enumerate() {
             let start = block.start();
-            events.push(
-                json!({"type": "content_block_start", "index": index, "content_block": start}),
+            events.push(json!({"type": "content_block_start", "index": index, "content_block": start}));
+            events.extend(
+                block
+                    .deltas()
+                    .into_iter()
+                    .map(|delta| json!({"type": "content_block_delta", "index": index, "delta": delta})),
             );
-            events.extend(block.deltas().into_iter().map(
-                |delta| json!({"type": "content_block_delta", "index": index, "delta": delta}),
-            ));
             events.push(json!({"type": "content_block_stop", "index": index}));
         }
         events.push(self.message_delta());
         events.push(json!({"type": "message_stop"}));
-        events
-            .iter()
-            .enumerate()
-            .map(|(n, event)| wire_form(n, event))
-            .collect()
+        events.iter().enumerate().map(|(n, event)| wire_form(n, event)).collect()
     }
 
     fn message_start(&self, model: &Value) -> Value {

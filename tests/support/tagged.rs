@@ -35,11 +35,8 @@ impl Mark {
     /// The living processes with this mark, and what they run.
     pub fn processes(&self) -> BTreeMap<i32, String> {
         let entries = fs::read_dir("/proc").expect("/proc is there");
-        let pids = entries
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-        pids.filter_map(|pid| Some((pid, self.command_line(pid)?)))
-            .collect()
+        let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        pids.filter_map(|pid| Some((pid, self.command_line(pid)?))).collect()
     }
 
     /// Waits until no process with this mark lives, and returns how long that took; on failure the survivors.
@@ -63,8 +60,7 @@ impl Mark {
         let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let variables = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         let text = String::from_utf8_lossy(&arguments).replace('\0', " ");
-        let marked =
-            text.contains(&self.0) || String::from_utf8_lossy(&variables).contains(&self.0);
+        let marked = text.contains(&self.0) || String::from_utf8_lossy(&variables).contains(&self.0);
         marked.then(|| text.trim().to_owned())
     }
 }

@@ -37,9 +37,7 @@ impl Transcript {
             false => (1, None),
         };
         let told = mark.told;
-        self.change(
-            json!({"type": "roll_back", "messages": count, "last": last.as_deref(), "told": told}),
-        );
+        self.change(json!({"type": "roll_back", "messages": count, "last": last.as_deref(), "told": told}));
     }
 
     /// Shortens the long tool results of all but the last `keep` messages.
@@ -76,10 +74,7 @@ impl Transcript {
         let before = self.size().max(1) as u64;
         let text = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
         match record["type"].as_str() {
-            Some("task") => self.untold.push(StartedTask {
-                id: text("id"),
-                command: text("command"),
-            }),
+            Some("task") => self.untold.push(StartedTask { id: text("id"), command: text("command") }),
             Some("delivered") => {
                 let told = self.untold.extract_if(.., |task| task.id == text("id"));
                 self.told.extend(told);

@@ -2,9 +2,7 @@
 
 use std::io::{self, Write};
 
-use rustix::termios::{
-    InputModes, LocalModes, OptionalActions, SpecialCodeIndex, tcgetwinsize, tcsetattr,
-};
+use rustix::termios::{InputModes, LocalModes, OptionalActions, SpecialCodeIndex, tcgetwinsize, tcsetattr};
 use signal_hook::consts::SIGTSTP;
 
 use super::{Busy, Drawing, Drawn};
@@ -41,11 +39,7 @@ impl Drawing {
     }
 
     fn start_line(&self, printed: &mut String) {
-        let is_open = if printed.is_empty() {
-            !self.open.is_empty()
-        } else {
-            !printed.ends_with('\n')
-        };
+        let is_open = if printed.is_empty() { !self.open.is_empty() } else { !printed.ends_with('\n') };
         if is_open {
             printed.push('\n');
         }
@@ -61,11 +55,8 @@ impl Drawing {
 
     /// Prints above, and brings up to date what stands below.
     pub(super) fn draw(&mut self, printed: &str) {
-        let size = tcgetwinsize(io::stdout())
-            .ok()
-            .filter(|size| size.ws_col > 1);
-        let (columns, lines) =
-            size.map_or((80, 24), |size| (size.ws_col.into(), size.ws_row.into()));
+        let size = tcgetwinsize(io::stdout()).ok().filter(|size| size.ws_col > 1);
+        let (columns, lines) = size.map_or((80, 24), |size| (size.ws_col.into(), size.ws_row.into()));
         let mut output = std::mem::take(&mut self.open) + printed;
         let last = output.rfind('\n').map_or(0, |end| end + 1);
         let (full, open) = full_rows(&output[last..], columns);
@@ -99,28 +90,17 @@ impl Drawing {
             let text = busy.text();
             let text = visible(&text);
             let text = fitting(&text, columns - 1);
-            rows.push(if self.color {
-                format!("{DIM}{text}{PLAIN}")
-            } else {
-                text.to_owned()
-            });
+            rows.push(if self.color { format!("{DIM}{text}{PLAIN}") } else { text.to_owned() });
         }
         let prompt = self.prompt();
-        let (mut typed, (row, column)) = input(
-            &prompt,
-            &shown(&self.editor.text),
-            self.editor.cursor,
-            columns,
-        );
+        let (mut typed, (row, column)) =
+            input(&prompt, &shown(&self.editor.text), self.editor.cursor, columns);
         // A text that is larger than the screen is shown around the cursor.
         let room = lines.saturating_sub(rows.len() + 1).max(1);
         let first = (row + 1).saturating_sub(room);
         typed.truncate(first + room);
         let mut typed = typed.split_off(first);
-        if let Some(after) = typed[0]
-            .strip_prefix(&prompt)
-            .filter(|_| self.color && first == 0)
-        {
+        if let Some(after) = typed[0].strip_prefix(&prompt).filter(|_| self.color && first == 0) {
             typed[0] = format!("{BOLD}{prompt}{PLAIN}{after}");
         }
         let cursor = (rows.len() + row - first, column);
@@ -137,10 +117,8 @@ impl Drawing {
 
     pub(super) fn set_raw(&self) {
         let mut raw = self.found.clone();
-        raw.local_modes -=
-            LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG | LocalModes::IEXTEN;
-        raw.input_modes -=
-            InputModes::ICRNL | InputModes::INLCR | InputModes::IXON | InputModes::ISTRIP;
+        raw.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG | LocalModes::IEXTEN;
+        raw.input_modes -= InputModes::ICRNL | InputModes::INLCR | InputModes::IXON | InputModes::ISTRIP;
         raw.special_codes[SpecialCodeIndex::VMIN] = 1;
         raw.special_codes[SpecialCodeIndex::VTIME] = 0;
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &raw);
@@ -151,11 +129,7 @@ impl Drawing {
     pub(super) fn set_back(&mut self) {
         let columns = tcgetwinsize(io::stdout()).map_or(80, |size| size.ws_col.max(2).into());
         let end = if self.open.is_empty() { "" } else { "\n" };
-        let bytes = format!(
-            "{}{ERASE_BELOW}{}{end}{PASTE_OFF}",
-            self.to_start(columns),
-            self.open
-        );
+        let bytes = format!("{}{ERASE_BELOW}{}{end}{PASTE_OFF}", self.to_start(columns), self.open);
         self.open.clear();
         self.drawn = Drawn::default();
         write_all(bytes.as_bytes());
@@ -184,31 +158,21 @@ impl Busy {
 
 /// What is typed, with nothing in it that a terminal obeys; as many bytes for each character.
 fn shown(text: &str) -> String {
-    let shown = text
-        .chars()
-        .map(|c| match (obeyed_by_terminals(c), c.len_utf8()) {
-            (false, _) => c,
-            (true, 1) => '?',
-            (true, 2) => '\u{bf}',
-            (true, _) => '\u{fffd}',
-        });
+    let shown = text.chars().map(|c| match (obeyed_by_terminals(c), c.len_utf8()) {
+        (false, _) => c,
+        (true, 1) => '?',
+        (true, 2) => '\u{bf}',
+        (true, _) => '\u{fffd}',
+    });
     shown.collect()
 }
 
 fn up(rows: usize) -> String {
-    if rows == 0 {
-        String::new()
-    } else {
-        format!("\x1b[{rows}A")
-    }
+    if rows == 0 { String::new() } else { format!("\x1b[{rows}A") }
 }
 
 fn right(columns: usize) -> String {
-    if columns == 0 {
-        String::new()
-    } else {
-        format!("\x1b[{columns}C")
-    }
+    if columns == 0 { String::new() } else { format!("\x1b[{columns}C") }
 }
 
 pub(super) fn write_all(bytes: &[u8]) {

@@ -80,10 +80,7 @@ impl Screen {
         color: bool,
         greeting: String,
     ) -> Result<Screen> {
-        let failed = |err| Error::System {
-            doing: "set up the terminal",
-            err,
-        };
+        let failed = |err| Error::System { doing: "set up the terminal", err };
         let found = tcgetattr(io::stdin()).map_err(|err| failed(err.into()))?;
         // What prints faster than the terminal shows waits.
         let (messages, received) = crossbeam_channel::bounded(256);
@@ -120,12 +117,7 @@ impl Screen {
         read_keyboard(messages.clone()).map_err(failed)?;
         let draw = move || drawing.run(&greeting, &received, history);
         let thread = threads::start("screen", draw).map_err(failed)?;
-        Ok(Screen {
-            messages,
-            typed,
-            left,
-            thread: Some(thread),
-        })
+        Ok(Screen { messages, typed, left, thread: Some(thread) })
     }
 
     /// Whether the user has left, whatever lines were typed before that.

@@ -31,12 +31,7 @@ const TICK: Duration = Duration::from_millis(200);
 const BATCH: usize = 64;
 
 impl Drawing {
-    pub(super) fn run(
-        mut self,
-        greeting: &str,
-        messages: &Receiver<Message>,
-        history: Option<PathBuf>,
-    ) {
+    pub(super) fn run(mut self, greeting: &str, messages: &Receiver<Message>, history: Option<PathBuf>) {
         self.set_raw();
         self.draw(greeting);
         self.editor = Editor::new(History::load(history));
@@ -81,9 +76,7 @@ impl Drawing {
             }
             Message::News(news) => {
                 let announced = self.roster.take(news);
-                announced
-                    .into_iter()
-                    .for_each(|text| self.say(&text, printed));
+                announced.into_iter().for_each(|text| self.say(&text, printed));
             }
             Message::Busy(busy) => {
                 self.busy = busy;
@@ -119,9 +112,7 @@ impl Drawing {
                 Outcome::End => self.leave(printed),
                 Outcome::Complete => {
                     let choices = complete::complete(&mut self.editor);
-                    choices
-                        .into_iter()
-                        .for_each(|choices| self.say(&choices, printed));
+                    choices.into_iter().for_each(|choices| self.say(&choices, printed));
                 }
                 Outcome::Suspend => self.suspend(),
                 Outcome::ClearScreen => {
@@ -176,18 +167,12 @@ impl Drawing {
         if self.busy.is_some() {
             let _ = self.raise.try_send(SIGINT);
         } else if was_empty {
-            self.say(
-                "(Ctrl-D or /exit leaves, and so does Ctrl-C twice)",
-                printed,
-            );
+            self.say("(Ctrl-D or /exit leaves, and so does Ctrl-C twice)", printed);
         }
     }
 
     fn leave(&mut self, printed: &mut String) {
-        self.roster
-            .farewell()
-            .into_iter()
-            .for_each(|text| self.say(&text, printed));
+        self.roster.farewell().into_iter().for_each(|text| self.say(&text, printed));
         self.left.store(true, Ordering::Release);
         if self.busy.is_some() {
             let _ = self.raise.try_send(SIGINT);

@@ -9,15 +9,8 @@ use super::{unauthorized, violation};
 fn check(body: &Value, expected: &str) {
     let headers = headers(&[]);
     let found = violation(&headers, body).unwrap_or_default();
-    let same = if expected.is_empty() {
-        found.is_empty()
-    } else {
-        found.contains(expected)
-    };
-    assert!(
-        same,
-        "expected: {expected:?}\nfound:    {found:?}\nrequest:  {body:#}"
-    );
+    let same = if expected.is_empty() { found.is_empty() } else { found.contains(expected) };
+    assert!(same, "expected: {expected:?}\nfound:    {found:?}\nrequest:  {body:#}");
 }
 
 /// A good request with one top-level field changed; `null` removes it.
@@ -25,9 +18,7 @@ fn check(body: &Value, expected: &str) {
 fn check_field(name: &str, value: Value, expected: &str) {
     let mut body = request(json!([user("hi")]));
     body[name] = value;
-    body.as_object_mut()
-        .expect("a request is an object")
-        .retain(|_, value| !value.is_null());
+    body.as_object_mut().expect("a request is an object").retain(|_, value| !value.is_null());
     check(&body, expected);
 }
 
@@ -40,16 +31,10 @@ fn check_turn(said: Value, answer: Value, expected: &str) {
 }
 
 fn headers(changes: &[(&str, &str)]) -> Vec<(String, String)> {
-    let mut headers = vec![
-        ("anthropic-version", "2023-06-01"),
-        ("content-type", "application/json"),
-    ];
+    let mut headers = vec![("anthropic-version", "2023-06-01"), ("content-type", "application/json")];
     headers.retain(|(name, _)| changes.iter().all(|(changed, _)| changed != name));
     headers.extend(changes);
-    headers
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+    headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 fn request(messages: Value) -> Value {
@@ -93,10 +78,7 @@ fn the_key_comes_in_exactly_one_header() {
 #[test]
 fn the_headers_name_the_version_and_the_type() {
     let body = request(json!([user("hi")]));
-    for (name, value) in [
-        ("anthropic-version", "2024-01-01"),
-        ("content-type", "text/plain"),
-    ] {
+    for (name, value) in [("anthropic-version", "2024-01-01"), ("content-type", "text/plain")] {
         let found = violation(&headers(&[(name, value)]), &body).unwrap_or_default();
         assert!(found.starts_with(name), "{found}");
     }
@@ -131,16 +113,8 @@ fn tools() {
     check_field("tools", changed("type", json!("custom")), "");
     check_field("tools", json!([tool, tool]), "not unique");
     check_field("tools", changed("name", json!("a b")), "tools.0.name");
-    check_field(
-        "tools",
-        changed("name", json!("a".repeat(65))),
-        "tools.0.name",
-    );
-    check_field(
-        "tools",
-        changed("input_schema", json!({"type": "array"})),
-        "input_schema",
-    );
+    check_field("tools", changed("name", json!("a".repeat(65))), "tools.0.name");
+    check_field("tools", changed("input_schema", json!({"type": "array"})), "input_schema");
     check_field("tools", changed("surprise", json!(1)), "tools.0.surprise");
     check_field("tools", json!({}), "tools: must be an array");
 }
@@ -152,17 +126,9 @@ fn roles_alternate_and_the_user_is_first_and_last() {
     check_field("messages", json!([]), "at least one");
     check_field("messages", Value::Null, "messages");
     check_field("messages", json!([assistant, user("a")]), "messages.0.role");
-    check_field(
-        "messages",
-        json!([user("a"), user("b"), user("c")]),
-        "messages.1.role",
-    );
+    check_field("messages", json!([user("a"), user("b"), user("c")]), "messages.1.role");
     check_field("messages", json!([user("a"), assistant]), "the last one");
-    check_field(
-        "messages",
-        json!([with(user("a"), "id", json!(1))]),
-        "messages.0.id",
-    );
+    check_field("messages", json!([with(user("a"), "id", json!(1))]), "messages.0.id");
 }
 
 #[test]
@@ -178,113 +144,54 @@ fn a_paused_turn_may_be_last() {
 fn text_is_never_blank() {
     check_field("messages", json!([user("")]), "non-empty");
     check_field("messages", json!([user(" \n")]), "non-whitespace");
-    check_turn(
-        json!([text("a"), text("\n")]),
-        json!("b"),
-        "messages.1.content.1.text",
-    );
+    check_turn(json!([text("a"), text("\n")]), json!("b"), "messages.1.content.1.text");
     check_turn(json!([text("a")]), json!([]), "non-empty array");
     check_turn(json!([text("a")]), Value::Null, "non-empty array");
-    check_turn(
-        json!([text("a")]),
-        json!([with(text("b"), "x", json!(1))]),
-        "content.0.x",
-    );
+    check_turn(json!([text("a")]), json!([with(text("b"), "x", json!(1))]), "content.0.x");
     check_turn(json!([text("a")]), json!(["b"]), "must be an object");
 }
 
 #[test]
 fn every_call_has_its_result() {
     let calls = json!([text("a"), call("t1"), call("t2")]);
-    check_turn(
-        calls.clone(),
-        json!([result("t2"), result("t1"), text("b")]),
-        "",
-    );
-    check_turn(
-        calls.clone(),
-        json!([result("t1")]),
-        "`t2` without its tool_result",
-    );
+    check_turn(calls.clone(), json!([result("t2"), result("t1"), text("b")]), "");
+    check_turn(calls.clone(), json!([result("t1")]), "`t2` without its tool_result");
     check_turn(calls.clone(), json!("b"), "`t1` without its tool_result");
     let twice = json!([result("t1"), result("t2"), result("t1")]);
     check_turn(calls.clone(), twice, "two tool_results");
     let late = json!([result("t1"), text("b"), result("t2")]);
     check_turn(calls, late, "before other blocks");
     check_turn(json!("a"), json!([result("t1")]), "without its tool_use");
-    check_turn(
-        json!([call("t1"), call("t1")]),
-        json!([result("t1")]),
-        "not unique",
-    );
-    check_field(
-        "messages",
-        json!([{"role": "user", "content": [result("t1")]}]),
-        "without its",
-    );
+    check_turn(json!([call("t1"), call("t1")]), json!([result("t1")]), "not unique");
+    check_field("messages", json!([{"role": "user", "content": [result("t1")]}]), "without its");
 }
 
 #[test]
 fn ids_are_unique_in_the_whole_conversation() {
     let said = json!({"role": "assistant", "content": [call("t1")]});
     let answer = json!({"role": "user", "content": [result("t1")]});
-    check(
-        &request(json!([user("hi"), said, answer, said, answer])),
-        "not unique",
-    );
+    check(&request(json!([user("hi"), said, answer, said, answer])), "not unique");
 }
 
 #[test]
 fn calls_and_results_are_well_formed() {
     let answer = json!([result("t1")]);
     let bad_call = |name: &str, value: Value| json!([with(call("t1"), name, value)]);
-    check_turn(
-        bad_call("caller", json!({"type": "direct"})),
-        answer.clone(),
-        "",
-    );
+    check_turn(bad_call("caller", json!({"type": "direct"})), answer.clone(), "");
     check_turn(bad_call("id", json!("a b")), answer.clone(), "content.0.id");
-    check_turn(
-        bad_call("name", json!("")),
-        answer.clone(),
-        "content.0.name",
-    );
-    check_turn(
-        bad_call("input", json!("{}")),
-        answer.clone(),
-        "content.0.input",
-    );
+    check_turn(bad_call("name", json!("")), answer.clone(), "content.0.name");
+    check_turn(bad_call("input", json!("{}")), answer.clone(), "content.0.input");
     check_turn(bad_call("index", json!(0)), answer, "content.0.index");
     let said = json!([call("t1")]);
     let changed = |name: &str, value: Value| json!([with(result("t1"), name, value)]);
     check_turn(said.clone(), changed("content", json!([text("a")])), "");
     check_turn(said.clone(), changed("content", json!("")), "");
-    check_turn(
-        said.clone(),
-        changed("content", json!(1)),
-        "content.0.content",
-    );
-    check_turn(
-        said.clone(),
-        changed("content", json!([text("")])),
-        "content.0.content.0.text",
-    );
-    check_turn(
-        said.clone(),
-        changed("content", json!([call("x")])),
-        "not allowed in a tool_result",
-    );
+    check_turn(said.clone(), changed("content", json!(1)), "content.0.content");
+    check_turn(said.clone(), changed("content", json!([text("")])), "content.0.content.0.text");
+    check_turn(said.clone(), changed("content", json!([call("x")])), "not allowed in a tool_result");
     check_turn(said.clone(), changed("is_error", json!("no")), "is_error");
-    check_turn(
-        said.clone(),
-        changed("name", json!("bash")),
-        "content.0.name",
-    );
-    let silent = with(
-        with(result("t1"), "content", json!("")),
-        "is_error",
-        json!(true),
-    );
+    check_turn(said.clone(), changed("name", json!("bash")), "content.0.name");
+    let silent = with(with(result("t1"), "content", json!("")), "is_error", json!(true));
     check_turn(said, json!([silent]), "cannot be empty");
 }
 
@@ -292,23 +199,11 @@ fn calls_and_results_are_well_formed() {
 fn blocks_stand_where_they_may() {
     let server = json!({"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}});
     check_turn(json!([server.clone(), text("a")]), json!("b"), "");
-    check_turn(
-        json!("a"),
-        json!([server]),
-        "not allowed in a message of role user",
-    );
-    check_turn(
-        json!([result("t1")]),
-        json!("b"),
-        "not allowed in a message of role assistant",
-    );
+    check_turn(json!("a"), json!([server]), "not allowed in a message of role user");
+    check_turn(json!([result("t1")]), json!("b"), "not allowed in a message of role assistant");
     let data = json!({"type": "base64", "media_type": "image/png", "data": "AAAA"});
     check_turn(json!("a"), json!([{"type": "image", "source": data}]), "");
-    check_turn(
-        json!("a"),
-        json!([{"type": "image", "source": {}}]),
-        "source",
-    );
+    check_turn(json!("a"), json!([{"type": "image", "source": {}}]), "source");
 }
 
 #[test]
@@ -316,16 +211,8 @@ fn thinking_is_signed_and_never_last() {
     let thought = json!({"type": "thinking", "thinking": "", "signature": "s"});
     let redacted = json!({"type": "redacted_thinking", "data": "x"});
     check_turn(json!([thought, redacted, text("a")]), json!("b"), "");
-    check_turn(
-        json!([text("a"), thought]),
-        json!("b"),
-        "must not be thinking",
-    );
-    check_turn(
-        json!([text("a"), redacted]),
-        json!("b"),
-        "must not be thinking",
-    );
+    check_turn(json!([text("a"), thought]), json!("b"), "must not be thinking");
+    check_turn(json!([text("a"), redacted]), json!("b"), "must not be thinking");
     let unsigned = with(thought.clone(), "signature", json!(""));
     check_turn(json!([unsigned, text("a")]), json!("b"), "signature");
     let marked = with(thought, "cache_control", json!({"type": "ephemeral"}));
@@ -340,25 +227,9 @@ fn cache_markers_are_few_and_exact() {
     let long = json!({"type": "ephemeral", "ttl": "1h"});
     check_field("system", system(&[long.clone(), plain.clone()]), "");
     check_field("system", system(&vec![plain.clone(); 5]), "5 markers");
-    check_field(
-        "system",
-        system(&[plain, long]),
-        "1h must not come after 5m",
-    );
-    check_field(
-        "system",
-        system(&[json!({"type": "permanent"})]),
-        "cache_control.type",
-    );
-    check_field(
-        "system",
-        system(&[json!({"type": "ephemeral", "ttl": "2h"})]),
-        "ttl",
-    );
-    check_field(
-        "system",
-        system(&[json!({"type": "ephemeral", "scope": 1})]),
-        "scope",
-    );
+    check_field("system", system(&[plain, long]), "1h must not come after 5m");
+    check_field("system", system(&[json!({"type": "permanent"})]), "cache_control.type");
+    check_field("system", system(&[json!({"type": "ephemeral", "ttl": "2h"})]), "ttl");
+    check_field("system", system(&[json!({"type": "ephemeral", "scope": 1})]), "scope");
     check_field("system", system(&[Value::Null]), "cache_control");
 }

@@ -9,9 +9,7 @@ pub fn check_system(system: &Value) -> Checked {
     if system.is_string() {
         return Ok(());
     }
-    let blocks = system
-        .as_array()
-        .ok_or("system: must be a string or an array")?;
+    let blocks = system.as_array().ok_or("system: must be a string or an array")?;
     for (n, block) in blocks.iter().enumerate() {
         let place = format!("system.{n}");
         ensure!(block["type"] == "text", "{place}.type: must be text");
@@ -48,10 +46,7 @@ fn check_block(place: &str, role: &str, block: &Value) -> Checked {
         // Whatever else there is: what the API itself has sent, and takes back.
         _ => role == "assistant",
     };
-    ensure!(
-        allowed,
-        "{place}.type: `{kind}` is not allowed in a message of role {role}"
-    );
+    ensure!(allowed, "{place}.type: `{kind}` is not allowed in a message of role {role}");
     match kind {
         "text" => check_text_block(place, block),
         "tool_use" => check_tool_use(place, block),
@@ -59,10 +54,7 @@ fn check_block(place: &str, role: &str, block: &Value) -> Checked {
         "thinking" => check_thinking(place, block),
         "redacted_thinking" => {
             check_keys(place, block, &["type", "data"])?;
-            ensure!(
-                is_filled(&block["data"]),
-                "{place}.data: must be a non-empty string"
-            );
+            ensure!(is_filled(&block["data"]), "{place}.data: must be a non-empty string");
             Ok(())
         }
         "image" => check_image(place, block),
@@ -71,64 +63,29 @@ fn check_block(place: &str, role: &str, block: &Value) -> Checked {
 }
 
 fn check_text_block(place: &str, block: &Value) -> Checked {
-    check_keys(
-        place,
-        block,
-        &["type", "text", "citations", "cache_control"],
-    )?;
+    check_keys(place, block, &["type", "text", "citations", "cache_control"])?;
     check_text(&format!("{place}.text"), &block["text"])
 }
 
 fn check_text(place: &str, text: &Value) -> Checked {
-    let text = text
-        .as_str()
-        .ok_or_else(|| format!("{place}: must be a string"))?;
+    let text = text.as_str().ok_or_else(|| format!("{place}: must be a string"))?;
     ensure!(!text.is_empty(), "{place}: text must be non-empty");
-    ensure!(
-        !text.trim().is_empty(),
-        "{place}: text must contain non-whitespace text"
-    );
+    ensure!(!text.trim().is_empty(), "{place}: text must contain non-whitespace text");
     Ok(())
 }
 
 fn check_tool_use(place: &str, block: &Value) -> Checked {
-    check_keys(
-        place,
-        block,
-        &["type", "id", "name", "input", "caller", "cache_control"],
-    )?;
+    check_keys(place, block, &["type", "id", "name", "input", "caller", "cache_control"])?;
     let id = block["id"].as_str().unwrap_or_default();
-    ensure!(
-        is_word(id),
-        "{place}.id: `{id}` does not match ^[a-zA-Z0-9_-]+$"
-    );
-    ensure!(
-        is_filled(&block["name"]),
-        "{place}.name: must be a non-empty string"
-    );
-    ensure!(
-        block["input"].is_object(),
-        "{place}.input: must be an object"
-    );
+    ensure!(is_word(id), "{place}.id: `{id}` does not match ^[a-zA-Z0-9_-]+$");
+    ensure!(is_filled(&block["name"]), "{place}.name: must be a non-empty string");
+    ensure!(block["input"].is_object(), "{place}.input: must be an object");
     Ok(())
 }
 
 fn check_tool_result(place: &str, block: &Value) -> Checked {
-    check_keys(
-        place,
-        block,
-        &[
-            "type",
-            "tool_use_id",
-            "content",
-            "is_error",
-            "cache_control",
-        ],
-    )?;
-    ensure!(
-        is_filled(&block["tool_use_id"]),
-        "{place}.tool_use_id: must be a non-empty string"
-    );
+    check_keys(place, block, &["type", "tool_use_id", "content", "is_error", "cache_control"])?;
+    ensure!(is_filled(&block["tool_use_id"]), "{place}.tool_use_id: must be a non-empty string");
     let is_error = block.get("is_error").is_none_or(Value::is_boolean);
     ensure!(is_error, "{place}.is_error: must be a boolean");
     let empty = match block.get("content") {
@@ -141,10 +98,7 @@ fn check_tool_result(place: &str, block: &Value) -> Checked {
         Some(_) => return Err(format!("{place}.content: must be a string or an array")),
     };
     let silent_error = empty && block["is_error"] == true;
-    ensure!(
-        !silent_error,
-        "{place}: content cannot be empty if is_error is true"
-    );
+    ensure!(!silent_error, "{place}: content cannot be empty if is_error is true");
     Ok(())
 }
 
@@ -155,9 +109,7 @@ fn check_result_parts(place: &str, parts: &[Value]) -> Checked {
             Some("text") => check_text_block(&place, part)?,
             Some("image") => check_image(&place, part)?,
             kind => {
-                return Err(format!(
-                    "{place}.type: {kind:?} is not allowed in a tool_result"
-                ));
+                return Err(format!("{place}.type: {kind:?} is not allowed in a tool_result"));
             }
         }
     }
@@ -166,14 +118,8 @@ fn check_result_parts(place: &str, parts: &[Value]) -> Checked {
 
 fn check_thinking(place: &str, block: &Value) -> Checked {
     check_keys(place, block, &["type", "thinking", "signature"])?;
-    ensure!(
-        block["thinking"].is_string(),
-        "{place}.thinking: must be a string"
-    );
-    ensure!(
-        is_filled(&block["signature"]),
-        "{place}.signature: must be a non-empty string"
-    );
+    ensure!(block["thinking"].is_string(), "{place}.thinking: must be a string");
+    ensure!(is_filled(&block["signature"]), "{place}.signature: must be a non-empty string");
     Ok(())
 }
 
@@ -185,9 +131,6 @@ fn check_image(place: &str, block: &Value) -> Checked {
         Some("url") => is_filled(&source["url"]),
         _ => false,
     };
-    ensure!(
-        complete,
-        "{place}.source: must be whole, of type base64 or url"
-    );
+    ensure!(complete, "{place}.source: must be whole, of type base64 or url");
     Ok(())
 }
