@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::command::{
     children::Children,
     log::Log,
-    process::{Change, Event, Process, Start, Stop},
+    process::{Change, Event, Killer, Process, Start},
     sandbox::Sandbox,
 };
 use task::{Held, Status, Task};
@@ -83,7 +83,7 @@ pub enum News {
         command: String,
         started: Instant,
         /// None when it has ended already.
-        stop: Option<Stop>,
+        killer: Option<Killer>,
     },
     /// `completed (exit 0, 42 s)`
     Ended { id: String, how: String },
@@ -236,7 +236,7 @@ impl Tasks {
             id: task.id.clone(),
             command: task.command.clone(),
             started: Instant::now() - task.age(),
-            stop: task.to_stop(),
+            killer: task.killer(),
         });
     }
 

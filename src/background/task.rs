@@ -3,7 +3,7 @@
 use std::{fmt::Write, path::PathBuf, time::Duration};
 
 use crate::{
-    command::process::{End, Exit, Process, Stop},
+    command::process::{End, Exit, Killer, Process},
     text,
 };
 
@@ -91,9 +91,9 @@ impl Task {
     }
 
     /// What ends it; None when all of it is gone.
-    pub fn to_stop(&self) -> Option<Stop> {
+    pub fn killer(&self) -> Option<Killer> {
         match &self.held {
-            Held::Process(process) => Some(process.to_stop()),
+            Held::Process(process) => Some(process.killer()),
             Held::Result { .. } => None,
         }
     }

@@ -86,11 +86,11 @@ pub struct Process {
 }
 
 /// Ends a command from another thread. It does not keep it alive.
-pub struct Stop(Weak<Shared>);
+pub struct Killer(Weak<Shared>);
 
-impl Stop {
+impl Killer {
     /// Nothing happens when the command has ended.
-    pub fn stop(&self) {
+    pub fn kill(&self) {
         if let Some(shared) = self.0.upgrade() {
             shared.end(Exit::Killed);
         }
@@ -150,8 +150,8 @@ impl Process {
         self.shared.end(Exit::Killed);
     }
 
-    pub fn to_stop(&self) -> Stop {
-        Stop(Arc::downgrade(&self.shared))
+    pub fn killer(&self) -> Killer {
+        Killer(Arc::downgrade(&self.shared))
     }
 
     /// Its output so far.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::{
     background::News,
-    command::process::Stop,
+    command::process::Killer,
     text::{duration, one_line},
 };
 
@@ -22,7 +22,7 @@ struct Row {
     id: String,
     command: String,
     started: Instant,
-    stop: Option<Stop>,
+    killer: Option<Killer>,
     /// How it ended, once it has.
     end: Option<String>,
 }
@@ -31,8 +31,8 @@ impl Roster {
     /// Takes note; returns what is to be announced.
     pub fn take(&mut self, news: News) -> Option<String> {
         match news {
-            News::Started { id, command, started, stop } => {
-                self.rows.push(Row { id, command, started, stop, end: None });
+            News::Started { id, command, started, killer } => {
+                self.rows.push(Row { id, command, started, killer, end: None });
                 None
             }
             News::Ended { id, how } => {
@@ -103,8 +103,8 @@ impl Roster {
             (Some(_), Some(_)) => format!("More than one task begins with `{id}`."),
             (Some(Row { end: Some(how), id, .. }), None) => format!("{id} has ended already: {how}"),
             (Some(row), None) => {
-                if let Some(stop) = &row.stop {
-                    stop.stop();
+                if let Some(killer) = &row.killer {
+                    killer.kill();
                 }
                 format!("{} is being ended.", row.id)
             }
