@@ -1,19 +1,14 @@
 //! Keeps the history within the context window.
 
-use std::sync::Arc;
-
 use super::{Agent, Event};
 use crate::{
     api::{
-        message::{Block, Message, Role},
+        message::{self, Block, Encoded, Message},
         reply::StopReason,
     },
     background::task::Status,
     error::{Error, Result},
-    session::{
-        compaction::{INSTRUCTION, INTRODUCTION, kept, role},
-        transcript::Transcript,
-    },
+    session::compaction::{INSTRUCTION, INTRODUCTION, kept},
 };
 
 /// From this part of the context window on, in percent, the history is made smaller.
@@ -91,15 +86,8 @@ impl Agent {
 }
 
 /// The history up to where it is summarized, and the task to do so.
-fn with_instruction(messages: &[Arc<String>]) -> Vec<Arc<String>> {
-    let mut transcript = Transcript::default();
+fn with_instruction(messages: &[Encoded]) -> Vec<Encoded> {
     let mut messages = messages.to_vec();
-    if let Some(last) = messages.pop_if(|last| role(last) == Role::User)
-        && let Some(last) = Message::from_json(&last)
-    {
-        transcript.push_user(last.content);
-    }
-    transcript.push_user(vec![Block::text(INSTRUCTION)]);
-    messages.extend(transcript.messages());
+    message::push(&mut messages, Message::user(vec![Block::text(INSTRUCTION)]).encode());
     messages
 }

@@ -9,7 +9,12 @@ use crossbeam_channel::{after, select};
 
 use super::{Agent, Event};
 use crate::{
-    api::{client::Progress, message::Block, reply::Reply, retry},
+    api::{
+        client::Progress,
+        message::{Block, Encoded},
+        reply::Reply,
+        retry,
+    },
     error::{Error, Result},
 };
 
@@ -17,7 +22,7 @@ impl Agent {
     /// Sends a history and returns the reply. What was shown of one that broke is marked as discarded.
     pub(super) fn request(
         &mut self,
-        messages: &[Arc<String>],
+        messages: &[Encoded],
         watch: &mut dyn FnMut(Event),
     ) -> Result<Box<Reply>> {
         let mut failures = 0;
@@ -54,7 +59,7 @@ impl Agent {
         }
     }
 
-    fn attempt(&mut self, messages: &[Arc<String>], watch: &mut dyn FnMut(Event)) -> Result<Box<Reply>> {
+    fn attempt(&mut self, messages: &[Encoded], watch: &mut dyn FnMut(Event)) -> Result<Box<Reply>> {
         self.partial = Arc::default();
         let progress = self.client.send(messages.to_vec(), Arc::clone(&self.partial))?;
         loop {

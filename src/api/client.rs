@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::{
     connection::KEPT,
     fold::Fold,
+    message::Encoded,
     receive::receive,
     reply::Reply,
     request::{Body, head},
@@ -75,9 +76,9 @@ impl Client {
         &self.settings.model
     }
 
-    /// Sends `messages`, each the JSON of a message, the last one from the user. What comes of a stream is in
+    /// Sends `messages`, the last one from the user. What comes of a stream is in
     /// `fold` until the reply is whole. Dropping the receiver gives the reply up.
-    pub fn send(&mut self, messages: Vec<Arc<String>>, fold: Arc<Mutex<Fold>>) -> Result<Receiver<Progress>> {
+    pub fn send(&mut self, messages: Vec<Encoded>, fold: Arc<Mutex<Fold>>) -> Result<Receiver<Progress>> {
         // Some reads ahead of the terminal, no more: a slow terminal slows the stream.
         let (sender, receiver) = crossbeam_channel::bounded(64);
         let body = Body::new(Arc::clone(&self.head), messages);

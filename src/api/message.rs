@@ -1,13 +1,19 @@
-//! Messages and content blocks, to and from JSON. Pure.
+//! Messages and content blocks, and the JSON text in which the history holds them. Pure.
 //!
-//! A block keeps every field in the order in which it came, known or not, so that what the API sent
-//! goes back as it came (<https://docs.anthropic.com/en/api/messages>).
+//! A block keeps every field, known or not, in the order in which it came, so that what the API sent goes back
+//! unchanged (<https://docs.anthropic.com/en/api/messages>). Only this file knows how the text of a message
+//! begins, ends and grows: `Encoded`.
+
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 /// A block that is nested deeper than this could be sent, but not read again from the session's file:
 /// serde_json stops at 127 levels, and a message is two of them.
 pub const DEEPEST: usize = 120;
+
+/// How the content and then the message itself are closed.
+const END: &str = "]}";
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Role {
@@ -25,12 +31,17 @@ pub struct Message {
     pub content: Vec<Block>,
 }
 
+/// A message as the JSON text that is sent and kept: `{"role":...,"content":[...]}` with at least one block.
+/// A clone shares the text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Encoded(Arc<String>);
+
 impl Role {
-    /// How the JSON of a message begins, up to its blocks.
+    /// How a message begins, up to its first block.
     pub fn opening(self) -> &'static str {
         match self {
-            Role::User => r#"{"role":"user","content":"#,
-            Role::Assistant => r#"{"role":"assistant","content":"#,
+            Role::User => r#"{"role":"user","content":["#,
+            Role::Assistant => r#"{"role":"assistant","content":["#,
         }
     }
 }
@@ -126,15 +137,18 @@ impl Message {
         Message { role: Role::Assistant, content }
     }
 
-    /// The JSON text, which always ends with `}]}`: the last block, the content, the message.
-    /// The cache marker is put in before that (see `request::Body`).
-    pub fn to_json(&self) -> String {
-        let content: Vec<&Map<String, Value>> = self.content.iter().map(|block| &block.0).collect();
+    /// Returns the text of the message. The content must not be empty.
+    pub fn encode(&self) -> Encoded {
         // Into one buffer: a message may be large.
-        let mut json = self.role.opening().as_bytes().to_vec();
-        serde_json::to_writer(&mut json, &content).expect("JSON values have JSON text");
-        json.push(b'}');
-        String::from_utf8(json).expect("JSON text is UTF-8")
+        let mut text = self.role.opening().as_bytes().to_vec();
+        for (index, Block(fields)) in self.content.iter().enumerate() {
+            if index > 0 {
+                text.push(b',');
+            }
+            serde_json::to_writer(&mut text, fields).expect("JSON values have JSON text");
+        }
+        text.extend(END.bytes());
+        Encoded(Arc::new(String::from_utf8(text).expect("JSON text is UTF-8")))
     }
 
     /// None when `text` is no message with at least one block. A content that is only a string becomes a text block.
@@ -152,6 +166,56 @@ impl Message {
         };
         let message = Message { role, content };
         (!message.content.is_empty()).then_some(message)
+    }
+}
+
+impl Encoded {
+    /// How the last block, the content and the message are closed; a cache marker goes before it.
+    pub const CLOSING: &str = "}]}";
+
+    /// Takes the text of a message that was written in this form already.
+    pub fn written(text: Arc<String>) -> Encoded {
+        Encoded(text)
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The text without its `CLOSING`.
+    pub fn unclosed(&self) -> &str {
+        &self.0[..self.len() - Self::CLOSING.len()]
+    }
+
+    /// In bytes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn role(&self) -> Role {
+        if self.0.starts_with(Role::Assistant.opening()) { Role::Assistant } else { Role::User }
+    }
+
+    pub fn decode(&self) -> Message {
+        Message::from_json(&self.0).expect("it is the text of a message")
+    }
+
+    /// Adds the blocks of `other`, which has the same role. Costs as much as `other` is long, unless the text is
+    /// shared: then it is copied once.
+    fn append(&mut self, other: &Encoded) {
+        let blocks = &other.0[other.role().opening().len()..];
+        let text = Arc::make_mut(&mut self.0);
+        text.truncate(text.len() - END.len());
+        text.push(',');
+        text.push_str(blocks);
+    }
+}
+
+/// Adds a message to a history. Roles alternate: after a message of the same role, its blocks go on that one.
+pub fn push(history: &mut Vec<Encoded>, message: Encoded) {
+    match history.last_mut().filter(|last| last.role() == message.role()) {
+        Some(last) => last.append(&message),
+        None => history.push(message),
     }
 }
 
@@ -192,7 +256,7 @@ mod tests {
             r#"{"role":"assistant","content":[{"type":"future","a":1.1844674407370955e+20,"b":0.1}]}"#,
         ];
         for text in texts {
-            assert_eq!(Message::from_json(text).unwrap().to_json(), text);
+            assert_eq!(Message::from_json(text).unwrap().encode().as_str(), text);
         }
     }
 
@@ -203,5 +267,19 @@ mod tests {
         }
         let bare = Message::from_json(r#"{"role":"user","content":"hi"}"#).unwrap();
         assert_eq!(bare.content, [Block::text("hi")]);
+    }
+
+    #[test]
+    fn a_message_that_grows_is_not_copied_with_every_block() {
+        let line = Message::user(vec![Block::text("a line")]).encode();
+        let mut history = Vec::new();
+        let mut capacities = std::collections::HashSet::new();
+        for _ in 0..16_000 {
+            push(&mut history, line.clone());
+            capacities.insert(history[0].0.capacity());
+        }
+        assert_eq!(history.len(), 1);
+        assert_eq!(history[0].decode().content.len(), 16_000);
+        assert!(capacities.len() < 40, "it was copied {} times", capacities.len());
     }
 }

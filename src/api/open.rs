@@ -80,7 +80,7 @@ impl Open {
     pub fn write(self, message: &mut String) -> Option<Range<usize>> {
         let is_first = message.is_empty();
         let mut before = match is_first {
-            true => format!("{}[", Role::Assistant.opening()),
+            true => Role::Assistant.opening().to_owned(),
             false => ",".into(),
         };
         let mut after = String::new();

@@ -7,14 +7,14 @@ use std::{
 
 use serde_json::json;
 
-use super::{client::Settings, message::Role};
+use super::{
+    client::Settings,
+    message::{Encoded, Role},
+};
 
 /// Marks what the API caches: everything up to here
 /// (<https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching>).
 const CACHE_MARKER: &str = r#","cache_control":{"type":"ephemeral"}"#;
-
-/// How a message ends: its last block, its content, itself (see `Message::to_json`).
-const MESSAGE_END: &str = "}]}";
 
 /// The system prompt and the tools are the same in every request: each ends with a cache marker.
 pub fn head(settings: &Settings) -> String {
@@ -40,25 +40,27 @@ pub struct Body {
 #[derive(Clone)]
 enum Piece {
     Fixed(&'static str),
-    /// All but the last `usize` bytes.
-    Shared(Arc<String>, usize),
+    Head(Arc<String>),
+    Message(Encoded),
+    /// Without its closing.
+    Unclosed(Encoded),
 }
 
 impl Body {
-    pub fn new(head: Arc<String>, messages: Vec<Arc<String>>) -> Body {
-        let mut pieces = vec![Piece::Shared(head, 0)];
+    pub fn new(head: Arc<String>, messages: Vec<Encoded>) -> Body {
+        let mut pieces = vec![Piece::Head(head)];
         // After a pause the last message is the model's; the marker stands on the user's last one.
-        let marked = messages.iter().rposition(|message| message.starts_with(Role::User.opening()));
+        let marked = messages.iter().rposition(|message| message.role() == Role::User);
         for (index, message) in messages.into_iter().enumerate() {
             if index > 0 {
                 pieces.push(Piece::Fixed(","));
             }
             // The marker moves with the last block; the messages before it stay as they were.
             if Some(index) == marked {
-                pieces.push(Piece::Shared(message, MESSAGE_END.len()));
-                pieces.extend([CACHE_MARKER, MESSAGE_END].map(Piece::Fixed));
+                pieces.push(Piece::Unclosed(message));
+                pieces.extend([CACHE_MARKER, Encoded::CLOSING].map(Piece::Fixed));
             } else {
-                pieces.push(Piece::Shared(message, 0));
+                pieces.push(Piece::Message(message));
             }
         }
         pieces.push(Piece::Fixed("]}"));
@@ -74,7 +76,9 @@ impl Piece {
     fn bytes(&self) -> &[u8] {
         match self {
             Piece::Fixed(text) => text.as_bytes(),
-            Piece::Shared(text, less) => &text.as_bytes()[..text.len() - less],
+            Piece::Head(text) => text.as_bytes(),
+            Piece::Message(message) => message.as_str().as_bytes(),
+            Piece::Unclosed(message) => message.unclosed().as_bytes(),
         }
     }
 }

@@ -1,11 +1,9 @@
 //! Making a history smaller: what to shorten, where to cut, and what to ask the model for. Pure.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
 use crate::{
-    api::message::{Block, Message, Role},
+    api::message::{Block, Encoded, Role},
     text,
 };
 
@@ -26,19 +24,12 @@ pub const INTRODUCTION: &str =
     "(The conversation before this point was summarized by the model, to make room.)";
 
 /// Shortens the long tool results in `messages`.
-pub fn shorten(messages: &mut [Arc<String>]) {
-    for json in messages {
-        // A short message has no long result, and most are short.
-        if json.len() <= SHORT_RESULT {
-            continue;
-        }
-        let Some(mut message) = Message::from_json(json) else {
-            continue;
-        };
-        for block in &mut message.content {
-            shorten_result(block);
-        }
-        *json = message.to_json().into();
+pub fn shorten(messages: &mut [Encoded]) {
+    // A short message has no long result, and most are short.
+    for encoded in messages.iter_mut().filter(|message| message.len() > SHORT_RESULT) {
+        let mut message = encoded.decode();
+        message.content.iter_mut().for_each(shorten_result);
+        *encoded = message.encode();
     }
 }
 
@@ -57,7 +48,7 @@ fn shorten_result(block: &mut Block) {
 /// How many messages at the end are kept: a fifth of the history at most, and the first of them is the
 /// model's, so that no call is separated from its result. Inside a turn the model's last message and what
 /// came after it are kept in any case. None when nothing would be gained.
-pub fn kept(messages: &[Arc<String>], inside_turn: bool) -> Option<usize> {
+pub fn kept(messages: &[Encoded], inside_turn: bool) -> Option<usize> {
     let total: usize = messages.iter().map(|message| message.len()).sum();
     let mut size = 0;
     let mut kept = 0;
@@ -67,7 +58,7 @@ pub fn kept(messages: &[Arc<String>], inside_turn: bool) -> Option<usize> {
         if size > total / KEPT_SHARE && !needed {
             break;
         }
-        if role(message) == Role::Assistant {
+        if message.role() == Role::Assistant {
             kept = index + 1;
         }
     }
@@ -76,30 +67,23 @@ pub fn kept(messages: &[Arc<String>], inside_turn: bool) -> Option<usize> {
     is_worth_it.then_some(kept)
 }
 
-pub fn role(json: &str) -> Role {
-    // As `Message::to_json` writes it.
-    match json.starts_with(r#"{"role":"assistant""#) {
-        true => Role::Assistant,
-        false => Role::User,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::message::Message;
 
-    fn message(role: Role, text: &str) -> Arc<String> {
+    fn message(role: Role, text: &str) -> Encoded {
         let content = vec![Block::text(text)];
-        Message { role, content }.to_json().into()
+        Message { role, content }.encode()
     }
 
     #[test]
     fn the_last_fifth_stays_and_starts_with_the_model() {
-        let history: Vec<Arc<String>> =
+        let history: Vec<Encoded> =
             (0..40).map(|i| message(if i % 2 == 0 { Role::User } else { Role::Assistant }, "text")).collect();
         let few = kept(&history, false).unwrap();
         assert!((6..=8).contains(&few), "{few}");
-        assert_eq!(role(&history[40 - few]), Role::Assistant);
+        assert_eq!(history[40 - few].role(), Role::Assistant);
         assert_eq!(kept(&history[..1], false), None);
         assert_eq!(kept(&[], true), None);
     }
@@ -122,10 +106,10 @@ mod tests {
     fn only_long_results_are_shortened() {
         let long = "x".repeat(5000);
         let result = Message::user(vec![Block::tool_result("t", &long, false), Block::text(&long)]);
-        let mut messages = [message(Role::User, "short"), Arc::from(result.to_json())];
+        let mut messages = [message(Role::User, "short"), result.encode()];
         shorten(&mut messages);
         assert_eq!(messages[0], message(Role::User, "short"));
-        let result = Message::from_json(&messages[1]).unwrap();
+        let result = messages[1].decode();
         assert!(result.content[0].str("content").unwrap().len() < 2100);
         assert_eq!(result.content[1], Block::text(&long));
     }

@@ -1,9 +1,7 @@
 //! A conversation as Markdown, for people. Pure.
 
-use std::sync::Arc;
-
 use crate::{
-    api::message::{Block, Message, Role},
+    api::message::{Block, Encoded, Role},
     text::head_and_tail,
 };
 
@@ -11,9 +9,9 @@ use crate::{
 const LONGEST_RESULT: usize = 4_000;
 
 /// The messages, each under its own heading.
-pub fn markdown(messages: &[Arc<String>]) -> String {
+pub fn markdown(messages: &[Encoded]) -> String {
     let mut text = String::from("# A conversation with meanwhile\n");
-    for message in messages.iter().filter_map(|json| Message::from_json(json)) {
+    for message in messages.iter().map(Encoded::decode) {
         let is_result = |block: &Block| block.kind() == "tool_result";
         let heading = match message.role {
             Role::Assistant => "\n## Model\n",
@@ -54,6 +52,7 @@ fn fenced(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::message::Message;
 
     #[test]
     fn a_conversation_reads_well() {
@@ -63,6 +62,6 @@ mod tests {
             r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"1","content":"```\nx"}]}"#,
         ];
         let expected = "# A conversation with meanwhile\n\n## User\n\nDo it.\n\n## Model\n\nI look.\n\n**bash**\n\n```\n{\"command\":\"ls\"}\n```\n\n````\n```\nx\n````\n";
-        assert_eq!(markdown(&messages.map(|json| Arc::new(json.into()))), expected);
+        assert_eq!(markdown(&messages.map(|json| Message::from_json(json).unwrap().encode())), expected);
     }
 }

@@ -4,24 +4,24 @@
 //! What comes out the API takes: roles alternate from the user's on, no call comes twice, and the next message
 //! has one result for each. What was whole stays as it was, byte for byte.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
 use serde_json::Value;
 
-use crate::api::message::{Block, Message, Role, sendable};
+use crate::api::message::{Block, Encoded, Message, Role, sendable};
 
 const LOST_START: &str = "(The beginning of this conversation is lost.)";
 const LOST_RESULT: &str =
     "Error: the result of this call is lost: the program ended before; it may have been run";
 
 /// The history repaired; None when there is nothing to repair.
-pub fn repaired(messages: &[Arc<String>]) -> Option<Vec<Arc<String>>> {
+pub fn repaired(messages: &[Encoded]) -> Option<Vec<Encoded>> {
     let mut whole = Whole { before: messages, ..Whole::default() };
     for message in messages {
-        match Message::from_json(message) {
-            Some(Message { role: Role::User, content }) => whole.user(content),
-            Some(Message { role: Role::Assistant, content }) => whole.assistant(content),
-            None => {}
+        let Message { role, content } = message.decode();
+        match role {
+            Role::User => whole.user(content),
+            Role::Assistant => whole.assistant(content),
         }
     }
     let repaired = whole.finish();
@@ -32,8 +32,8 @@ pub fn repaired(messages: &[Arc<String>]) -> Option<Vec<Arc<String>>> {
 #[derive(Default)]
 struct Whole<'a> {
     /// The history as it was: what is the same is held once.
-    before: &'a [Arc<String>],
-    messages: Vec<Arc<String>>,
+    before: &'a [Encoded],
+    messages: Vec<Encoded>,
     /// The message after these, to which something may be added.
     last: Option<Message>,
     /// The calls of the model's last message that have no result yet.
@@ -100,10 +100,10 @@ impl Whole<'_> {
     /// Nothing is added to the last message any more.
     fn close(&mut self) {
         if let Some(last) = self.last.take() {
-            let json = last.to_json();
+            let last = last.encode();
             let same = self.before.get(self.messages.len());
-            let same = same.filter(|before| ***before == json).cloned();
-            self.messages.push(same.unwrap_or_else(|| Arc::new(json)));
+            let same = same.filter(|before| **before == last).cloned();
+            self.messages.push(same.unwrap_or(last));
         }
     }
 
@@ -116,7 +116,7 @@ impl Whole<'_> {
         }
     }
 
-    fn finish(mut self) -> Vec<Arc<String>> {
+    fn finish(mut self) -> Vec<Encoded> {
         self.answer_open();
         self.close();
         self.messages
@@ -157,10 +157,14 @@ mod tests {
         json!({"type": "tool_result", "tool_use_id": id, "content": LOST_RESULT, "is_error": true})
     }
 
+    fn encoded(text: &str) -> Encoded {
+        Message::from_json(text).unwrap().encode()
+    }
+
     #[track_caller]
     fn check(history: &[Value], expected: &[Value]) {
         let json =
-            |values: &[Value]| values.iter().map(|v| v.to_string().into()).collect::<Vec<Arc<String>>>();
+            |values: &[Value]| values.iter().map(|v| encoded(&v.to_string())).collect::<Vec<Encoded>>();
         let (history, expected) = (json(history), json(expected));
         assert_eq!(repaired(&history).unwrap_or(history), expected);
         assert_eq!(repaired(&expected), None);
@@ -168,11 +172,10 @@ mod tests {
 
     #[test]
     fn what_is_whole_stays_as_it_is() {
-        let odd: Arc<String> =
-            r#"{"role":"assistant","content":[{"z":1,"type":"future","a":1.0}]}"#.to_owned().into();
+        let odd: Encoded = encoded(r#"{"role":"assistant","content":[{"z":1,"type":"future","a":1.0}]}"#);
         let history =
             [user(json!([text("a")])), model(json!([text("b"), call("t")])), user(json!([result("t")]))];
-        let mut history: Vec<Arc<String>> = history.iter().map(|value| value.to_string().into()).collect();
+        let mut history: Vec<Encoded> = history.iter().map(|value| encoded(&value.to_string())).collect();
         history.push(odd);
         assert_eq!(repaired(&history), None);
         assert_eq!(repaired(&[]), None);

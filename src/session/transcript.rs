@@ -19,7 +19,7 @@ use super::{
     store::{SessionFile, Store},
 };
 use crate::api::{
-    message::{Block, Message, Role},
+    message::{self, Block, Encoded, Message, Role},
     reply::Usage,
 };
 
@@ -30,8 +30,7 @@ const BYTES_PER_TOKEN: usize = 3;
 
 #[derive(Default)]
 pub struct Transcript {
-    messages: Vec<Arc<String>>,
-    last: Option<Role>,
+    messages: Vec<Encoded>,
     /// Of the session, kept or not.
     pub id: String,
     keeping: Keeping,
@@ -80,7 +79,7 @@ impl Transcript {
             let line = line?;
             if let Some(message) = Message::from_json(&line) {
                 drop(line);
-                transcript.add(message.role, Arc::new(message.to_json()));
+                transcript.add(message.encode());
                 continue;
             }
             let Ok(record) = serde_json::from_str::<Value>(&line) else {
@@ -138,7 +137,7 @@ impl Transcript {
     /// Adds the message of a reply. After a pause it goes on its own message.
     pub fn push_reply(&mut self, json: Arc<String>) {
         self.append(&json);
-        self.add(Role::Assistant, json);
+        self.add(Encoded::written(json));
     }
 
     /// The program may have ended while tools ran, or the file was damaged: the history is made one that can be sent. The file is told, since what
@@ -150,7 +149,7 @@ impl Transcript {
     }
 
     /// The messages as they are sent; cloned by reference.
-    pub fn messages(&self) -> Vec<Arc<String>> {
+    pub fn messages(&self) -> Vec<Encoded> {
         self.messages.clone()
     }
 
@@ -178,30 +177,19 @@ impl Transcript {
 
     fn push(&mut self, message: Message) {
         if !message.content.is_empty() {
-            let json = Arc::new(message.to_json());
-            self.append(&json);
-            self.add(message.role, json);
+            let message = message.encode();
+            self.append(message.as_str());
+            self.add(message);
         }
     }
 
-    /// Adds a message with at least one block. Roles alternate: what has the role of the message before belongs
-    /// to that.
-    fn add(&mut self, role: Role, mut json: Arc<String>) {
-        match role {
-            Role::User => self.tokens = self.tokens.saturating_add(estimate(json.len())),
+    fn add(&mut self, message: Encoded) {
+        match message.role() {
+            Role::User => self.tokens = self.tokens.saturating_add(estimate(message.len())),
             Role::Assistant if self.request > 0 => self.tokens = std::mem::take(&mut self.request),
             Role::Assistant => {}
         }
-        if self.last == Some(role)
-            && let Some(before) = self.messages.pop()
-        {
-            // As `Message::to_json` writes them: the blocks stand between the first `[` and the last `]}`.
-            let (before, blocks) = (before.strip_suffix("]}"), json.split_once('['));
-            let (before, (_, blocks)) = before.zip(blocks).expect("both are messages");
-            json = Arc::new(format!("{before},{blocks}"));
-        }
-        self.last = Some(role);
-        self.messages.push(json);
+        message::push(&mut self.messages, message);
     }
 
     fn append(&mut self, line: &str) {
@@ -237,7 +225,7 @@ mod tests {
     use super::*;
 
     fn texts(transcript: &Transcript) -> Vec<String> {
-        transcript.messages().iter().map(|json| json.to_string()).collect()
+        transcript.messages().iter().map(|message| message.as_str().to_owned()).collect()
     }
 
     fn load(lines: Vec<String>) -> Transcript {

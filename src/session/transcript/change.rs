@@ -1,13 +1,11 @@
 //! What is done to a history beside adding to it. Each change is a record in the session's file, and loading it
 //! repeats what the record says.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use super::{StartedTask, Transcript, estimate};
 use crate::{
-    api::message::{Block, Message},
+    api::message::{Block, Encoded, Message},
     session::{compaction, repair},
 };
 
@@ -16,7 +14,7 @@ pub struct Mark {
     compactions: usize,
     told: usize,
     count: usize,
-    last: Option<Arc<String>>,
+    last: Option<Encoded>,
 }
 
 impl Transcript {
@@ -37,7 +35,7 @@ impl Transcript {
             false => (1, None),
         };
         let told = mark.told;
-        self.change(json!({"type": "roll_back", "messages": count, "last": last.as_deref(), "told": told}));
+        self.change(json!({"type": "roll_back", "messages": count, "last": last.as_ref().map(Encoded::as_str), "told": told}));
     }
 
     /// Shortens the long tool results of all but the last `keep` messages.
@@ -88,15 +86,15 @@ impl Transcript {
                 self.messages.truncate(count);
                 let last = record["last"].as_str().and_then(Message::from_json);
                 if let (Some(place), Some(last)) = (self.messages.last_mut(), last) {
-                    *place = last.to_json().into();
+                    *place = last.encode();
                 }
             }
             Some("shortened") => compaction::shorten(&mut self.messages[..old]),
             Some("compacted") => {
                 self.compactions += 1;
                 let summary = Block::text(record["summary"].as_str().unwrap_or_default());
-                let summary = Message::user(vec![summary]).to_json();
-                self.messages.splice(..old, [summary.into()]);
+                let summary = Message::user(vec![summary]).encode();
+                self.messages.splice(..old, [summary]);
             }
             Some("repaired") => {
                 if let Some(repaired) = repair::repaired(&self.messages) {
@@ -106,7 +104,6 @@ impl Transcript {
             Some("cleared") => self.messages.clear(),
             _ => {}
         }
-        self.last = self.messages.last().map(|json| compaction::role(json));
         self.tokens = match record["type"].as_str() {
             Some("compacted") => estimate(self.size()),
             _ => self.tokens.saturating_mul(self.size() as u64) / before,
