@@ -10,9 +10,9 @@ mod command;
 mod config;
 mod dotenv;
 mod error;
-mod mask;
 #[cfg(test)]
 mod properties;
+mod secrets;
 mod session;
 mod text;
 mod threads;
@@ -126,7 +126,7 @@ fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
     let client = client::Settings {
         model: config.model,
         max_tokens: config.max_output_tokens,
-        system: text::masked(system, &config.secrets),
+        system: config.secrets.mask(system).into_owned(),
         tools: tools::definitions(),
     };
     let signals = interrupts.signals.clone();

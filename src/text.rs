@@ -42,18 +42,6 @@ pub fn left_out(characters: u64) -> String {
     format!("... ({characters} characters left out) ...")
 }
 
-/// What stands in the place of a secret.
-pub const MASK: &str = "[credential]";
-
-/// `text` with every one of the `secrets` in it replaced.
-pub fn masked(text: String, secrets: &[String]) -> String {
-    let shown = |text: String, secret: &String| match text.contains(secret.as_str()) {
-        true => text.replace(secret.as_str(), MASK),
-        false => text,
-    };
-    secrets.iter().fold(text, shown)
-}
-
 /// Text that can't move the cursor, set the title or hide other text: control characters and
 /// bidirectional overrides are shown as `\u{..}`, all but line feeds and tabs.
 pub fn visible(text: &str) -> Cow<'_, str> {

@@ -6,7 +6,6 @@ use crate::{
     background::{Entry, Observer, TaskEvent, Tasks, Waited},
     error::{Error, Result},
     session::transcript::StartedTask,
-    text::masked,
 };
 
 fn told_lost(task: &StartedTask) -> Block {
@@ -27,7 +26,7 @@ impl Agent {
             }
         }
         if let Some(results) = tasks.drain() {
-            let results = masked(results, &self.context.secrets);
+            let results = self.context.secrets.mask(results);
             watch(Event::BackgroundResults(&results));
             content.push(Block::text(&results));
         }

@@ -1,7 +1,7 @@
 //! What the user does beside talking to the model.
 
 use super::Agent;
-use crate::{api::message::Block, session::transcript::Transcript, text::masked, tools};
+use crate::{api::message::Block, session::transcript::Transcript, tools};
 
 impl Agent {
     /// Runs a command for the user and returns what came of it. The model is told with the next thing that is said.
@@ -42,6 +42,6 @@ impl Agent {
     /// A text with every secret masked, as it is sent and kept.
     pub(super) fn masked(&self, block: Block) -> Block {
         let text = block.str("text").unwrap_or_default();
-        Block::text(&masked(text.to_owned(), &self.context.secrets))
+        Block::text(&self.context.secrets.mask(text))
     }
 }

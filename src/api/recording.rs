@@ -16,7 +16,10 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value, json};
 
 use super::response::{Body, Response};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    secrets::Secrets,
+};
 
 /// The headers that say how to read the body, or what to do after an error.
 const RECORDED_HEADERS: [&str; 4] = ["content-type", "request-id", "retry-after", "x-should-retry"];
@@ -71,7 +74,7 @@ impl Replay {
                     Some(pace) => Box::new(Paced { body, at: 0, pace }),
                     None => Box::new(io::Cursor::new(body)),
                 },
-                &[],
+                &Secrets::default(),
             ),
         })
     }

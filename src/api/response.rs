@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use super::recording::Recording;
-use crate::mask::Mask;
+use crate::secrets::{MaskStream, Secrets};
 
 /// What came back; the body is read as it arrives.
 pub struct Response {
@@ -16,7 +16,7 @@ pub struct Response {
 /// The bytes of an answer, without the credential, recorded as they are read where that was asked for.
 pub struct Body {
     reader: Box<dyn Read + Send>,
-    mask: Mask,
+    mask: MaskStream,
     /// Masked, and from `next` on not handed on yet.
     masked: Vec<u8>,
     next: usize,
@@ -32,8 +32,8 @@ impl Response {
 }
 
 impl Body {
-    pub fn new(reader: Box<dyn Read + Send>, secrets: &[String]) -> Body {
-        Body { reader, mask: Mask::new(secrets), masked: Vec::new(), next: 0, recording: None }
+    pub fn new(reader: Box<dyn Read + Send>, secrets: &Secrets) -> Body {
+        Body { reader, mask: secrets.stream(), masked: Vec::new(), next: 0, recording: None }
     }
 
     fn read_masked(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

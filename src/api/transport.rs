@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    text::masked,
+    secrets::Secrets,
 };
 
 /// The version of the API that this program speaks.
@@ -39,7 +39,7 @@ pub struct Endpoint {
     pub url: String,
     pub credential: Credential,
     /// Texts that are masked in what comes back: a server may repeat the credential.
-    pub secrets: Vec<String>,
+    pub secrets: Secrets,
     /// The PEM text of certificates that stand in for the built-in roots.
     pub roots: Option<Vec<u8>>,
     /// The URL of a proxy.
@@ -145,7 +145,7 @@ impl Network {
         let secrets = &self.endpoint.secrets;
         let headers = head.headers.iter().map(|(name, value)| {
             let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            (name.as_str().to_owned(), masked(value, secrets))
+            (name.as_str().to_owned(), secrets.mask(value).into_owned())
         });
         Ok(Response {
             status: head.status.as_u16(),

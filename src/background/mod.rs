@@ -24,6 +24,7 @@ use crate::command::{
     process::{Change, Event, Killer, Process, Start},
     sandbox::Sandbox,
 };
+use crate::secrets::Secrets;
 use task::{Held, Status, Task};
 
 /// What every command of a session has in common.
@@ -44,7 +45,7 @@ pub struct Settings {
     pub children: Arc<Children>,
     pub sandbox: Sandbox,
     /// Texts that stand in no output and in no log.
-    pub secrets: Vec<String>,
+    pub secrets: Secrets,
 }
 
 /// What the thread of a task reports.

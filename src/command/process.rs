@@ -21,7 +21,7 @@ use crossbeam_channel::Sender;
 use rustix::process::{Pid, Signal};
 
 use super::{children::Children, log::Log, output::Output, sandbox::Sandbox, supervisor, watcher::Watcher};
-use crate::threads;
+use crate::{secrets::Secrets, threads};
 
 /// The kernel takes no longer argument (MAX_ARG_STRLEN, execve(2)).
 const LONGEST_COMMAND: usize = 128 * 1024 - 1;
@@ -77,7 +77,7 @@ pub struct Start<'a> {
     pub children: &'a Arc<Children>,
     pub sandbox: &'a Sandbox,
     /// Texts that are masked in its output.
-    pub secrets: &'a [String],
+    pub secrets: &'a Secrets,
 }
 
 /// A command that was started.

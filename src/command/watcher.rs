@@ -20,7 +20,7 @@ use super::{
     process::{Change, End, Event, Exit, Shared, Start},
     supervisor,
 };
-use crate::mask::Mask;
+use crate::secrets::MaskStream;
 
 /// How long output is still read when the shell has ended and its children hold the pipe.
 const DRAIN: Duration = Duration::from_millis(100);
@@ -44,7 +44,7 @@ pub struct Watcher {
     limit: Duration,
     children: Arc<Children>,
     buffer: Vec<u8>,
-    mask: Mask,
+    mask: MaskStream,
 }
 
 /// What a wait ended with.
@@ -75,7 +75,7 @@ impl Watcher {
             shared,
             output: Some(output),
             buffer: vec![0; READ],
-            mask: Mask::new(start.secrets),
+            mask: start.secrets.stream(),
         }
     }
 

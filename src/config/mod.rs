@@ -6,7 +6,6 @@
 mod variables;
 
 use std::{
-    cmp::Reverse,
     env,
     ffi::OsString,
     path::{Path, PathBuf},
@@ -22,6 +21,7 @@ use crate::{
     cli::{Args, Loudness, Mode, SandboxMode, Session},
     command::sandbox::Sandbox,
     error::{Error, Result},
+    secrets::Secrets,
 };
 use variables::{API_KEY, AUTH_TOKEN, MODEL_ID, Variables, no_model, read};
 
@@ -39,9 +39,6 @@ const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(300);
 const MAX_BACKGROUND: usize = 64;
 /// A command that prints without end must not fill the disk.
 const LOG_LIMIT: u64 = 64 * 1024 * 1024;
-
-/// Some local servers take any word for a key: one that short is no secret, and may stand in any text.
-const SHORTEST_SECRET: usize = 12;
 
 /// What the program needs to know.
 pub struct Config {
@@ -74,8 +71,8 @@ pub struct Config {
     /// The rules, as they were typed.
     pub allow: Vec<String>,
     pub deny: Vec<String>,
-    /// What must not turn up in what is sent or kept: every credential, in use or not.
-    pub secrets: Vec<String>,
+    /// Every credential, in use or not.
+    pub secrets: Secrets,
     /// Variables that no command may see.
     pub hidden_variables: Vec<String>,
 }
@@ -91,6 +88,7 @@ impl Config {
     pub fn load(args: &Args) -> Result<Config> {
         let folder = working_directory()?;
         let variables = Variables::read(&folder)?;
+        let secrets = Secrets::new(variables.secrets());
         let model = match &args.model {
             Some(model) if model.is_empty() => return Err(no_model()),
             Some(model) => Some(model.clone()),
@@ -101,14 +99,15 @@ impl Config {
                 let model = model.unwrap_or(RECORDED.into());
                 (Source::Recording(recording(path)?), model)
             }
-            None => (Source::Api(endpoint(args, &variables)?), model.ok_or_else(no_model)?),
+            None => (Source::Api(endpoint(args, &variables, secrets.clone())?), model.ok_or_else(no_model)?),
         };
-        Ok(Config::new(args, folder, source, model, secrets(&variables)))
+        Ok(Config::new(args, folder, source, model, secrets))
     }
 
     /// The configuration of a run, which keeps nothing, that answers from `replay`, in `folder`.
     pub fn replayed(args: &Args, folder: PathBuf, replay: Replay) -> Config {
-        let config = Config::new(args, folder, Source::Recording(replay), "recorded".into(), Vec::new());
+        let config =
+            Config::new(args, folder, Source::Recording(replay), "recorded".into(), Secrets::default());
         Config { session: Session::None, state_folder: None, ..config }
     }
 
@@ -117,7 +116,7 @@ impl Config {
         self.state_folder.as_ref().map(|folder| folder.join("tasks"))
     }
 
-    fn new(args: &Args, folder: PathBuf, source: Source, model: String, secrets: Vec<String>) -> Config {
+    fn new(args: &Args, folder: PathBuf, source: Source, model: String, secrets: Secrets) -> Config {
         let add_dirs: Vec<PathBuf> = args.add_dirs.iter().map(|added| folder.join(added)).collect();
         let sandbox = sandbox(args, &folder, &add_dirs);
         // A conversation has no end that these could bring about.
@@ -181,25 +180,17 @@ fn working_directory() -> Result<PathBuf> {
     env::current_dir().map_err(|err| Error::System { doing: "find the working directory", err })
 }
 
-fn endpoint(args: &Args, variables: &Variables) -> Result<Endpoint> {
+fn endpoint(args: &Args, variables: &Variables, secrets: Secrets) -> Result<Endpoint> {
     let credential = variables.credential()?;
     let Target { url, roots, proxy } = variables.target()?;
     Ok(Endpoint {
         url,
         credential,
-        secrets: secrets(variables),
+        secrets,
         roots,
         proxy,
         idle_timeout: args.idle_timeout.unwrap_or(IDLE_TIMEOUT),
     })
-}
-
-fn secrets(variables: &Variables) -> Vec<String> {
-    let mut secrets = variables.secrets();
-    secrets.retain(|secret| secret.len() >= SHORTEST_SECRET);
-    // One may begin like another: of the longer nothing is to be left.
-    secrets.sort_by_key(|secret| Reverse(secret.len()));
-    secrets
 }
 
 fn recording(path: &Path) -> Result<Replay> {

@@ -8,7 +8,7 @@ use super::{
     Answer, Tasks,
     rules::{Rule, allow_command, denies_command, names_file, rule_for_folder, rules_like},
 };
-use crate::text::masked;
+use crate::secrets::Secrets;
 
 /// What a tool is about to do.
 #[derive(Debug, Clone, Copy)]
@@ -36,13 +36,13 @@ pub struct Change {
 
 impl Change {
     /// The same without these texts, to be shown.
-    pub fn masked(self, secrets: &[String]) -> Change {
+    pub fn masked(self, secrets: &Secrets) -> Change {
         Change {
             old: match self.old {
-                Old::Text(text) => Old::Text(masked(text, secrets)),
+                Old::Text(text) => Old::Text(secrets.mask(text).into_owned()),
                 old => old,
             },
-            new: masked(self.new, secrets),
+            new: secrets.mask(self.new).into_owned(),
             ..self
         }
     }

@@ -18,11 +18,7 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 use serde_json::{Map, Value, json};
 
-use crate::{
-    api::reply::ToolCall,
-    background::Tasks,
-    text::{head_and_tail, masked},
-};
+use crate::{api::reply::ToolCall, background::Tasks, secrets::Secrets, text::head_and_tail};
 use approval::{Act, Approval, Change, Old, Refused, What};
 use workspace::Workspace;
 
@@ -39,7 +35,7 @@ pub struct Context {
     /// What the last call has made of a file, where the user has not been shown it.
     pub change: Option<Change>,
     /// Texts that must not leave in a result: the credential.
-    pub secrets: Vec<String>,
+    pub secrets: Secrets,
     /// The signal that a tool was stopped by.
     pub interrupted: Option<i32>,
 }
@@ -139,7 +135,7 @@ pub fn run_command(context: &mut Context, command: &str) -> Answer {
 
 /// The answer as it may be sent: without secrets, and not too long.
 fn fit(answer: Answer, context: &Context) -> Answer {
-    let mut text = masked(answer.text, &context.secrets);
+    let mut text = context.secrets.mask(answer.text).into_owned();
     if text.chars().count() > LONGEST_RESULT {
         // Room for the line that says how much was left out.
         text = head_and_tail(&text, LONGEST_RESULT - 100).into_owned();

@@ -1,7 +1,7 @@
 //! `read_file`: the text of a file, or some lines of it.
 
 use super::{Answer, Context, Input, LONGEST_RESULT, Tool, approval::What};
-use crate::text::{self, masked};
+use crate::text;
 
 pub const TOOL: Tool = Tool {
     name: "read_file",
@@ -33,7 +33,7 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     }
     let is_text = std::str::from_utf8(&content).is_ok();
     // Before a cut could leave a part of a secret.
-    let text = masked(String::from_utf8_lossy(&content).into_owned(), &context.secrets);
+    let text = context.secrets.mask(String::from_utf8_lossy(&content));
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let count = text.lines().count();
     if offset > count.max(1) {
