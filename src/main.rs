@@ -8,7 +8,6 @@ mod background;
 mod cli;
 mod command;
 mod config;
-mod dotenv;
 mod error;
 #[cfg(test)]
 mod properties;

@@ -3,6 +3,7 @@
 //! One rule protects the key: a credential of the real environment never goes to a server that a
 //! `.env` names, since that file comes with whatever repository one happens to be in.
 
+mod dotenv;
 mod variables;
 
 use std::{

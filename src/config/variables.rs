@@ -7,9 +7,9 @@ use std::{
     path::Path,
 };
 
+use super::dotenv;
 use crate::{
     api::{probe::Target, transport::Credential},
-    dotenv,
     error::{Error, Result},
 };
 
