@@ -67,15 +67,15 @@ impl Agent {
                 watch(event);
             }
         })?;
-        let text = reply.said.to_string();
+        let text = reply.said.trim();
         let is_whole = matches!(reply.stop, StopReason::EndTurn | StopReason::StopSequence);
-        if !is_whole || text.trim().is_empty() {
+        if !is_whole || text.is_empty() {
             return Err(Error::Protocol("it holds no whole summary of the conversation".into()));
         }
         let running = self.context.tasks.list().filter(|task| task.status() == Status::Running);
         let tasks: Vec<String> = running.map(|task| format!("{}: {}", task.id, task.command)).collect();
         let tasks = if tasks.is_empty() { "none".into() } else { tasks.join("\n") };
-        let text = format!("{INTRODUCTION}\n\n{}\n\nRunning background tasks: {tasks}", text.trim());
+        let text = format!("{INTRODUCTION}\n\n{text}\n\nRunning background tasks: {tasks}");
         self.transcript.compact(&text, keep);
         Ok(())
     }

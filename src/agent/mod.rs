@@ -11,19 +11,15 @@ mod user;
 
 pub use event::{About, Event, Refused, Run, Settings};
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Instant,
-};
+use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 
 use crate::{
     api::{
         client::Client,
-        fold::Fold,
         message::Block,
-        reply::{Reply, Said, StopReason, ToolCall},
+        reply::{Reply, StopReason, ToolCall},
     },
     error::{Error, Result},
     session::transcript::{Mark, Transcript},
@@ -46,8 +42,8 @@ pub struct Agent {
     settings: Settings,
     /// What goes before the next thing that the user says.
     pending: Vec<Block>,
-    /// The reply under way.
-    partial: Arc<Mutex<Fold>>,
+    /// The text so far of the reply under way.
+    partial: String,
     run: Run,
 }
 
@@ -60,19 +56,19 @@ impl Agent {
             context,
             settings,
             pending: Vec::new(),
-            partial: Arc::default(),
+            partial: String::new(),
             run: Run::default(),
         }
     }
 
     /// Takes what the user said (or nothing, when there are results to tell) through requests and tool calls
     /// to the model's last word, and returns that. After an error the history can be sent again.
-    pub fn turn(&mut self, content: Vec<Block>, watch: &mut dyn FnMut(Event)) -> Result<Said> {
+    pub fn turn(&mut self, content: Vec<Block>, watch: &mut dyn FnMut(Event)) -> Result<String> {
         let start = self.transcript.mark();
         let pending = std::mem::take(&mut self.pending);
         let content = pending.iter().cloned().chain(content);
         let mut content: Vec<Block> = content.map(|block| self.masked(block)).collect();
-        let (mut said, mut continuations, mut pauses) = (Said::default(), 0, 0);
+        let (mut said, mut continuations, mut pauses) = (String::new(), 0, 0);
         loop {
             self.add_news(&mut content, watch);
             self.push_user(content, watch);
@@ -85,9 +81,10 @@ impl Agent {
                 return Err(self.take_out(start));
             }
             // The text before a call is not the answer.
-            match reply.calls.is_empty() {
-                true => said.extend(&reply.said),
-                false => said = Said::default(),
+            if reply.calls.is_empty() {
+                said += &reply.said;
+            } else {
+                said.clear();
             }
             let said_nothing = reply.message.is_none();
             if let Some(message) = reply.message {
@@ -112,9 +109,9 @@ impl Agent {
                     vec![Block::text(CONTINUE)]
                 }
                 StopReason::MaxTokens | StopReason::ContextWindowExceeded => {
-                    return cut_off(said.trimmed(), watch);
+                    return cut_off(said.trim(), watch);
                 }
-                _ => return Ok(said.trimmed()),
+                _ => return Ok(said.trim().to_owned()),
             };
             if let Some(signal) = self.context.interrupted.take() {
                 self.transcript.push_user(content);
@@ -209,7 +206,7 @@ impl Agent {
 }
 
 /// An answer that its length limit has ended, which is better than none.
-fn cut_off(said: Said, watch: &mut dyn FnMut(Event)) -> Result<Said> {
+fn cut_off(said: &str, watch: &mut dyn FnMut(Event)) -> Result<String> {
     if said.is_empty() {
         return Err(Error::Limit {
             option: "--max-output-tokens",
@@ -217,5 +214,5 @@ fn cut_off(said: Said, watch: &mut dyn FnMut(Event)) -> Result<Said> {
         });
     }
     watch(Event::Notice(CUT_OFF));
-    Ok(said)
+    Ok(said.to_owned())
 }

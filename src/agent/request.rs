@@ -1,9 +1,6 @@
 //! One request: tried again where that may help, interrupted at once, its reply whole or nothing.
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use crossbeam_channel::{after, select};
 
@@ -44,7 +41,7 @@ impl Agent {
             if let Error::Interrupted(_) = err {
                 return Err(err);
             }
-            self.partial = Arc::default();
+            self.partial.clear();
             if is_shown {
                 watch(Event::Discarded);
             }
@@ -60,17 +57,25 @@ impl Agent {
     }
 
     fn attempt(&mut self, messages: &[Encoded], watch: &mut dyn FnMut(Event)) -> Result<Box<Reply>> {
-        self.partial = Arc::default();
-        let progress = self.client.send(messages.to_vec(), Arc::clone(&self.partial))?;
+        self.partial.clear();
+        let progress = self.client.send(messages.to_vec())?;
         loop {
             select! {
                 recv(progress) -> progress => match progress {
-                    Ok(Progress::Text(text)) => watch(Event::Text(&text)),
+                    Ok(Progress::Text(text)) => {
+                        self.partial += &text;
+                        watch(Event::Text(&text));
+                    }
                     Ok(Progress::Ended(reply)) => return reply,
                     Err(_) => return Err(Error::Protocol("its thread failed".into())),
                 },
                 recv(self.context.signals) -> signal => if let Ok(signal) = signal {
                     self.client.abort();
+                    for progress in progress.try_iter() {
+                        if let Progress::Text(text) = progress {
+                            self.partial += &text;
+                        }
+                    }
                     return Err(Error::Interrupted(signal));
                 },
                 recv(self.context.tasks.events()) -> event => {
@@ -100,7 +105,6 @@ impl Agent {
     /// call that was not whole does not.
     pub(super) fn keep_partial(&mut self) {
         let partial = std::mem::take(&mut self.partial);
-        let partial = partial.lock().unwrap_or_else(PoisonError::into_inner).text();
         if !partial.trim().is_empty() {
             self.transcript.push_assistant(vec![Block::text(partial.trim_end())]);
             self.transcript.push_user(vec![Block::text(INTERRUPTED)]);

@@ -5,7 +5,7 @@
 
 use std::{
     io::{self, Read},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,7 +13,6 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::{
     connection::KEPT,
-    fold::Fold,
     message::Encoded,
     receive::receive,
     reply::Reply,
@@ -76,14 +75,13 @@ impl Client {
         &self.settings.model
     }
 
-    /// Sends `messages`, the last one from the user. What comes of a stream is in
-    /// `fold` until the reply is whole. Dropping the receiver gives the reply up.
-    pub fn send(&mut self, messages: Vec<Encoded>, fold: Arc<Mutex<Fold>>) -> Result<Receiver<Progress>> {
+    /// Sends `messages`, the last one from the user. Dropping the receiver gives the reply up.
+    pub fn send(&mut self, messages: Vec<Encoded>) -> Result<Receiver<Progress>> {
         // Some reads ahead of the terminal, no more: a slow terminal slows the stream.
         let (sender, receiver) = crossbeam_channel::bounded(64);
         let body = Body::new(Arc::clone(&self.head), messages);
         self.start("request", move |transport| {
-            request_on_thread(transport, body, &fold, sender);
+            request_on_thread(transport, body, sender);
         })?;
         Ok(receiver)
     }
@@ -120,11 +118,11 @@ impl Client {
     }
 }
 
-fn request_on_thread(transport: &Transport, body: Body, fold: &Mutex<Fold>, progress: Sender<Progress>) {
+fn request_on_thread(transport: &Transport, body: Body, progress: Sender<Progress>) {
     let length = body.length();
     let reply = transport
         .post(body, length)
-        .and_then(|mut response| Ok((receive(&mut response, fold, &progress)?, response)));
+        .and_then(|mut response| Ok((receive(&mut response, &progress)?, response)));
     match reply {
         Ok((reply, mut response)) => {
             response.body.complete();

@@ -1,47 +1,45 @@
-//! The events of a stream, folded into one assistant message, its stop reason and its usage. Pure.
+//! Folds the events of a stream into one assistant message, its stop reason and its usage. Pure.
 //!
-//! Blocks are keyed by their index: several may be open at once. What a delta of an unknown kind
-//! holds is merged into its block by field name, so that nothing the API sent is lost.
+//! Blocks are keyed by their index: several may be open at once. A delta of an unknown kind is merged into
+//! its block field by field, so that nothing the API sent is lost.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
-    delta::{Delta, Kind},
-    escaped::{escape, unescape},
-    message::{Block, DEEPEST, sendable},
-    open::Open,
-    reply::{Reply, Said, StopReason, ToolCall, Usage, excerpt, stream_error},
+    message::{Block, DEEPEST, Message, sendable},
+    reply::{Reply, StopReason, ToolCall, Usage, excerpt, stream_error},
 };
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// No model writes so many in one reply; the bytes are counted before (see `sse`).
 const MOST_BLOCKS: usize = 10_000;
 /// Of a tool's name (<https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/implement-tool-use>).
 const LONGEST_NAME: usize = 64;
 
-/// A reply under construction.
+/// A reply that is still coming.
 #[derive(Default)]
 pub struct Fold {
     blocks: BTreeMap<u64, Open>,
     stop: Option<String>,
     usage: Usage,
-    done: bool,
-    /// What a reply has said that is whole and was taken.
-    said: Said,
+    is_whole: bool,
+}
+
+/// A block that is still coming.
+struct Open {
+    block: Block,
+    /// The JSON of a call's input so far. Its pieces are cut anywhere, so it is parsed when the reply is whole.
+    input: String,
 }
 
 impl Fold {
-    /// Takes one event's data, and appends the text in it to `shown`. Returns whether the reply is whole. Fails
-    /// when the event is an error, or no JSON object.
-    pub fn event(&mut self, data: &str, shown: &mut String) -> Result<bool, Error> {
-        if let Some(delta) = Delta::read(data) {
-            self.add(delta, shown);
-            return Ok(false);
-        }
-        // Gateways end their streams the way another API does.
+    /// Takes one event's data and appends the text in it to `shown`. Returns whether the reply is whole. Fails
+    /// if the event is an error or is not JSON.
+    pub fn event(&mut self, data: &str, shown: &mut String) -> Result<bool> {
+        // Some gateways end their streams as another API does.
         if data.trim() == "[DONE]" {
             return Ok(false);
         }
@@ -60,13 +58,11 @@ impl Fold {
                 }
                 self.usage.update(&event["usage"]);
             }
-            "message_stop" => {
-                self.done = true;
-            }
+            "message_stop" => self.is_whole = true,
             "error" => return Err(stream_error(&event)),
             _ => {}
         }
-        Ok(self.done)
+        Ok(self.is_whole)
     }
 
     fn start(&mut self, event: &mut Value, shown: &mut String) {
@@ -75,31 +71,15 @@ impl Fold {
             return;
         };
         if block.kind() == "text" {
-            let text = block.str("text").unwrap_or_default();
-            // Texts of different blocks do not run together.
+            // The texts of different blocks do not run together.
             if self.blocks.values().any(Open::has_text) {
                 shown.push_str("\n\n");
             }
-            shown.push_str(text);
+            shown.push_str(block.str("text").unwrap_or_default());
         }
         self.blocks.insert(index, Open::new(block));
     }
 
-    fn add(&mut self, delta: Delta, shown: &mut String) {
-        let Some(open) = self.blocks.get_mut(&delta.index) else {
-            return;
-        };
-        match delta.kind {
-            Kind::Text => {
-                open.append("text", delta.escaped);
-                unescape(delta.escaped, shown);
-            }
-            Kind::Input => unescape(delta.escaped, &mut open.input),
-            Kind::Thinking => open.append("thinking", delta.escaped),
-        }
-    }
-
-    /// A delta of whatever kind and form.
     fn delta(&mut self, event: &mut Value, shown: &mut String) {
         let Some(open) = event["index"].as_u64().and_then(|index| self.blocks.get_mut(&index)) else {
             return;
@@ -110,76 +90,57 @@ impl Fold {
         let field = |name: &str| delta.get(name).and_then(Value::as_str).unwrap_or_default();
         match field("type") {
             "text_delta" => {
-                open.append("text", &escape(field("text")));
+                open.block.append("text", field("text"));
                 shown.push_str(field("text"));
             }
             "input_json_delta" => open.input.push_str(field("partial_json")),
-            "thinking_delta" => open.append("thinking", &escape(field("thinking"))),
+            "thinking_delta" => open.block.append("thinking", field("thinking")),
             "signature_delta" => open.block.set("signature", field("signature").into()),
             "citations_delta" => {
                 let citation = delta.get("citation").cloned().unwrap_or_default();
                 open.block.push("citations", citation);
             }
-            _ => open.merge(delta),
-        }
-    }
-
-    /// Takes the reply. Its text stays to be looked at, for as long as nobody has heard that it is whole.
-    pub fn take(&mut self) -> Result<Reply, Error> {
-        let reply = std::mem::take(self).finish()?;
-        self.said = reply.said.clone();
-        Ok(reply)
-    }
-
-    /// The text so far; blocks are separated by an empty line.
-    pub fn text(&self) -> String {
-        let mut all = self.said.to_string();
-        for open in self.blocks.values().filter(|open| open.has_text()) {
-            if !all.is_empty() {
-                all.push_str("\n\n");
+            _ => {
+                if open.block.kind() == "text" {
+                    shown.push_str(field("text"));
+                }
+                open.merge(delta);
             }
-            unescape(&open.grown, &mut all);
         }
-        all
     }
 
-    /// The reply in a body that is a whole message, from a server that does not stream.
-    pub fn message(mut message: Value) -> Result<Reply, Error> {
+    /// The reply in a body that is a whole message, from a server that does not stream. Fails as `finish` does,
+    /// and if the body is an error or has no content.
+    pub fn message(mut message: Value) -> Result<Reply> {
         if message["type"] == "error" {
             return Err(stream_error(&message));
         }
-        let mut fold = Fold { done: true, ..Fold::default() };
         let content = message.get_mut("content").map(Value::take);
         let Some(Value::Array(blocks)) = content else {
             let text = format!("a message without content: {}", excerpt(&message.to_string()));
             return Err(Error::Protocol(text));
         };
-        for (index, block) in blocks.into_iter().enumerate() {
-            if let Some(block) = Block::from_value(block) {
-                fold.blocks.insert(index as u64, Open::new(block));
-            }
-        }
+        let blocks = blocks.into_iter().filter_map(Block::from_value).map(Open::new);
+        let mut fold = Fold { blocks: (0..).zip(blocks).collect(), is_whole: true, ..Fold::default() };
         fold.stop = message["stop_reason"].as_str().map(str::to_owned);
         fold.usage.update(&message["usage"]);
         fold.finish()
     }
 
-    /// The reply. Fails when `message_stop` has not come: only that makes a reply whole. Fails when a block is
-    /// nested too deeply for the history. A call whose id or name the API would not take back gets another.
-    pub fn finish(self) -> Result<Reply, Error> {
-        if !self.done {
-            let text = "the stream ended before `message_stop`";
-            return Err(Error::CutOff(text.into()));
+    /// The reply. Fails if `message_stop` has not come, which alone makes a reply whole, or if a block is nested
+    /// too deeply for the history. A call whose id or name the API would not take back gets another one.
+    pub fn finish(self) -> Result<Reply> {
+        if !self.is_whole {
+            return Err(Error::CutOff("the stream ended before `message_stop`".into()));
         }
         let stop = StopReason::from_name(self.stop.as_deref().unwrap_or_default());
         let last = self.blocks.keys().next_back().copied();
         let cut_off = matches!(stop, StopReason::MaxTokens | StopReason::ContextWindowExceeded);
-        let mut calls = Vec::new();
+        let mut calls: Vec<ToolCall> = Vec::new();
         let mut content = Vec::new();
         for (index, mut open) in self.blocks {
             if let Some(mut call) = open.close(cut_off && Some(index) == last) {
-                let is_taken = calls.iter().any(|other: &ToolCall| other.id == call.id);
-                if is_taken || !is_word(&call.id) {
+                if !is_word(&call.id) || calls.iter().any(|other| other.id == call.id) {
                     call.id = Uuid::new_v4().to_string();
                     open.block.set("id", call.id.as_str().into());
                 }
@@ -192,28 +153,67 @@ impl Fold {
                 let text = format!("a block is nested more than {DEEPEST} levels deep");
                 return Err(Error::Protocol(text));
             }
-            content.push(open);
+            content.push(open.block);
         }
-        let content =
-            sendable(content, |open| &open.block, |open| open.block.kind() == "text" && !open.has_text());
-        let mut message = String::new();
-        let mut texts = Vec::new();
-        for open in content {
-            texts.extend(open.write(&mut message));
+        let message = Message::assistant(sendable(content));
+        let encoded = (!message.content.is_empty()).then(|| message.encode());
+        Ok(Reply { message: encoded, said: said(message.content), calls, stop, usage: self.usage })
+    }
+}
+
+impl Open {
+    fn new(block: Block) -> Open {
+        Open { block, input: String::new() }
+    }
+
+    fn has_text(&self) -> bool {
+        self.block.kind() == "text" && !self.block.is_blank_text()
+    }
+
+    /// Takes the fields of a delta of an unknown kind: texts are appended, the rest replaces what is there.
+    fn merge(&mut self, delta: Map<String, Value>) {
+        for (name, value) in delta.into_iter().filter(|(name, _)| name != "type") {
+            match value {
+                Value::String(text) => self.block.append(&name, &text),
+                value => self.block.set(&name, value),
+            }
         }
-        let message = (!message.is_empty()).then(|| {
-            message.push_str("]}");
-            message.shrink_to_fit();
-            Arc::new(message)
-        });
-        Ok(Reply {
-            said: message.as_ref().map(|message| Said::new(message, texts)).unwrap_or_default(),
-            message,
-            calls,
-            stop,
-            usage: self.usage,
+    }
+
+    /// Ends the block. Returns its call if it is a `tool_use`.
+    fn close(&mut self, is_cut_off: bool) -> Option<ToolCall> {
+        if !self.block.kind().ends_with("tool_use") {
+            return None;
+        }
+        let input = match (self.input.as_str(), self.block.get("input")) {
+            (pieces, _) if is_cut_off => Err(pieces.to_owned()),
+            // A call that sends its input whole, or has none.
+            ("", Some(Value::Object(whole))) => Ok(whole.clone()),
+            ("", _) => Ok(Map::new()),
+            (pieces, _) => serde_json::from_str(pieces).map_err(|_| pieces.to_owned()),
+        };
+        self.block.set("input", Value::Object(input.clone().unwrap_or_default()));
+        (self.block.kind() == "tool_use").then(|| ToolCall {
+            id: self.block.str("id").unwrap_or_default().to_owned(),
+            name: self.block.str("name").unwrap_or_default().to_owned(),
+            input,
         })
     }
+}
+
+/// The texts of a message, separated by empty lines.
+fn said(content: Vec<Block>) -> String {
+    let mut said = String::new();
+    for text in content.into_iter().filter_map(Block::into_text) {
+        if said.is_empty() {
+            // It may be large.
+            said = text;
+        } else {
+            said += "\n\n";
+            said += &text;
+        }
+    }
+    said
 }
 
 /// What the API takes back as an id or a name (it says so when it refuses one).
@@ -224,7 +224,7 @@ fn is_word(text: &str) -> bool {
 
 /// What becomes of a stream that comes in these pieces, and the text that is shown on the way.
 #[cfg(test)]
-pub fn fold<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Result<Reply, Error>, String) {
+pub fn fold<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Result<Reply>, String) {
     let (mut decoder, mut fold) = (super::sse::Decoder::default(), Fold::default());
     let (mut shown, mut is_done) = (String::new(), Ok(false));
     let mut each = |data: &str| {

@@ -90,6 +90,14 @@ impl Block {
         self.0.get(name)?.as_str()
     }
 
+    /// The text of a text block.
+    pub fn into_text(mut self) -> Option<String> {
+        match self.0.get_mut("text").map(Value::take) {
+            Some(Value::String(text)) if self.kind() == "text" => Some(text),
+            _ => None,
+        }
+    }
+
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }
@@ -148,6 +156,7 @@ impl Message {
             serde_json::to_writer(&mut text, fields).expect("JSON values have JSON text");
         }
         text.extend(END.bytes());
+        text.shrink_to_fit();
         Encoded(Arc::new(String::from_utf8(text).expect("JSON text is UTF-8")))
     }
 
@@ -172,11 +181,6 @@ impl Message {
 impl Encoded {
     /// How the last block, the content and the message are closed; a cache marker goes before it.
     pub const CLOSING: &str = "}]}";
-
-    /// Takes the text of a message that was written in this form already.
-    pub fn written(text: Arc<String>) -> Encoded {
-        Encoded(text)
-    }
 
     pub fn as_str(&self) -> &str {
         &self.0
@@ -221,13 +225,9 @@ pub fn push(history: &mut Vec<Encoded>, message: Encoded) {
 
 /// What the API takes back: no blank text, no thinking without a signature (other servers send such), and
 /// no thinking at the end of a message.
-pub fn sendable<T>(
-    mut content: Vec<T>,
-    block: impl Fn(&T) -> &Block,
-    is_blank_text: impl Fn(&T) -> bool,
-) -> Vec<T> {
-    content.retain(|item| !is_blank_text(item) && !block(item).is_unsigned_thinking());
-    while content.last().is_some_and(|last| block(last).is_thinking()) {
+pub fn sendable(mut content: Vec<Block>) -> Vec<Block> {
+    content.retain(|block| !block.is_blank_text() && !block.is_unsigned_thinking());
+    while content.last().is_some_and(Block::is_thinking) {
         content.pop();
     }
     content

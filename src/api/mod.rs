@@ -2,11 +2,8 @@
 
 pub mod client;
 mod connection;
-mod delta;
-mod escaped;
 pub mod fold;
 pub mod message;
-mod open;
 pub mod probe;
 mod receive;
 pub mod recording;

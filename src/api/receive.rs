@@ -1,9 +1,6 @@
 //! An answer, read to the end: a stream or a whole message, or what was wrong with the request.
 
-use std::{
-    io::{self, Read},
-    sync::{Mutex, PoisonError},
-};
+use std::io::{self, Read};
 
 use crossbeam_channel::Sender;
 use serde_json::Value;
@@ -23,7 +20,7 @@ const LONGEST_ERROR: u64 = 1024 * 1024;
 /// A reply that does not stream.
 const LONGEST_MESSAGE: u64 = 64 * 1024 * 1024;
 
-pub fn receive(response: &mut Response, fold: &Mutex<Fold>, progress: &Sender<Progress>) -> Result<Reply> {
+pub fn receive(response: &mut Response, progress: &Sender<Progress>) -> Result<Reply> {
     if response.status != 200 {
         return Err(refusal(response));
     }
@@ -35,11 +32,12 @@ pub fn receive(response: &mut Response, fold: &Mutex<Fold>, progress: &Sender<Pr
         let text = format!("its content type is `{}`", excerpt(content_type));
         return Err(Error::Protocol(text));
     }
-    stream(response, fold, progress)
+    stream(response, progress)
 }
 
-fn stream(response: &mut Response, fold: &Mutex<Fold>, progress: &Sender<Progress>) -> Result<Reply> {
+fn stream(response: &mut Response, progress: &Sender<Progress>) -> Result<Reply> {
     let mut decoder = sse::Decoder::default();
+    let mut fold = Fold::default();
     let mut buffer = [0; 16 * 1024];
     loop {
         let read = match response.body.read(&mut buffer) {
@@ -47,29 +45,25 @@ fn stream(response: &mut Response, fold: &Mutex<Fold>, progress: &Sender<Progres
             Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
             Err(err) => return Err(Error::CutOff(err.to_string())),
         };
-        // The events of one read: one text for all of them.
+        // One text for all events of one read.
         let mut text = String::new();
-        let mut is_done = Ok(false);
-        {
-            let fold = &mut *fold.lock().unwrap_or_else(PoisonError::into_inner);
-            let take = |data: &str| {
-                if let Ok(false) = is_done {
-                    is_done = fold.event(data, &mut text);
-                }
-            };
-            match read {
-                0 => std::mem::take(&mut decoder).finish(take),
-                n => decoder
-                    .feed(&buffer[..n], take)
-                    .map_err(|_| Error::Protocol("it is longer than 64 MiB".into()))?,
+        let mut is_whole = Ok(false);
+        let take = |data: &str| {
+            if let Ok(false) = is_whole {
+                is_whole = fold.event(data, &mut text);
             }
+        };
+        match read {
+            0 => std::mem::take(&mut decoder).finish(take),
+            n => decoder
+                .feed(&buffer[..n], take)
+                .map_err(|_| Error::Protocol("it is longer than 64 MiB".into()))?,
         }
         if !text.is_empty() && progress.send(Progress::Text(text)).is_err() {
             return Err(Error::Protocol("nobody wants the reply any more".into()));
         }
-        if is_done? || read == 0 {
-            let mut fold = fold.lock().unwrap_or_else(PoisonError::into_inner);
-            return fold.take();
+        if is_whole? || read == 0 {
+            return fold.finish();
         }
     }
 }
@@ -83,7 +77,7 @@ fn whole_message(response: &mut Response, progress: &Sender<Progress>) -> Result
     let message = serde_json::from_str(&text)
         .map_err(|err| Error::Protocol(format!("it is not JSON ({err}): {}", excerpt(&text))))?;
     let reply = Fold::message(message)?;
-    let _ = progress.send(Progress::Text(reply.said.to_string()));
+    let _ = progress.send(Progress::Text(reply.said.clone()));
     Ok(reply)
 }
 

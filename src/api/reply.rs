@@ -1,12 +1,9 @@
 //! A whole reply: what goes into the history, the calls, the stop reason and the usage. Pure.
 
-use std::{fmt, ops::Range, sync::Arc};
-
 use serde_json::{Map, Value, json};
 
 use super::{
-    escaped::{self, Pieces},
-    message::{Block, Message},
+    message::{Block, Encoded},
     retry,
 };
 use crate::error::Error;
@@ -14,10 +11,10 @@ use crate::error::Error;
 /// A whole reply.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
-    /// What goes into the history, as JSON. None when the model had nothing to say.
-    pub message: Option<Arc<String>>,
-    /// The text in it.
-    pub said: Said,
+    /// What goes into the history. None if the model had nothing to say.
+    pub message: Option<Encoded>,
+    /// The text in it; the texts of different blocks are separated by an empty line.
+    pub said: String,
     pub calls: Vec<ToolCall>,
     pub stop: StopReason,
     pub usage: Usage,
@@ -54,85 +51,10 @@ pub struct Usage {
     pub cache_write: u64,
 }
 
-/// What the model has said, in one reply or in several on end. It is held once, in the messages of the history.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Said(Vec<Part>);
-
-#[derive(Debug, Clone, PartialEq)]
-struct Part {
-    /// What parts it from the text before.
-    between: &'static str,
-    message: Arc<String>,
-    /// Where it stands, with its escapes.
-    place: Range<usize>,
-}
-
 impl Reply {
     /// The blocks of the message.
     pub fn content(&self) -> Vec<Block> {
-        let message = self.message.as_ref().and_then(|json| Message::from_json(json));
-        message.map(|message| message.content).unwrap_or_default()
-    }
-}
-
-impl Said {
-    /// The texts at these places of a message, separated by empty lines.
-    pub fn new(message: &Arc<String>, places: Vec<Range<usize>>) -> Said {
-        let parts = places.into_iter().enumerate().map(|(n, place)| Part {
-            between: if n > 0 { "\n\n" } else { "" },
-            message: Arc::clone(message),
-            place,
-        });
-        Said(parts.collect())
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Goes on with `more`, without anything between.
-    pub fn extend(&mut self, more: &Said) {
-        self.0.extend_from_slice(&more.0);
-    }
-
-    /// The same without the white space around it.
-    pub fn trimmed(mut self) -> Said {
-        let is_blank = |part: &Part| escaped::is_blank(part.escaped());
-        while self.0.pop_if(|part| is_blank(part)).is_some() {}
-        let blank = self.0.iter().take_while(|part| is_blank(part)).count();
-        self.0.drain(..blank);
-        if let Some(first) = self.0.first_mut() {
-            first.between = "";
-            first.place.start += escaped::trimmed(first.escaped()).map_or(0, |place| place.start);
-        }
-        if let Some(last) = self.0.last_mut() {
-            let end = escaped::trimmed(last.escaped()).map_or(0, |place| place.end);
-            last.place.end = last.place.start + end;
-        }
-        self
-    }
-
-    /// Hands the text on in pieces: all of it would be a second time in memory.
-    pub fn pieces(&self, each: &mut dyn FnMut(&str)) {
-        for part in &self.0 {
-            each(part.between);
-            let pieces = Pieces { rest: part.escaped() };
-            pieces.for_each(|piece| piece.with(each));
-        }
-    }
-}
-
-impl Part {
-    fn escaped(&self) -> &str {
-        &self.message[self.place.clone()]
-    }
-}
-
-impl fmt::Display for Said {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut result = Ok(());
-        self.pieces(&mut |piece| result = result.and_then(|()| f.write_str(piece)));
-        result
+        self.message.as_ref().map(|message| message.decode().content).unwrap_or_default()
     }
 }
 

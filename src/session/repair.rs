@@ -57,7 +57,7 @@ impl Whole<'_> {
             "tool_use" => self.is_new_call(block),
             kind => kind != "tool_result",
         });
-        let content = sendable(content, |block| block, Block::is_blank_text);
+        let content = sendable(content);
         if content.is_empty() {
             return;
         }

@@ -8,7 +8,6 @@ mod change;
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use serde_json::{Value, json};
@@ -135,9 +134,9 @@ impl Transcript {
     }
 
     /// Adds the message of a reply. After a pause it goes on its own message.
-    pub fn push_reply(&mut self, json: Arc<String>) {
-        self.append(&json);
-        self.add(Encoded::written(json));
+    pub fn push_reply(&mut self, message: Encoded) {
+        self.append(message.as_str());
+        self.add(message);
     }
 
     /// The program may have ended while tools ran, or the file was damaged: the history is made one that can be sent. The file is told, since what

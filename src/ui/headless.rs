@@ -17,7 +17,6 @@ use super::{
 };
 use crate::{
     agent::{Agent, Event},
-    api::reply::Said,
     background::task::Status,
     cli::{Args, Format, Loudness, OnEnd},
     error::{Error, Result},
@@ -52,7 +51,7 @@ pub fn print(args: &Args, make_agent: impl FnOnce(&Interrupts) -> Result<Agent>)
 pub fn refuse(err: Error, format: Format) -> Result<()> {
     let outcome = Err(err);
     let _ = Reporter::new(format).finish(&outcome);
-    outcome.map(|_: Said| ())
+    outcome.map(drop)
 }
 
 /// The pseudo signals stand for what else may end a run.
@@ -67,7 +66,12 @@ fn explain(err: Error, args: &Args) -> Error {
     }
 }
 
-fn do_task(args: &Args, agent: &mut Agent, interrupts: &Interrupts, reporter: &mut Reporter) -> Result<Said> {
+fn do_task(
+    args: &Args,
+    agent: &mut Agent,
+    interrupts: &Interrupts,
+    reporter: &mut Reporter,
+) -> Result<String> {
     let mut stderr = Terminal::new(io::stderr(), has_color(args.color, &io::stderr()));
     reporter.begin(agent)?;
     let (content, gave_up) = read_task(args.prompt.as_deref(), args.file.as_deref(), agent.signals())?;
@@ -77,7 +81,7 @@ fn do_task(args: &Args, agent: &mut Agent, interrupts: &Interrupts, reporter: &m
             "meanwhile: nothing came on standard input for {seconds} s: going on without it (</dev/null avoids the wait)"
         ));
     }
-    let mut unshown = Said::default();
+    let mut unshown = String::new();
     let mut watch = |event: Event| {
         if reporter.event(&event).is_err() {
             interrupts.raise(SIGPIPE);
@@ -93,7 +97,7 @@ fn do_task(args: &Args, agent: &mut Agent, interrupts: &Interrupts, reporter: &m
                 if args.loudness == Loudness::Verbose {
                     stderr.request(reply, time);
                 }
-                unshown.extend(&reply.said);
+                unshown += &reply.said;
                 // It is shown at once before the calls that follow.
                 if !reply.calls.is_empty() {
                     stderr.said(&std::mem::take(&mut unshown));
@@ -114,9 +118,9 @@ fn do_task(args: &Args, agent: &mut Agent, interrupts: &Interrupts, reporter: &m
 fn finish_tasks(
     agent: &mut Agent,
     on_end: OnEnd,
-    mut answer: Said,
+    mut answer: String,
     watch: &mut dyn FnMut(Event),
-) -> Result<Said> {
+) -> Result<String> {
     loop {
         if on_end == OnEnd::Fail {
             fail_with_tasks(agent)?;
@@ -140,7 +144,7 @@ pub fn run(
     agent: &mut Agent,
     task: Vec<crate::api::message::Block>,
     watch: &mut dyn FnMut(Event),
-) -> Result<Said> {
+) -> Result<String> {
     let answer = agent.turn(task, watch)?;
     finish_tasks(agent, OnEnd::Wait, answer, watch)
 }

@@ -15,7 +15,7 @@ use crate::{
     agent::{Agent, Event, Refused},
     api::{
         message::Block,
-        reply::{Said, ToolCall, Usage},
+        reply::{ToolCall, Usage},
     },
     background::task::Task,
     cli::Format,
@@ -112,14 +112,12 @@ impl Reporter {
     }
 
     /// Writes the last thing: the answer, or the final record. Fails when nobody reads.
-    pub fn finish(&self, outcome: &Result<Said>) -> Result<()> {
+    pub fn finish(&self, outcome: &Result<String>) -> Result<()> {
         if self.format == Format::Text {
             return match outcome {
                 Ok(answer) if answer.is_empty() => Ok(()),
                 // A script gets it as it is; a terminal would obey what is in it.
-                Ok(answer) if io::stdout().is_terminal() => {
-                    write(format_args!("{}\n", visible(&answer.to_string())))
-                }
+                Ok(answer) if io::stdout().is_terminal() => write(format_args!("{}\n", visible(answer))),
                 Ok(answer) => write(format_args!("{answer}\n")),
                 Err(_) => Ok(()),
             };
@@ -133,7 +131,7 @@ impl Reporter {
             "type": "result",
             "subtype": subtype(error),
             "is_error": error.is_some(),
-            "result": outcome.as_ref().map(Said::to_string).unwrap_or_default(),
+            "result": outcome.as_deref().unwrap_or_default(),
             "error": error.map(Error::to_string),
             "exit_code": error.map_or(0, Error::exit_code),
             "limit": limit,

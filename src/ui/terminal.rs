@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     agent::Event,
-    api::reply::{Reply, Said, ToolCall, Usage},
+    api::reply::{Reply, ToolCall, Usage},
     cli::ColorWhen,
     error::Error,
     text::{duration, first, one_line, sentence, visible},
@@ -27,8 +27,6 @@ const GREEN: &str = "32";
 const SHOWN_RESULT: usize = 200;
 /// How many lines of it.
 const SHOWN_LINES: usize = 5;
-/// How much of a reply's text is written at once, in bytes.
-const WRITE_AT_ONCE: usize = 8 * 1024;
 /// How many lines of a diff.
 const SHOWN_DIFF: usize = 40;
 
@@ -114,17 +112,9 @@ impl<W: Write> Terminal<W> {
     }
 
     /// What the model has said, on lines of its own.
-    pub fn said(&mut self, said: &Said) {
+    pub fn said(&mut self, said: &str) {
         self.end_line();
-        let mut buffer = String::new();
-        said.pieces(&mut |piece| {
-            buffer.push_str(piece);
-            if buffer.len() > WRITE_AT_ONCE {
-                self.text(&buffer);
-                buffer.clear();
-            }
-        });
-        self.text(&buffer);
+        self.text(said);
         self.end_line();
     }
 
