@@ -2,10 +2,7 @@
 //!
 //! Nothing is held back but a mark that the next character decides about, and no style outlives its line.
 
-const PLAIN: &str = "\x1b[0m";
-const BOLD: &str = "\x1b[1m";
-const DIM: &str = "\x1b[2m";
-const CODE: &str = "\x1b[36m";
+use super::style::{BOLD, CYAN, DIM, PLAIN, styled};
 
 #[derive(Default)]
 pub struct Markdown {
@@ -104,7 +101,7 @@ impl Markdown {
             shown.push_str(BOLD);
         }
         if self.in_code {
-            shown.push_str(CODE);
+            shown.push_str(CYAN);
         }
     }
 
@@ -141,7 +138,7 @@ impl Markdown {
             match held.trim_start().strip_prefix("```") {
                 Some(language) => {
                     self.in_fence = !self.in_fence;
-                    shown.push_str(&format!("{DIM}```{language}{PLAIN}"));
+                    shown.push_str(&styled(DIM, &format!("```{language}")));
                 }
                 None => shown.push_str(&held),
             }
@@ -180,7 +177,7 @@ mod tests {
         let mut whole = Markdown::default();
         let shown = whole.push(text) + &whole.end();
         let readable = |shown: &str| {
-            let marks = [(PLAIN, "<>"), (BOLD, "<b>"), (CODE, "<c>"), (DIM, "<d>")];
+            let marks = [(PLAIN, "<>"), (BOLD, "<b>"), (CYAN, "<c>"), (DIM, "<d>")];
             marks.iter().fold(shown.to_owned(), |text, (code, mark)| text.replace(code, mark))
         };
         assert_eq!(readable(&shown), expected, "{text:?}");

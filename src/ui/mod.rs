@@ -22,4 +22,5 @@ mod roster;
 mod screen;
 pub mod sessions;
 mod slash;
+mod style;
 mod terminal;

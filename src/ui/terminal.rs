@@ -8,6 +8,7 @@ use std::{
 use super::{
     diff::{Kind, diff},
     markdown::Markdown,
+    style::{BOLD, GREEN, RED, styled},
 };
 use crate::{
     agent::Event,
@@ -17,11 +18,6 @@ use crate::{
     text::{duration, first, one_line, sentence, visible},
     tools::approval::Change,
 };
-
-/// Select Graphic Rendition (ECMA-48, 8.3.117).
-const BOLD: &str = "1";
-const RED: &str = "31";
-const GREEN: &str = "32";
 
 /// How much of a line of a tool's result is shown, in characters.
 const SHOWN_RESULT: usize = 200;
@@ -144,7 +140,7 @@ impl<W: Write> Terminal<W> {
         if self.color {
             // No style outlives its line, so that each can be drawn by itself.
             for line in visible(text).lines() {
-                self.styled(&format!("\x1b[{color}m{line}\x1b[0m\n"));
+                self.styled(&(styled(color, line) + "\n"));
             }
         } else {
             self.line(text);

@@ -8,7 +8,10 @@ use signal_hook::consts::SIGTSTP;
 use super::{Busy, Drawing, Drawn};
 use crate::{
     text::{obeyed_by_terminals, visible},
-    ui::layout::{fitting, full_rows, input, width},
+    ui::{
+        layout::{fitting, full_rows, input, width},
+        style::{BOLD, DIM, PLAIN, styled},
+    },
 };
 
 /// DEC private modes: bracketed paste (xterm ctlseqs), and synchronized output, which others ignore.
@@ -17,19 +20,14 @@ const PASTE_OFF: &str = "\x1b[?2004l";
 const SYNC_ON: &str = "\x1b[?2026h";
 const SYNC_OFF: &str = "\x1b[?2026l";
 const ERASE_BELOW: &str = "\x1b[J";
-const DIM: &str = "\x1b[2m";
-const BOLD: &str = "\x1b[1m";
-const PLAIN: &str = "\x1b[0m";
 
 impl Drawing {
     /// What was typed becomes part of the output.
     pub(super) fn echo(&self, prompt: &str, line: &str, printed: &mut String) {
         self.start_line(printed);
         let line = visible(line);
-        match self.color {
-            true => printed.push_str(&format!("{BOLD}{prompt}{PLAIN}{line}\n")),
-            false => printed.push_str(&format!("{prompt}{line}\n")),
-        }
+        let prompt = if self.color { styled(BOLD, prompt) } else { prompt.to_owned() };
+        printed.push_str(&format!("{prompt}{line}\n"));
     }
 
     pub(super) fn say(&self, text: &str, printed: &mut String) {
@@ -90,7 +88,7 @@ impl Drawing {
             let text = busy.text();
             let text = visible(&text);
             let text = fitting(&text, columns - 1);
-            rows.push(if self.color { format!("{DIM}{text}{PLAIN}") } else { text.to_owned() });
+            rows.push(if self.color { styled(DIM, text) } else { text.to_owned() });
         }
         let prompt = self.prompt();
         let (mut typed, (row, column)) =
@@ -101,7 +99,7 @@ impl Drawing {
         typed.truncate(first + room);
         let mut typed = typed.split_off(first);
         if let Some(after) = typed[0].strip_prefix(&prompt).filter(|_| self.color && first == 0) {
-            typed[0] = format!("{BOLD}{prompt}{PLAIN}{after}");
+            typed[0] = styled(BOLD, &prompt) + after;
         }
         let cursor = (rows.len() + row - first, column);
         rows.append(&mut typed);
