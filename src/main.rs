@@ -43,7 +43,7 @@ use session::{
     transcript::{Keeping, Transcript},
 };
 use tools::{Context, approval::Approval, rules::Rule, workspace::Workspace};
-use ui::{commands::Sessions, interrupt::Interrupts};
+use ui::{chat::Sessions, interrupt::Interrupts};
 
 fn main() -> ExitCode {
     let mut arguments = env::args_os().skip(1).peekable();

@@ -26,7 +26,7 @@ fn names_of_tools_and_files_are_shown_and_not_obeyed() {
     session.shows("completed (exit 3");
     session.shows("The end.");
     session.send("/tasks\r/last\r/save x\r");
-    session.shows("Written to x.");
+    session.shows("Saved to x.");
     session.send("\u{4}");
     let finished = session.wait().code(0);
     for obeyed in ["\u{1b}]", "\u{9b}", "\u{202e}", "\u{7}"] {

@@ -128,7 +128,7 @@ fn the_session_at_the_prompt_is_what_is_printed() {
     session.dir().write("go", "");
     session.shows("2.\n(");
     session.send("/exit\r");
-    session.expect("goes on with this session.");
+    session.expect("To continue this session: meanwhile --resume");
     let screen = session.screen();
     session.wait().code(0);
     let printed = screen.split("\nmeanwhile --resume").next().unwrap();

@@ -111,7 +111,7 @@ fn commands_and_paths_are_completed() {
 fn a_file_that_cannot_be_put_in_is_named() {
     let mut session = at_prompt(Test::new().reply(Reply::text("Understood.")));
     let shown = enter(&mut session, "see @missing.txt, please", "Understood.");
-    assert!(shown.contains("@missing.txt is sent as it stands: "), "{shown}");
+    assert!(shown.contains("did not attach @missing.txt: "), "{shown}");
     session.send("\x04");
     assert_eq!(said(&session.wait().code(0), 0), ["see @missing.txt, please"]);
 }
@@ -238,7 +238,7 @@ fn ctrl_c_at_an_empty_prompt_says_how_to_leave_and_twice_leaves() {
 
     let mut session = at_prompt(Test::new());
     session.send("\x03");
-    session.shows("Ctrl-D or /exit leaves");
+    session.shows("(press Ctrl-D, or Ctrl-C twice, to exit)");
     session.send("\x03");
     session.wait().code(0);
 }
@@ -379,7 +379,7 @@ fn the_output_of_a_task_is_live_until_a_key() {
     let screen = session.shows("Started.\n(");
     let id = screen.split("Background task ").nth(1).unwrap()[..8].to_owned();
     session.send(format!("/task {id}\r"));
-    session.shows("\n(any key ends this)");
+    session.shows("\n(press any key to stop)");
     session.shows("\nbegun\n");
     session.dir().write("go", "");
     session.shows("\nmore of it\n");
@@ -396,15 +396,15 @@ fn the_other_commands_do_what_they_say() {
     enter(&mut session, "/help", "/save FILE");
     enter(&mut session, "/taks", "Did you mean `/tasks`?");
     enter(&mut session, "/tasks", "No background tasks.");
-    enter(&mut session, "/last", "No tool was run yet.");
+    enter(&mut session, "/last", "No tool has run yet.");
     enter(&mut session, "/model", "test-model");
     enter(&mut session, "first", "One.");
     enter(&mut session, "/usage", "Replies in this run: 1");
-    enter(&mut session, "/save talk.md", "Written to talk.md.");
-    enter(&mut session, "/save talk.md", "Failed to write talk.md: ");
-    enter(&mut session, "/model other", "From now on other answers.");
+    enter(&mut session, "/save talk.md", "Saved to talk.md.");
+    enter(&mut session, "/save talk.md", "meanwhile: failed to write file `talk.md`: ");
+    enter(&mut session, "/model other", "Switched to other.");
     enter(&mut session, "second", "Two.");
-    enter(&mut session, "/clear", "The conversation begins anew.");
+    enter(&mut session, "/clear", "Started over.");
     enter(&mut session, "third", "Three.");
     enter(&mut session, "/resume", "3 turns");
     enter(&mut session, "/resume zzz", "zzz");
@@ -427,7 +427,7 @@ fn another_session_is_gone_on_with() {
     let file = fs::read_dir(sessions).unwrap().next().unwrap().unwrap();
     let id = file.file_name().to_string_lossy()[..8].to_owned();
     let mut session = at_prompt(finished.again().reply(Reply::text("Of course.")));
-    enter(&mut session, &format!("/resume {id}"), &format!("Going on with session {id}."));
+    enter(&mut session, &format!("/resume {id}"), &format!("Continuing session {id}."));
     enter(&mut session, "do you?", "Of course.");
     session.send("\x04");
     let finished = session.wait().code(0);
@@ -435,7 +435,7 @@ fn another_session_is_gone_on_with() {
 }
 
 #[test]
-fn what_is_typed_during_a_turn_is_said_after_it() {
+fn messages_typed_during_a_turn_are_queued() {
     let gate = Gate::new();
     let test = Test::new()
         .reply(Reply::text("a slow answer").hold_after("slow", &gate))
@@ -444,7 +444,7 @@ fn what_is_typed_during_a_turn_is_said_after_it() {
     session.send("first\r");
     session.shows("a slow");
     session.send("second\r");
-    session.shows("(it is said when this turn has ended)");
+    session.shows("(queued until this turn ends)");
     gate.open();
     session.shows("Second.");
     session.send("\x04");

@@ -1,172 +1,143 @@
-//! What the commands of the prompt do.
+//! What the slash commands do.
 
-use std::{
-    fs::File,
-    io::{self, Write},
-    time::Duration,
-};
+use std::{fs::File, io::Write, path::PathBuf, time::Duration};
 
-use crossbeam_channel::{select, tick};
+use crossbeam_channel::select;
 
 use super::{
-    repl::{Console, Repl},
+    chat::{Chat, Console},
+    line::{self, Slash},
+    roster::Roster,
     screen::Typed,
-    slash,
+    terminal::usage_line,
 };
 use crate::{
     background::task::NO_OUTPUT,
-    error::Result,
-    session::{export, transcript::Transcript},
+    error::{Error, Result},
+    session::export,
     text::first,
 };
 
-/// How often the output of a task is looked at while it is followed.
+/// How often a followed task is checked for new output.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// The sessions that were kept.
-pub struct Sessions<'a> {
-    /// A table of them.
-    pub table: &'a dyn Fn() -> Result<String>,
-    /// Opens the one whose id starts so.
-    pub open: &'a dyn Fn(&str) -> Result<Transcript>,
+/// Runs a slash command. Fails with a signal that ends the program; other errors are shown.
+pub fn run(chat: &mut Chat, slash: Slash, argument: &str) -> Result<()> {
+    let answer = match slash {
+        Slash::Help => Ok(line::help()),
+        Slash::Tasks => Ok(from_roster(chat, |roster| roster.table())),
+        Slash::Task => Ok(follow(chat, argument)),
+        Slash::Kill => Ok(from_roster(chat, |roster| roster.kill(argument))),
+        Slash::Last if chat.last_result.is_empty() => Ok("No tool has run yet.".into()),
+        Slash::Last => Ok(chat.last_result.clone()),
+        Slash::Model => Ok(model(chat, argument)),
+        Slash::Compact => return chat.compact(),
+        Slash::Clear => {
+            chat.agent.clear();
+            Ok("Started over. Background tasks keep running.".into())
+        }
+        Slash::Resume => resume(chat, argument),
+        Slash::Usage => {
+            let usage = usage_line(&chat.agent.transcript().usage);
+            Ok(format!("Replies in this run: {}\n{usage}", chat.agent.run().turns))
+        }
+        Slash::Save => save(chat, argument),
+        // The prompt loop ends with it.
+        Slash::Exit => Ok(String::new()),
+    };
+    match answer {
+        Ok(text) => chat.terminal.line(&text),
+        Err(err) => chat.terminal.error(&err),
+    }
+    Ok(())
 }
 
-impl Repl<'_> {
-    /// Fails with a signal that ends the program; what else fails is shown.
-    pub(super) fn command(&mut self, name: &str, argument: &str) -> Result<()> {
-        match (name, argument) {
-            ("/help", _) => self.terminal.line(&slash::help()),
-            ("/compact", _) => {
-                let done = self.busily(|agent, show| agent.compact(show));
-                return self.finish_turn(done);
-            }
-            ("/tasks" | "/kill", _) => self.plain_tasks(name, argument),
-            ("/task", id) => self.follow(id),
-            ("/last", _) if self.last.is_empty() => self.terminal.line("No tool was run yet."),
-            ("/last", _) => self.terminal.line(&self.last),
-            ("/model", "") => self.terminal.line(self.agent.model()),
-            ("/model", id) => {
-                self.agent.set_model(id);
-                self.terminal.line(&format!("From now on {id} answers."));
-            }
-            ("/clear", _) => {
-                self.agent.clear();
-                self.terminal.line("The conversation begins anew. Background tasks go on.");
-            }
-            ("/resume", "") => match (self.sessions.table)() {
-                Ok(table) => self.terminal.line(table.trim_end()),
-                Err(err) => self.terminal.error(&err),
-            },
-            ("/resume", id) => match (self.sessions.open)(id) {
-                Ok(transcript) => {
-                    self.agent.resume(transcript);
-                    let id = &self.agent.transcript().id;
-                    self.terminal.line(&format!("Going on with session {}.", first(id, 8)));
-                }
-                Err(err) => self.terminal.error(&err),
-            },
-            ("/usage", _) => {
-                let run = self.agent.run();
-                self.terminal.line(&format!("Replies in this run: {}", run.turns));
-                self.terminal.usage(&self.agent.transcript().usage);
-            }
-            ("/save", "") => self.terminal.line("Where to? `/save FILE`"),
-            ("/save", path) => match self.save(path) {
-                Ok(()) => self.terminal.line(&format!("Written to {path}.")),
-                Err(err) => self.terminal.line(&format!("Failed to write {path}: {err}")),
-            },
-            (name, _) => self.terminal.line(&slash::unknown(name)),
-        }
-        Ok(())
+/// On a screen, the thread that draws answers at once, even during a turn.
+fn from_roster(chat: &Chat, answer: impl FnOnce(&Roster) -> String) -> String {
+    match &chat.console {
+        Console::Plain { roster, .. } => answer(&roster.borrow()),
+        Console::Screen(_) => String::new(),
     }
+}
 
-    /// Where no screen does it at once.
-    fn plain_tasks(&mut self, name: &str, id: &str) {
-        if let Console::Plain { roster, .. } = &self.console {
-            let said = if name == "/kill" { roster.borrow_mut().kill(id) } else { roster.borrow().table() };
-            self.terminal.line(&said);
-        }
+fn model(chat: &mut Chat, id: &str) -> String {
+    if id.is_empty() {
+        return chat.agent.model().to_owned();
     }
+    chat.agent.set_model(id);
+    format!("Switched to {id}.")
+}
 
-    /// Never over a file that is there.
-    fn save(&self, path: &str) -> io::Result<()> {
-        let text = export::markdown(&self.agent.transcript().messages());
-        File::create_new(path)?.write_all(text.as_bytes())
+fn resume(chat: &mut Chat, id: &str) -> Result<String> {
+    if id.is_empty() {
+        return Ok((chat.sessions.table)()?.trim_end().to_owned());
     }
+    let transcript = (chat.sessions.open)(id)?;
+    let answer = format!("Continuing session {}.", first(&transcript.id, 8));
+    chat.agent.resume(transcript);
+    Ok(answer)
+}
 
-    /// Runs a command for the user; the model sees the result with the next message.
-    pub(super) fn run_command(&mut self, command: &str) {
-        if command.is_empty() {
-            return self.terminal.line("Which command? `!COMMAND`");
-        }
-        if let Console::Screen(screen) = &self.console {
-            screen.busy(Some(super::screen::Busy {
-                what: command.to_owned(),
-                since: std::time::Instant::now(),
-                tokens: 0,
-            }));
-        }
-        self.last = self.agent.run_command(command);
-        if let Console::Screen(screen) = &self.console {
-            screen.busy(None);
-        }
-        self.terminal.line(&self.last);
+/// Never overwrites a file.
+fn save(chat: &Chat, path: &str) -> Result<String> {
+    if path.is_empty() {
+        return Ok("Usage: /save FILE".into());
     }
+    let text = export::markdown(&chat.agent.transcript().messages());
+    let written = File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|err| Error::File { doing: "write file", path: PathBuf::from(path), err })?;
+    Ok(format!("Saved to {path}."))
+}
 
-    /// Shows what a task prints: on a screen until a key is pressed or it has ended, else what there is.
-    fn follow(&mut self, id: &str) {
-        let fits = |id_of: &str| !id.is_empty() && id_of.starts_with(id);
-        let found = self.agent.tasks().list().find(|task| fits(&task.id));
-        let Some(id) = found.map(|task| task.id.clone()) else {
-            return self.terminal.line(&format!("No task `{id}`; `/tasks` lists them."));
-        };
-        let mut shown = String::new();
-        self.show_new(&id, &mut shown);
-        let Console::Screen(screen) = &self.console else {
-            return;
-        };
-        if self.is_over(&id) {
-            return;
-        }
+/// Shows the output of a task: on a screen until it ends or a key is pressed, elsewhere what there is.
+/// Returns what is left to say.
+fn follow(chat: &mut Chat, id: &str) -> String {
+    let fits = |id_of: &str| !id.is_empty() && id_of.starts_with(id);
+    let found = chat.agent.tasks().list().find(|task| fits(&task.id));
+    let Some(id) = found.map(|task| task.id.clone()) else {
+        return format!("No task `{id}`; `/tasks` lists them.");
+    };
+    let mut shown = String::new();
+    show_new(chat, &id, &mut shown);
+    if let Console::Screen(screen) = &chat.console
+        && !is_over(chat, &id)
+    {
         screen.follow();
-        self.terminal.line("(any key ends this)");
-        let looks = tick(LOOK);
-        loop {
-            let Console::Screen(screen) = &self.console else {
-                return;
-            };
-            select! {
-                recv(screen.typed) -> typed => match typed {
-                    Ok(Typed::Typing(_)) => {}
-                    _ => return,
-                },
-                recv(self.agent.signals()) -> _ => return,
-                recv(self.agent.tasks().events()) -> event => {
-                    event.into_iter().for_each(|event| self.agent.attend(event));
-                }
-                recv(looks) -> _ => {}
-            }
-            self.show_new(&id, &mut shown);
-            if self.is_over(&id) {
-                return;
-            }
+        chat.terminal.line("(press any key to stop)");
+        while !is_over(chat, &id) && keep_looking(chat) {
+            show_new(chat, &id, &mut shown);
         }
     }
+    String::new()
+}
 
-    fn is_over(&self, id: &str) -> bool {
-        self.agent.tasks().find(id).is_none_or(|task| task.is_gone())
+/// Waits for more output. Returns whether to go on.
+fn keep_looking(chat: &mut Chat) -> bool {
+    let Console::Screen(screen) = &chat.console else {
+        return false;
+    };
+    select! {
+        recv(screen.typed) -> typed => return matches!(typed, Ok(Typed::Typing(_))),
+        recv(chat.agent.signals()) -> _ => return false,
+        recv(chat.agent.tasks().events()) -> event => event.into_iter().for_each(|event| chat.agent.attend(event)),
+        default(LOOK) => {}
     }
+    true
+}
 
-    /// What the task has printed beyond what was shown; all of it where its beginning has changed.
-    fn show_new(&mut self, id: &str, shown: &mut String) {
-        let Some(task) = self.agent.tasks().find(id) else {
-            return;
-        };
-        let output = task.output();
-        let new = output.strip_prefix(shown.as_str()).unwrap_or(&output);
-        if !matches!(new.trim(), "" | NO_OUTPUT) {
-            self.terminal.line(new.trim_matches('\n'));
-        }
-        *shown = output;
+fn is_over(chat: &Chat, id: &str) -> bool {
+    chat.agent.tasks().find(id).is_none_or(|task| task.is_gone())
+}
+
+/// What the task has printed beyond what was shown; all of it where its beginning has changed.
+fn show_new(chat: &mut Chat, id: &str, shown: &mut String) {
+    let Some(task) = chat.agent.tasks().find(id) else {
+        return;
+    };
+    let output = task.output();
+    let new = output.strip_prefix(shown.as_str()).unwrap_or(&output);
+    if !matches!(new.trim(), "" | NO_OUTPUT) {
+        chat.terminal.line(new.trim_matches('\n'));
     }
+    *shown = output;
 }

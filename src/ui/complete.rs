@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::{editor::Editor, slash::COMMANDS};
+use super::{editor::Editor, line};
 
 /// No more candidates are shown.
 const MOST: usize = 100;
@@ -12,9 +12,9 @@ pub fn complete(editor: &mut Editor) -> Option<String> {
     let before = &editor.text[..editor.cursor];
     let start = before.rfind(char::is_whitespace).map_or(0, |at| at + 1);
     let word = &before[start..];
-    let (typed, candidates) = match word.strip_prefix('@') {
+    let (typed, candidates) = match line::attached_path(word) {
         Some(path) => (path.to_owned(), paths(path)),
-        None if start == 0 && word.starts_with('/') => (word.to_owned(), commands(word)),
+        None if start == 0 && word.starts_with('/') => (word.to_owned(), line::names(word)),
         None => return None,
     };
     let common = candidates.iter().skip(1).fold(candidates.first()?.clone(), |common, next| {
@@ -33,11 +33,6 @@ pub fn complete(editor: &mut Editor) -> Option<String> {
         shown.push_str(&format!("  ... ({more} more)"));
     }
     Some(shown)
-}
-
-fn commands(word: &str) -> Vec<String> {
-    let names = COMMANDS.iter().map(|(name, ..)| name.to_string());
-    names.filter(|name| name.starts_with(word)).collect()
 }
 
 /// The paths that begin so; folders end with a slash. Hidden ones only when a dot was typed.

@@ -1,7 +1,8 @@
 //! What people and scripts see: the only part of the program that prints.
 
 mod attach;
-pub mod commands;
+pub mod chat;
+mod commands;
 mod complete;
 pub mod demo;
 mod diff;
@@ -13,6 +14,7 @@ mod input;
 pub mod interrupt;
 mod keys;
 mod layout;
+mod line;
 mod lines;
 mod markdown;
 mod question;
@@ -21,6 +23,5 @@ pub mod repl;
 mod roster;
 mod screen;
 pub mod sessions;
-mod slash;
 mod style;
 mod terminal;

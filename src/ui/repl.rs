@@ -5,7 +5,7 @@ use std::{
     io::{self, IsTerminal, Write},
     path::PathBuf,
     rc::Rc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crossbeam_channel::{after, never, select};
@@ -13,18 +13,18 @@ use signal_hook::consts::SIGINT;
 
 use super::{
     attach,
-    commands::Sessions,
+    chat::{Chat, Console, Sessions},
+    commands,
     interrupt::Interrupts,
+    line::{self, Line, Slash},
     lines::Lines,
     question::{self, question},
     roster::Roster,
-    screen::{Busy, Screen, Typed},
-    slash,
-    terminal::{Terminal, has_color, summary},
+    screen::{Screen, Typed},
+    terminal::{Terminal, has_color},
 };
 use crate::{
-    agent::{Agent, Event},
-    api::message::Block,
+    agent::Agent,
     cli::Args,
     error::{Error, Result},
     text::{first, visible},
@@ -33,32 +33,11 @@ use crate::{
 /// Tasks that end together wake the agent once: so long after the last one.
 const SETTLE: Duration = Duration::from_millis(200);
 
-/// How often the count of tokens is told while a reply streams.
-const TELL: Duration = Duration::from_millis(200);
-
-/// About so many bytes of text are a token.
-const BYTES_PER_TOKEN: u64 = 4;
-
-pub struct Repl<'a> {
-    pub(super) agent: Agent,
-    pub(super) console: Console,
-    pub(super) terminal: Terminal<Box<dyn Write>>,
-    pub(super) sessions: Sessions<'a>,
-    /// Whether the end of a task begins a turn.
+struct Repl<'a> {
+    chat: Chat<'a>,
+    /// Whether the end of a background task starts a turn.
     wakes: bool,
     is_typing: bool,
-    /// The whole of the last tool result.
-    pub(super) last: String,
-}
-
-/// Where lines come from.
-pub(super) enum Console {
-    /// A terminal that can do more than lines.
-    Screen(Screen),
-    Plain {
-        lines: Rc<Lines>,
-        roster: Rc<RefCell<Roster>>,
-    },
 }
 
 /// What ends the wait at the prompt.
@@ -102,21 +81,16 @@ pub fn run(
         agent.observe(Box::new(move |news| taking.borrow_mut().take_for_later(news)));
         (Console::Plain { lines, roster }, terminal)
     };
-    let mut repl = Repl {
-        agent,
-        console,
-        terminal,
-        sessions,
-        wakes: args.wake.unwrap_or(io::stdin().is_terminal()),
-        is_typing: false,
-        last: String::new(),
-    };
-    let left = repl.converse(args.prompt.clone());
-    repl.part();
-    // The terminal is given back first. A second signal while tasks are being ended ends the program at once.
-    drop(repl.console);
-    repl.agent.end_tasks(&mut |_| ());
-    left
+    let chat = Chat { agent, console, terminal, sessions, last_result: String::new() };
+    let wakes = args.wake.unwrap_or(io::stdin().is_terminal());
+    let mut repl = Repl { chat, wakes, is_typing: false };
+    let ended = repl.converse(args.prompt.clone());
+    repl.say_how_to_continue();
+    let Chat { mut agent, console, .. } = repl.chat;
+    // Give the terminal back before ending the tasks, which may take a while.
+    drop(console);
+    agent.end_tasks(&mut |_| ());
+    ended
 }
 
 /// A terminal that knows no cursor movement gets plain lines.
@@ -126,21 +100,17 @@ fn can_draw() -> bool {
 
 /// What stands above the first prompt.
 fn greeting(args: &Args, model: &str) -> String {
-    let asks = match args.asks {
-        true => "",
-        false => "; commands run without asking",
-    };
+    let asks = if args.asks { "" } else { "; commands run without asking" };
     format!("meanwhile with {model}: /help lists the commands{asks}\n")
 }
 
 impl Repl<'_> {
-    /// How the session is gone on with.
-    fn part(&mut self) {
-        if let Console::Screen(_) = self.console
-            && let Some(id) = self.agent.transcript().kept_id()
+    fn say_how_to_continue(&mut self) {
+        if let Console::Screen(_) = self.chat.console
+            && let Some(id) = self.chat.agent.transcript().kept_id()
         {
-            let line = format!("meanwhile --resume {} goes on with this session.", first(id, 8));
-            self.terminal.line(&line);
+            let line = format!("To continue this session: meanwhile --resume {}", first(id, 8));
+            self.chat.terminal.line(&line);
         }
     }
 
@@ -153,40 +123,35 @@ impl Repl<'_> {
             };
             match next {
                 Next::Leave => return Ok(()),
-                Next::Woken => self.turn(Vec::new())?,
-                Next::Line(line) => match line.trim() {
-                    "" => {}
-                    "q" | "exit" | "/exit" => return Ok(()),
-                    line => self.obey(line)?,
+                Next::Woken => self.chat.turn(Vec::new())?,
+                Next::Line(line) => match line::parse(&line) {
+                    Line::Empty => {}
+                    Line::Slash(Slash::Exit, _) => return Ok(()),
+                    Line::Slash(slash, argument) => commands::run(&mut self.chat, slash, argument)?,
+                    Line::Unknown(name) => self.chat.terminal.line(&line::unknown(name)),
+                    Line::Shell("") => self.chat.terminal.line("Usage: !COMMAND"),
+                    Line::Shell(command) => self.chat.run_command(command),
+                    Line::Message(message) => self.send(message)?,
                 },
             }
         }
     }
 
-    fn obey(&mut self, line: &str) -> Result<()> {
-        if let Some(command) = line.strip_prefix('!') {
-            self.run_command(command.trim());
-            return Ok(());
-        }
-        if let Some((name, argument)) = slash::parse(line) {
-            return self.command(name, argument);
-        }
-        let (files, notices) = attach::files(line);
-        notices.iter().for_each(|notice| self.terminal.line(&format!("meanwhile: {notice}")));
-        let files = files.iter().map(|text| Block::text(text));
-        let content = std::iter::once(Block::text(line)).chain(files).collect();
-        self.turn(content)
+    fn send(&mut self, message: &str) -> Result<()> {
+        let (content, notices) = attach::content(message);
+        notices.iter().for_each(|notice| self.chat.terminal.line(&format!("meanwhile: {notice}")));
+        self.chat.turn(content)
     }
 
     /// Waits at the prompt. Fails with a signal that ends the program.
     fn wait(&mut self) -> Result<Next> {
         let mut settled = never();
         loop {
-            if self.wakes && !self.is_typing && self.agent.has_results() {
+            if self.wakes && !self.is_typing && self.chat.agent.has_results() {
                 settled = after(SETTLE);
             }
             self.announce();
-            let event = match &self.console {
+            let event = match &self.chat.console {
                 Console::Screen(screen) if screen.was_left() => return Ok(Next::Leave),
                 Console::Screen(screen) => select! {
                     recv(screen.typed) -> typed => match typed {
@@ -195,32 +160,32 @@ impl Repl<'_> {
                         Ok(Typed::Typing(is_typing)) => {
                             (self.is_typing, settled) = (is_typing, never());
                             if is_typing {
-                                self.agent.warm_up();
+                                self.chat.agent.warm_up();
                             }
                             continue;
                         }
                         Ok(Typed::Key) => continue,
                     },
-                    recv(self.agent.signals()) -> signal => Err(signal.unwrap_or_default()),
-                    recv(self.agent.tasks().events()) -> event => Ok(event),
+                    recv(self.chat.agent.signals()) -> signal => Err(signal.unwrap_or_default()),
+                    recv(self.chat.agent.tasks().events()) -> event => Ok(event),
                     recv(settled) -> _ => return Ok(Next::Woken),
                 },
                 Console::Plain { lines, roster, .. } => {
                     if let Some(line) = lines.ahead() {
                         return Ok(Next::Line(line));
                     }
-                    self.terminal.prompt(&roster.borrow().prompt());
+                    self.chat.terminal.prompt(&roster.borrow().prompt());
                     select! {
                         recv(lines.received()) -> line => return Ok(line.map_or(Next::Leave, Next::Line)),
-                        recv(self.agent.signals()) -> signal => Err(signal.unwrap_or_default()),
-                        recv(self.agent.tasks().events()) -> event => Ok(event),
+                        recv(self.chat.agent.signals()) -> signal => Err(signal.unwrap_or_default()),
+                        recv(self.chat.agent.tasks().events()) -> event => Ok(event),
                         recv(settled) -> _ => return Ok(Next::Woken),
                     }
                 }
             };
             match event {
-                Ok(event) => event.into_iter().for_each(|event| self.agent.attend(event)),
-                Err(SIGINT) => self.terminal.line("\n(`exit` or Ctrl-D leaves)"),
+                Ok(event) => event.into_iter().for_each(|event| self.chat.agent.attend(event)),
+                Err(SIGINT) => self.chat.terminal.line("\n(type `exit` or press Ctrl-D to exit)"),
                 Err(signal) => return Err(Error::Interrupted(signal)),
             }
         }
@@ -228,109 +193,11 @@ impl Repl<'_> {
 
     /// On a plain terminal: the tasks that have ended since.
     fn announce(&mut self) {
-        if let Console::Plain { roster, .. } = &self.console {
+        if let Console::Plain { roster, .. } = &self.chat.console {
             let ended = roster.borrow_mut().ended();
             if io::stdin().is_terminal() {
-                ended.iter().for_each(|text| self.terminal.line(text));
+                ended.iter().for_each(|text| self.chat.terminal.line(text));
             }
-        }
-    }
-
-    /// One turn. Fails with a signal that ends the program; what else fails is shown.
-    pub(super) fn turn(&mut self, content: Vec<Block>) -> Result<()> {
-        let turn = self.busily(|agent, show| agent.turn(content, show).map(drop));
-        self.finish_turn(turn)
-    }
-
-    pub(super) fn finish_turn(&mut self, turn: Result<()>) -> Result<()> {
-        match turn {
-            Ok(()) => self.terminal.usage(&self.agent.transcript().usage),
-            Err(err @ Error::Interrupted(signal)) if signal != SIGINT => return Err(err),
-            Err(err) => self.terminal.error(&err),
-        }
-        Ok(())
-    }
-
-    /// Does something that takes a while, and says what is going on.
-    pub(super) fn busily<T>(
-        &mut self,
-        work: impl FnOnce(&mut Agent, &mut dyn FnMut(Event)) -> Result<T>,
-    ) -> Result<T> {
-        let Repl { agent, console, terminal, last, .. } = self;
-        let mut progress = Progress::new(console);
-        let mut show = |event: Event| {
-            progress.note(&event);
-            if let Event::ToolResult { answer, .. } = &event {
-                last.clone_from(&answer.text);
-            }
-            terminal.show(event);
-        };
-        let done = work(agent, &mut show);
-        if let Console::Screen(screen) = console {
-            screen.busy(None);
-        }
-        done
-    }
-}
-
-/// What a turn is at, for the line below the output.
-struct Progress<'a> {
-    screen: Option<&'a Screen>,
-    what: String,
-    since: Instant,
-    told: Instant,
-    /// Of the turn: what the API has counted, and bytes of text that it has not yet.
-    tokens: u64,
-    bytes: u64,
-}
-
-impl<'a> Progress<'a> {
-    fn new(console: &'a Console) -> Progress<'a> {
-        Progress {
-            screen: match console {
-                Console::Screen(screen) => Some(screen),
-                Console::Plain { .. } => None,
-            },
-            what: String::new(),
-            since: Instant::now(),
-            told: Instant::now(),
-            tokens: 0,
-            bytes: 0,
-        }
-    }
-
-    fn note(&mut self, event: &Event) {
-        match event {
-            Event::Request => self.begin("waiting for the model".into()),
-            Event::ToolCall(call) => self.begin(summary(call)),
-            Event::Retry { .. } => self.begin("waiting to try again".into()),
-            Event::Text(text) => {
-                self.bytes += text.len() as u64;
-                if self.told.elapsed() > TELL {
-                    self.tell();
-                }
-            }
-            Event::Reply { reply, .. } => {
-                self.tokens += reply.usage.output;
-                self.bytes = 0;
-            }
-            _ => {}
-        }
-    }
-
-    fn begin(&mut self, what: String) {
-        (self.what, self.since) = (what, Instant::now());
-        self.tell();
-    }
-
-    fn tell(&mut self) {
-        self.told = Instant::now();
-        if let Some(screen) = self.screen {
-            screen.busy(Some(Busy {
-                what: self.what.clone(),
-                since: self.since,
-                tokens: self.tokens + self.bytes / BYTES_PER_TOKEN,
-            }));
         }
     }
 }

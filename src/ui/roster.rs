@@ -96,7 +96,7 @@ impl Roster {
     }
 
     /// Ends the task whose id begins so; returns what is to be said.
-    pub fn kill(&mut self, id: &str) -> String {
+    pub fn kill(&self, id: &str) -> String {
         let mut found = self.rows.iter().filter(|row| !id.is_empty() && row.id.starts_with(id));
         match (found.next(), found.next()) {
             (None, _) => format!("No task `{id}`; `/tasks` lists them."),

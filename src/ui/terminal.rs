@@ -87,13 +87,6 @@ impl<W: Write> Terminal<W> {
         }
     }
 
-    /// One line with what the session has used so far.
-    pub fn usage(&mut self, usage: &Usage) {
-        let Usage { output, cache_read, .. } = usage;
-        let sent = Usage { output: 0, ..*usage }.context();
-        self.line(&format!("({sent} tokens in, {cache_read} of them from the cache; {output} out)"));
-    }
-
     /// One line about a request.
     pub fn request(&mut self, reply: &Reply, time: Duration) {
         let Usage { input, output, cache_read, cache_write } = reply.usage;
@@ -204,6 +197,13 @@ pub fn summary(call: &ToolCall) -> String {
         Some(about) => format!("{}: {}", call.name, one_line(about, SHOWN_RESULT)),
         None => format!("{}:", call.name),
     }
+}
+
+/// The tokens that a session has used, in one line.
+pub fn usage_line(usage: &Usage) -> String {
+    let Usage { output, cache_read, .. } = usage;
+    let sent = Usage { output: 0, ..*usage }.context();
+    format!("({sent} tokens in, {cache_read} of them from the cache; {output} out)")
 }
 
 /// The first lines of a result, and how many more there are.

@@ -15,7 +15,7 @@ use crate::ui::{
     editor::{Editor, Outcome},
     history::History,
     keys::Key,
-    slash,
+    line::{self, Line, Slash},
 };
 
 /// A second Ctrl-C within this time leaves.
@@ -134,16 +134,14 @@ impl Drawing {
         self.editor.remember(&line);
         let prompt = self.prompt();
         self.echo(&prompt, &line, printed);
-        match slash::parse(line.trim()) {
-            Some(("/tasks", _)) => self.say(&self.roster.table(), printed),
-            Some(("/kill", id)) => {
-                let said = self.roster.kill(id);
-                self.say(&said, printed);
-            }
-            Some(("/exit", _)) => self.leave(printed),
+        match line::parse(&line) {
+            Line::Empty => {}
+            Line::Slash(Slash::Tasks, _) => self.say(&self.roster.table(), printed),
+            Line::Slash(Slash::Kill, id) => self.say(&self.roster.kill(id), printed),
+            Line::Slash(Slash::Exit, _) => self.leave(printed),
             _ => {
-                if self.busy.is_some() && !line.trim().is_empty() {
-                    self.say("(it is said when this turn has ended)", printed);
+                if self.busy.is_some() {
+                    self.say("(queued until this turn ends)", printed);
                 }
                 self.tell(Typed::Line(line));
             }
@@ -167,7 +165,7 @@ impl Drawing {
         if self.busy.is_some() {
             let _ = self.raise.try_send(SIGINT);
         } else if was_empty {
-            self.say("(Ctrl-D or /exit leaves, and so does Ctrl-C twice)", printed);
+            self.say("(press Ctrl-D, or Ctrl-C twice, to exit)", printed);
         }
     }
 

@@ -1,0 +1,158 @@
+//! A conversation at the prompt: the agent, the console, and what is shown while the agent works.
+
+use std::{
+    cell::RefCell,
+    io::Write,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use signal_hook::consts::SIGINT;
+
+use super::{
+    lines::Lines,
+    roster::Roster,
+    screen::{Busy, Screen},
+    terminal::{Terminal, summary, usage_line},
+};
+use crate::{
+    agent::{Agent, Event},
+    api::message::Block,
+    error::{Error, Result},
+    session::transcript::Transcript,
+};
+
+/// How often the token count is updated while a reply streams.
+const TOKEN_INTERVAL: Duration = Duration::from_millis(200);
+
+/// A rough average, for the count before the API sends the exact one.
+const BYTES_PER_TOKEN: u64 = 4;
+
+pub struct Chat<'a> {
+    pub agent: Agent,
+    pub console: Console,
+    pub terminal: Terminal<Box<dyn Write>>,
+    pub sessions: Sessions<'a>,
+    /// The last tool result, in full.
+    pub last_result: String,
+}
+
+/// Where lines come from.
+pub enum Console {
+    /// A terminal that can move its cursor.
+    Screen(Screen),
+    /// A pipe, or a terminal that only prints lines.
+    Plain { lines: Rc<Lines>, roster: Rc<RefCell<Roster>> },
+}
+
+/// The stored sessions.
+pub struct Sessions<'a> {
+    /// Lists them as a table.
+    pub table: &'a dyn Fn() -> Result<String>,
+    /// Opens the session whose id starts with this text.
+    pub open: &'a dyn Fn(&str) -> Result<Transcript>,
+}
+
+impl Chat<'_> {
+    /// Runs one turn. Fails with a signal that ends the program; other errors are shown.
+    pub fn turn(&mut self, content: Vec<Block>) -> Result<()> {
+        self.work(|agent, show| agent.turn(content, show).map(drop))
+    }
+
+    /// Summarizes the conversation. Fails like `turn`.
+    pub fn compact(&mut self) -> Result<()> {
+        self.work(|agent, show| agent.compact(show))
+    }
+
+    /// Runs a shell command for the user. The model reads the result with the next message.
+    pub fn run_command(&mut self, command: &str) {
+        let mut progress = Progress::new(&self.console);
+        progress.begin(command.to_owned());
+        self.last_result = self.agent.run_command(command);
+        drop(progress);
+        self.terminal.line(&self.last_result);
+    }
+
+    fn work(&mut self, work: impl FnOnce(&mut Agent, &mut dyn FnMut(Event)) -> Result<()>) -> Result<()> {
+        let Chat { agent, console, terminal, last_result, .. } = self;
+        let mut progress = Progress::new(console);
+        let mut show = |event: Event| {
+            progress.note(&event);
+            if let Event::ToolResult { answer, .. } = &event {
+                last_result.clone_from(&answer.text);
+            }
+            terminal.show(event);
+        };
+        let done = work(agent, &mut show);
+        drop(progress);
+        match done {
+            Ok(()) => terminal.line(&usage_line(&agent.transcript().usage)),
+            Err(err @ Error::Interrupted(signal)) if signal != SIGINT => return Err(err),
+            Err(err) => terminal.error(&err),
+        }
+        Ok(())
+    }
+}
+
+/// The line under the output that says what the program is doing. Dropping it removes the line.
+struct Progress<'a> {
+    screen: Option<&'a Screen>,
+    what: String,
+    since: Instant,
+    updated: Instant,
+    /// Output tokens of this turn that the API has counted.
+    tokens: u64,
+    /// Bytes of text since then.
+    uncounted: u64,
+}
+
+impl<'a> Progress<'a> {
+    fn new(console: &'a Console) -> Progress<'a> {
+        let screen = match console {
+            Console::Screen(screen) => Some(screen),
+            Console::Plain { .. } => None,
+        };
+        let now = Instant::now();
+        Progress { screen, what: String::new(), since: now, updated: now, tokens: 0, uncounted: 0 }
+    }
+
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Request => self.begin("waiting for the model".into()),
+            Event::ToolCall(call) => self.begin(summary(call)),
+            Event::Retry { .. } => self.begin("waiting to try again".into()),
+            Event::Text(text) => {
+                self.uncounted += text.len() as u64;
+                if self.updated.elapsed() > TOKEN_INTERVAL {
+                    self.update();
+                }
+            }
+            Event::Reply { reply, .. } => {
+                self.tokens += reply.usage.output;
+                self.uncounted = 0;
+            }
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, what: String) {
+        (self.what, self.since) = (what, Instant::now());
+        self.update();
+    }
+
+    fn update(&mut self) {
+        self.updated = Instant::now();
+        if let Some(screen) = self.screen {
+            let tokens = self.tokens + self.uncounted / BYTES_PER_TOKEN;
+            screen.busy(Some(Busy { what: self.what.clone(), since: self.since, tokens }));
+        }
+    }
+}
+
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        if let Some(screen) = self.screen {
+            screen.busy(None);
+        }
+    }
+}
