@@ -4,6 +4,8 @@
 
 use std::{fmt, io, path::PathBuf, time::Duration};
 
+use crate::stop::Stop;
+
 #[derive(Debug)]
 pub enum Error {
     /// The command line makes no sense.
@@ -48,10 +50,8 @@ pub enum Error {
     Tasks(String),
     /// A mistake in this program.
     Panic,
-    /// Nobody reads standard output any more.
-    Closed,
-    /// A signal asked the turn or the program to end.
-    Interrupted(i32),
+    /// Something asked the turn or the program to end.
+    Stopped(Stop),
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -66,6 +66,15 @@ impl Error {
         }
     }
 
+    /// The option whose limit ended the run, if one did.
+    pub fn limit(&self) -> Option<&'static str> {
+        match self {
+            Error::Limit { option, .. } => Some(option),
+            Error::Stopped(Stop::TimeUp(_)) => Some("--max-time"),
+            _ => None,
+        }
+    }
+
     /// The exit code of a run that ends with this error.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -74,10 +83,9 @@ impl Error {
             Error::Protocol(_) | Error::Replay(_) => 3,
             Error::Limit { .. } => 4,
             Error::Tasks(_) => 5,
-            // A shell reports a program that a signal ended as 128 + its number.
-            Error::Interrupted(signal) => 128u8.saturating_add(*signal as u8),
+            Error::Stopped(stop) => stop.exit_code(),
             Error::File { .. } | Error::System { .. } | Error::Refusal(_) | Error::Session(_) => 1,
-            Error::Panic | Error::Closed => 1,
+            Error::Panic => 1,
         }
     }
 }
@@ -104,9 +112,8 @@ impl fmt::Display for Error {
             Error::Protocol(text) => write!(f, "the server's reply is not what the protocol says: {text}"),
             Error::Limit { option, text } => write!(f, "{option}: {text}"),
             Error::Tasks(text) => write!(f, "--on-end fail: {text}"),
-            Error::Panic => f.write_str("a mistake in meanwhile ended the run; the lines above say where"),
-            Error::Closed => f.write_str("standard output was closed"),
-            Error::Interrupted(_) => f.write_str("interrupted"),
+            Error::Panic => f.write_str("internal error: meanwhile panicked (details above)"),
+            Error::Stopped(stop) => f.write_str(&stop.sentence()),
         }
     }
 }

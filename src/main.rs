@@ -13,6 +13,7 @@ mod error;
 mod properties;
 mod secrets;
 mod session;
+mod stop;
 mod text;
 mod threads;
 mod tools;
@@ -42,6 +43,7 @@ use session::{
     store::{Store, Which},
     transcript::{Keeping, Transcript},
 };
+use stop::Stop;
 use tools::{Context, approval::Approval, rules::Rule, workspace::Workspace};
 use ui::{chat::Sessions, interrupt::Interrupts};
 
@@ -59,8 +61,8 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        // A reader who has left wants to hear nothing.
-        Err(Error::Closed) => ExitCode::from(Error::Closed.exit_code()),
+        // Whoever closed standard output has read enough.
+        Err(Error::Stopped(stop @ Stop::OutputClosed)) => ExitCode::from(stop.exit_code()),
         Err(err) => {
             // Nobody may be listening.
             let _ = writeln!(io::stderr(), "meanwhile: {}", text::sentence(&err.to_string()));
@@ -128,11 +130,11 @@ fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
         system: config.secrets.mask(system).into_owned(),
         tools: tools::definitions(),
     };
-    let signals = interrupts.signals.clone();
+    let stops = interrupts.stops.clone();
     let context = Context {
         workspace,
         tasks,
-        signals,
+        stops,
         approval: Approval {
             deny: rules("--deny", &config.deny)?,
             allow: rules("--allow", &config.allow)?,

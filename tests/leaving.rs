@@ -3,8 +3,10 @@
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::support::finished::Finished;
 use crate::support::gate::Gate;
 use crate::support::reply::Reply;
+use crate::support::session::Session;
 use crate::support::stream::Block;
 use crate::support::{Test, wait_until};
 
@@ -56,7 +58,7 @@ fn an_interrupt_ends_a_command_and_every_call_is_answered() {
     let finished = session.wait().code(0);
     let (first, is_error) = finished.request(1).tool_result(0);
     assert!(is_error && first.starts_with("Error: interrupted by the user"), "{first}");
-    let not_run = "Error: not run: the user interrupted the turn";
+    let not_run = "Error: not run: the turn was interrupted by the user";
     assert_eq!(finished.request(1).tool_result(1), (not_run.to_owned(), true));
     assert_eq!(finished.request(1).last_text(), "again");
     assert!(!workspace.join("never").exists());
@@ -95,4 +97,62 @@ fn a_signal_ends_the_program_with_its_own_exit_code() {
     check_signal(Test::new(), Some("go"), Signal::HUP, 129);
     check_signal(Test::new().print("go"), None, Signal::TERM, 143);
     check_signal(Test::new().print("go"), None, Signal::INT, 130);
+}
+
+/// What the model reads, when the session is continued, of a run that was stopped: behind a reply that was cut off,
+/// and as the result of a command.
+#[track_caller]
+fn check_told(start: impl Fn(Test) -> Session, stop: impl Fn(&Session), cause: &str) {
+    let gate = Gate::new();
+    let half = Reply::text("half a sentence").hold_after("half", &gate);
+    let told = continued(start(Test::new().reply(half)), |session| {
+        session.expect("half");
+        stop(session);
+    });
+    let messages = told.request(0).messages();
+    let note = format!("(The reply above was interrupted by {cause}.)");
+    assert_eq!(messages[2]["content"][0]["text"], note.as_str(), "{messages:#?}");
+
+    let call = Reply::tool("bash", json!({"command": "touch begun; sleep 600"}));
+    let told = continued(start(Test::new().reply(call)), |session| {
+        let begun = session.dir().workspace().join("begun");
+        wait_until("the command runs", || begun.exists());
+        stop(session);
+    });
+    let (result, is_error) = told.request(0).tool_result(0);
+    assert!(is_error && result.starts_with(&format!("Error: interrupted by {cause}; ")), "{result}");
+    gate.open();
+}
+
+fn continued(mut session: Session, stop: impl Fn(&mut Session)) -> Finished {
+    stop(&mut session);
+    session.wait().again().args(["-c", "-p", "again"]).reply(Reply::text("Here.")).run().code(0)
+}
+
+#[test]
+fn the_model_is_told_which_signal_stopped_the_run_before() {
+    let chat = |test: Test| {
+        let mut session = test.spawn();
+        session.send_line("go");
+        session
+    };
+    check_told(chat, |session| session.signal(Signal::TERM), "SIGTERM");
+    check_told(chat, |session| session.signal(Signal::HUP), "SIGHUP (the terminal was closed)");
+}
+
+#[test]
+fn the_model_is_told_that_the_time_of_the_run_before_was_up() {
+    let gate = Gate::new();
+    let timed = |reply| {
+        let mut session = Test::new().print("go").arg("--max-time=2").reply(reply).spawn();
+        session.close_stdin();
+        continued(session, |_| ())
+    };
+    let told = timed(Reply::text("half a sentence").hold_after("half", &gate));
+    let note = "(The reply above was interrupted by the time limit of the run (--max-time).)";
+    assert_eq!(told.request(0).messages()[2]["content"][0]["text"], note);
+    let told = timed(Reply::tool("bash", json!({"command": "sleep 600"})));
+    let (result, _) = told.request(0).tool_result(0);
+    assert!(result.starts_with("Error: interrupted by the time limit of the run (--max-time); "), "{result}");
+    gate.open();
 }

@@ -193,7 +193,7 @@ fn ctrl_c_ends_a_request_and_keeps_what_was_said() {
     let finished = interrupted(session);
     let messages = finished.request(1).messages();
     assert_eq!(messages[1]["content"], json!([{"type": "text", "text": "half"}]));
-    assert_eq!(messages[2]["content"][0]["text"], "(The user interrupted the reply above.)");
+    assert_eq!(messages[2]["content"][0]["text"], "(The reply above was interrupted by the user.)");
     assert_eq!(messages[2]["content"][1]["text"], "again");
     gate.open();
 }

@@ -30,7 +30,7 @@ impl Agent {
                 return Ok(());
             }
             match self.summarize(true, watch) {
-                Err(err @ Error::Interrupted(_)) => return Err(err),
+                Err(err @ Error::Stopped(_)) => return Err(err),
                 // The request may still fit.
                 Err(err) => watch(Event::Notice(&format!("the conversation could not be summarized: {err}"))),
                 Ok(()) => {}

@@ -23,6 +23,7 @@ use crate::{
     },
     error::{Error, Result},
     session::transcript::{Mark, Transcript},
+    stop::Stop,
     tools::{self, Answer, Context, approval::Asker},
 };
 
@@ -113,9 +114,9 @@ impl Agent {
                 }
                 _ => return Ok(said.trim().to_owned()),
             };
-            if let Some(signal) = self.context.interrupted.take() {
+            if let Some(stop) = self.context.interrupted.take() {
                 self.transcript.push_user(content);
-                return Err(Error::Interrupted(signal));
+                return Err(Error::Stopped(stop));
             }
         }
     }
@@ -142,8 +143,8 @@ impl Agent {
             self.check_limits()?;
             reply = self.request(&self.transcript.messages(), watch);
         }
-        if let Err(Error::Interrupted(_)) = reply {
-            self.keep_partial();
+        if let Err(Error::Stopped(stop)) = reply {
+            self.keep_partial(stop);
         }
         reply.map(|reply| *reply)
     }
@@ -176,9 +177,9 @@ impl Agent {
         &self.run
     }
 
-    /// The signals that end a turn or the program.
-    pub fn signals(&self) -> &Receiver<i32> {
-        &self.context.signals
+    /// What ends a turn or the program.
+    pub fn stops(&self) -> &Receiver<Stop> {
+        &self.context.stops
     }
 
     pub fn transcript(&self) -> &Transcript {
@@ -192,7 +193,7 @@ impl Agent {
             watch(Event::ToolCall(call));
             let answer = match self.context.interrupted {
                 None => tools::run(&mut self.context, call),
-                Some(_) => Answer::error("not run: the user interrupted the turn"),
+                Some(stop) => Answer::error(stop.not_run()),
             };
             if let Some(why) = self.context.approval.refused.take() {
                 let call = call.clone();

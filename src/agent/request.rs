@@ -13,6 +13,7 @@ use crate::{
         retry,
     },
     error::{Error, Result},
+    stop::Stop,
 };
 
 impl Agent {
@@ -38,7 +39,7 @@ impl Agent {
                 }
                 Err(err) => err,
             };
-            if let Error::Interrupted(_) = err {
+            if let Error::Stopped(_) = err {
                 return Err(err);
             }
             self.partial.clear();
@@ -69,14 +70,14 @@ impl Agent {
                     Ok(Progress::Ended(reply)) => return reply,
                     Err(_) => return Err(Error::Protocol("its thread failed".into())),
                 },
-                recv(self.context.signals) -> signal => if let Ok(signal) = signal {
+                recv(self.context.stops) -> stop => if let Ok(stop) = stop {
                     self.client.abort();
                     for progress in progress.try_iter() {
                         if let Progress::Text(text) = progress {
                             self.partial += &text;
                         }
                     }
-                    return Err(Error::Interrupted(signal));
+                    return Err(Error::Stopped(stop));
                 },
                 recv(self.context.tasks.events()) -> event => {
                     event.into_iter().for_each(|event| self.context.tasks.attend(event));
@@ -85,14 +86,14 @@ impl Agent {
         }
     }
 
-    /// Waits before another attempt; a signal ends the wait at once.
+    /// Waits before another attempt. Fails at once with a stop.
     fn pause(&mut self, wait: Duration) -> Result<()> {
         let over = after(wait);
         loop {
             select! {
                 recv(over) -> _ => return Ok(()),
-                recv(self.context.signals) -> signal => if let Ok(signal) = signal {
-                    return Err(Error::Interrupted(signal));
+                recv(self.context.stops) -> stop => if let Ok(stop) = stop {
+                    return Err(Error::Stopped(stop));
                 },
                 recv(self.context.tasks.events()) -> event => {
                     event.into_iter().for_each(|event| self.context.tasks.attend(event));
@@ -101,15 +102,13 @@ impl Agent {
         }
     }
 
-    /// The text of a reply that the user has interrupted stays in the history, and the model is told. A tool
-    /// call that was not whole does not.
-    pub(super) fn keep_partial(&mut self) {
+    /// Keeps the text of a reply that was interrupted in the history, and tells the model why it ends. An
+    /// incomplete tool call is dropped.
+    pub(super) fn keep_partial(&mut self, stop: Stop) {
         let partial = std::mem::take(&mut self.partial);
         if !partial.trim().is_empty() {
             self.transcript.push_assistant(vec![Block::text(partial.trim_end())]);
-            self.transcript.push_user(vec![Block::text(INTERRUPTED)]);
+            self.transcript.push_user(vec![Block::text(&stop.reply_note())]);
         }
     }
 }
-
-const INTERRUPTED: &str = "(The user interrupted the reply above.)";

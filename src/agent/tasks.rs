@@ -39,9 +39,9 @@ impl Agent {
             if self.context.tasks.running() == 0 {
                 return Ok(());
             }
-            let waited = self.context.tasks.wait_for_any(None, &self.context.signals);
-            if let Waited::Interrupted(signal) = waited {
-                return Err(Error::Interrupted(signal));
+            let waited = self.context.tasks.wait_for_any(None, &self.context.stops);
+            if let Waited::Stopped(stop) = waited {
+                return Err(Error::Stopped(stop));
             }
         }
     }
@@ -54,7 +54,7 @@ impl Agent {
 
     /// Ends all background tasks and waits until they are gone; a signal ends the wait.
     pub fn end_tasks(&mut self, watch: &mut dyn FnMut(Event)) {
-        self.context.tasks.end_all(&self.context.signals);
+        self.context.tasks.end_all(&self.context.stops);
         self.keep_journal(watch);
     }
 

@@ -8,7 +8,7 @@ use super::{
     Answer, Tasks,
     rules::{Rule, allow_command, denies_command, names_file, rule_for_folder, rules_like},
 };
-use crate::secrets::Secrets;
+use crate::{secrets::Secrets, stop::Stop};
 
 /// What a tool is about to do.
 #[derive(Debug, Clone, Copy)]
@@ -94,7 +94,7 @@ pub struct Approval {
 
 impl Approval {
     /// Whether the user was shown the act and consented; an answer for the model when it is not allowed.
-    pub fn check(&mut self, act: &Act, tasks: &mut Tasks, signals: &Receiver<i32>) -> Result<bool, Refused> {
+    pub fn check(&mut self, act: &Act, tasks: &mut Tasks, stops: &Receiver<Stop>) -> Result<bool, Refused> {
         if let Some(rule) = denied(&self.deny, act) {
             let rule = rule.text();
             let text = format!("refused: the user has denied it beforehand (--deny '{rule}'). Do without it");
@@ -114,7 +114,7 @@ impl Approval {
             return self.refuse("nobody was there to be asked", text.into());
         };
         let answers = asker(act, &always);
-        match wait_for_consent(&answers, &always, tasks, signals)? {
+        match wait_for_consent(&answers, &always, tasks, stops)? {
             Consent::Yes => Ok(true),
             Consent::Always => {
                 self.allow.extend(always);
@@ -136,7 +136,7 @@ impl Approval {
 /// Why an act is not done.
 pub enum Refused {
     Answered(Answer),
-    Interrupted(i32),
+    Stopped(Stop),
 }
 
 /// Nothing else is done meanwhile, but that tasks go on and their ends are told.
@@ -144,7 +144,7 @@ fn wait_for_consent(
     answers: &Receiver<String>,
     always: &[Rule],
     tasks: &mut Tasks,
-    signals: &Receiver<i32>,
+    stops: &Receiver<Stop>,
 ) -> Result<Consent, Refused> {
     loop {
         select! {
@@ -154,8 +154,8 @@ fn wait_for_consent(
                 },
                 Err(_) => return Ok(Consent::No),
             },
-            recv(signals) -> signal => if let Ok(signal) = signal {
-                return Err(Refused::Interrupted(signal));
+            recv(stops) -> stop => if let Ok(stop) = stop {
+                return Err(Refused::Stopped(stop));
             },
             recv(tasks.events()) -> event => {
                 event.into_iter().for_each(|event| tasks.attend(event));

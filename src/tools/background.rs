@@ -63,8 +63,8 @@ fn check(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     };
     find(context, id)?;
     let until = Instant::now() + wait.unwrap_or_default();
-    if let Waited::Interrupted(signal) = context.tasks.wait_for(id, until, &context.signals) {
-        context.interrupted = Some(signal);
+    if let Waited::Stopped(stop) = context.tasks.wait_for(id, until, &context.stops) {
+        context.interrupted = Some(stop);
     }
     let answer = describe(find(context, id)?, full);
     if find(context, id)?.status() != Status::Running {
@@ -76,9 +76,9 @@ fn check(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
 /// All tasks, a line each; with `until`, after one of them has ended.
 fn list(context: &mut Context, until: Option<Instant>) -> Answer {
     if let Some(until) = until
-        && let Waited::Interrupted(signal) = context.tasks.wait_for_any(Some(until), &context.signals)
+        && let Waited::Stopped(stop) = context.tasks.wait_for_any(Some(until), &context.stops)
     {
-        context.interrupted = Some(signal);
+        context.interrupted = Some(stop);
     }
     context.tasks.receive();
     let lines = context.tasks.list().map(|task| {
@@ -95,8 +95,8 @@ fn list(context: &mut Context, until: Option<Instant>) -> Answer {
 fn kill(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     let id = input.text("task_id")?;
     find(context, id)?;
-    if let Waited::Interrupted(signal) = context.tasks.kill(id, &context.signals) {
-        context.interrupted = Some(signal);
+    if let Waited::Stopped(stop) = context.tasks.kill(id, &context.stops) {
+        context.interrupted = Some(stop);
     }
     context.tasks.mark_delivered(id);
     Ok(Answer::ok(describe(find(context, id)?, true)))

@@ -35,7 +35,7 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
 pub fn run_and_wait(context: &mut Context, command: &str, limit: Duration) -> Result<Answer, Answer> {
     let tasks = &mut context.tasks;
     let id = tasks.start_foreground(command, limit).map_err(Answer::error)?;
-    let waited = tasks.wait_for_shell(&id, Instant::now() + limit, &context.signals);
+    let waited = tasks.wait_for_shell(&id, Instant::now() + limit, &context.stops);
     let task = tasks.find(&id).expect("a task is kept until it is forgotten");
     let answer = match waited {
         Waited::Ended if task.is_gone() => {
@@ -62,9 +62,9 @@ pub fn run_and_wait(context: &mut Context, command: &str, limit: Duration) -> Re
             tasks.move_to_background(&id);
             return Err(Answer::error(text));
         }
-        Waited::Interrupted(signal) => {
-            context.interrupted = Some(signal);
-            Answer::error(format!("interrupted by the user; it had printed:\n{}", task.output()))
+        Waited::Stopped(stop) => {
+            context.interrupted = Some(stop);
+            Answer::error(stop.command_result(&task.output()))
         }
     };
     tasks.forget(&id);

@@ -18,7 +18,7 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 use serde_json::{Map, Value, json};
 
-use crate::{api::reply::ToolCall, background::Tasks, secrets::Secrets, text::head_and_tail};
+use crate::{api::reply::ToolCall, background::Tasks, secrets::Secrets, stop::Stop, text::head_and_tail};
 use approval::{Act, Approval, Change, Old, Refused, What};
 use workspace::Workspace;
 
@@ -29,27 +29,27 @@ const LONGEST_RESULT: usize = 50_000;
 pub struct Context {
     pub workspace: Workspace,
     pub tasks: Tasks,
-    /// Signals that ask a tool which waits to stop waiting.
-    pub signals: Receiver<i32>,
+    /// What ends a tool's wait.
+    pub stops: Receiver<Stop>,
     pub approval: Approval,
     /// What the last call has made of a file, where the user has not been shown it.
     pub change: Option<Change>,
     /// Texts that must not leave in a result: the credential.
     pub secrets: Secrets,
-    /// The signal that a tool was stopped by.
-    pub interrupted: Option<i32>,
+    /// What stopped a tool.
+    pub interrupted: Option<Stop>,
 }
 
 impl Context {
     /// Whether the user was shown it and consented; an answer for the model when it may not be done.
     fn approve(&mut self, tool: &'static str, what: What) -> Result<bool, Answer> {
         let act = Act { tool, what };
-        let refused = self.approval.check(&act, &mut self.tasks, &self.signals);
+        let refused = self.approval.check(&act, &mut self.tasks, &self.stops);
         refused.map_err(|refused| match refused {
             Refused::Answered(answer) => answer,
-            Refused::Interrupted(signal) => {
-                self.interrupted = Some(signal);
-                Answer::error("not run: the user interrupted the turn")
+            Refused::Stopped(stop) => {
+                self.interrupted = Some(stop);
+                Answer::error(stop.not_run())
             }
         })
     }

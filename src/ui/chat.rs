@@ -7,8 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use signal_hook::consts::SIGINT;
-
 use super::{
     lines::Lines,
     roster::Roster,
@@ -20,6 +18,7 @@ use crate::{
     api::message::Block,
     error::{Error, Result},
     session::transcript::Transcript,
+    stop::Stop,
 };
 
 /// How often the token count is updated while a reply streams.
@@ -54,7 +53,7 @@ pub struct Sessions<'a> {
 }
 
 impl Chat<'_> {
-    /// Runs one turn. Fails with a signal that ends the program; other errors are shown.
+    /// Runs one turn. Fails with a stop that ends the program; other errors are shown.
     pub fn turn(&mut self, content: Vec<Block>) -> Result<()> {
         self.work(|agent, show| agent.turn(content, show).map(drop))
     }
@@ -87,7 +86,7 @@ impl Chat<'_> {
         drop(progress);
         match done {
             Ok(()) => terminal.line(&usage_line(&agent.transcript().usage)),
-            Err(err @ Error::Interrupted(signal)) if signal != SIGINT => return Err(err),
+            Err(err @ Error::Stopped(stop)) if stop != Stop::Interrupted => return Err(err),
             Err(err) => terminal.error(&err),
         }
         Ok(())

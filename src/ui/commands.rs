@@ -21,7 +21,7 @@ use crate::{
 /// How often a followed task is checked for new output.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Runs a slash command. Fails with a signal that ends the program; other errors are shown.
+/// Runs a slash command. Fails with a stop that ends the program; other errors are shown.
 pub fn run(chat: &mut Chat, slash: Slash, argument: &str) -> Result<()> {
     let answer = match slash {
         Slash::Help => Ok(line::help()),
@@ -118,7 +118,7 @@ fn keep_looking(chat: &mut Chat) -> bool {
     };
     select! {
         recv(screen.typed) -> typed => return matches!(typed, Ok(Typed::Typing(_))),
-        recv(chat.agent.signals()) -> _ => return false,
+        recv(chat.agent.stops()) -> _ => return false,
         recv(chat.agent.tasks().events()) -> event => event.into_iter().for_each(|event| chat.agent.attend(event)),
         default(LOOK) => {}
     }

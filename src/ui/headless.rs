@@ -5,8 +5,6 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use signal_hook::consts::{SIGALRM, SIGPIPE};
-
 use super::{
     input::{SILENCE, read_task},
     interrupt::Interrupts,
@@ -20,6 +18,7 @@ use crate::{
     background::task::Status,
     cli::{Args, Format, Loudness, OnEnd},
     error::{Error, Result},
+    stop::Stop,
 };
 
 /// Does one task with everything that belongs to it, with the agent that `make_agent` builds.
@@ -38,10 +37,9 @@ pub fn print(args: &Args, make_agent: impl FnOnce(&Interrupts) -> Result<Agent>)
         outcome
     };
     let outcome = catch_unwind(AssertUnwindSafe(task)).unwrap_or(Err(Error::Panic));
-    let outcome = outcome.map_err(|err| explain(err, args));
     match (reporter.finish(&outcome), outcome) {
         // A reader who has seen enough is no error.
-        (Err(Error::Closed), Ok(_)) => Ok(()),
+        (Err(Error::Stopped(Stop::OutputClosed)), Ok(_)) => Ok(()),
         (Err(err), Ok(_)) => Err(err),
         (_, outcome) => outcome.map(drop),
     }
@@ -54,18 +52,6 @@ pub fn refuse(err: Error, format: Format) -> Result<()> {
     outcome.map(drop)
 }
 
-/// The pseudo signals stand for what else may end a run.
-fn explain(err: Error, args: &Args) -> Error {
-    match err {
-        Error::Interrupted(SIGALRM) => Error::Limit {
-            option: "--max-time",
-            text: format!("the run took {} s and is not done", args.max_time.unwrap_or_default().as_secs()),
-        },
-        Error::Interrupted(SIGPIPE) => Error::Closed,
-        err => err,
-    }
-}
-
 fn do_task(
     args: &Args,
     agent: &mut Agent,
@@ -74,7 +60,7 @@ fn do_task(
 ) -> Result<String> {
     let mut stderr = Terminal::new(io::stderr(), has_color(args.color, &io::stderr()));
     reporter.begin(agent)?;
-    let (content, gave_up) = read_task(args.prompt.as_deref(), args.file.as_deref(), agent.signals())?;
+    let (content, gave_up) = read_task(args.prompt.as_deref(), args.file.as_deref(), agent.stops())?;
     if gave_up && args.loudness != Loudness::Quiet {
         let seconds = SILENCE.as_secs();
         stderr.line(&format!(
@@ -84,7 +70,7 @@ fn do_task(
     let mut unshown = String::new();
     let mut watch = |event: Event| {
         if reporter.event(&event).is_err() {
-            interrupts.raise(SIGPIPE);
+            let _ = interrupts.sender().try_send(Stop::OutputClosed);
         }
         match event {
             Event::Request

@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use crate::{
     api::message::Block,
     error::{Error, Result},
+    stop::Stop,
     threads,
 };
 
@@ -27,16 +28,16 @@ const READ_AT_ONCE: usize = 64 * 1024;
 pub fn read_task(
     prompt: Option<&str>,
     file: Option<&Path>,
-    signals: &Receiver<i32>,
+    stops: &Receiver<Stop>,
 ) -> Result<(Vec<Block>, bool)> {
     let from_file = match file {
-        Some(path) => Some(read_file(path, signals)?),
+        Some(path) => Some(read_file(path, stops)?),
         None => None,
     };
     let has_prompt = prompt.is_some() || from_file.is_some();
     let piped = match io::stdin().is_terminal() {
         true => Some(String::new()),
-        false => read_stdin(has_prompt, signals)?,
+        false => read_stdin(has_prompt, stops)?,
     };
     let texts = [prompt, from_file.as_deref(), piped.as_deref()].into_iter().flatten();
     let content: Vec<Block> = texts.filter(|text| !text.trim().is_empty()).map(Block::text).collect();
@@ -49,16 +50,16 @@ pub fn read_task(
 }
 
 /// A file may be a FIFO, or a substitution that takes its time.
-fn read_file(path: &Path, signals: &Receiver<i32>) -> Result<String> {
+fn read_file(path: &Path, stops: &Receiver<Stop>) -> Result<String> {
     let opened = path.to_owned();
-    let bytes = read_all(move || File::open(opened), never(), signals)?;
+    let bytes = read_all(move || File::open(opened), never(), stops)?;
     let bytes = bytes.unwrap_or_else(|| Ok(Vec::new()));
     let text = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     text.map_err(|err| Error::Config(format!("failed to read file `{}`: {err}", path.display())))
 }
 
 /// What stdin holds, to its end; None when nothing comes and there is another prompt.
-fn read_stdin(has_prompt: bool, signals: &Receiver<i32>) -> Result<Option<String>> {
+fn read_stdin(has_prompt: bool, stops: &Receiver<Stop>) -> Result<Option<String>> {
     let (mut bytes, is_all) = read_ready(io::stdin());
     let silence = match has_prompt && bytes.is_empty() {
         true => after(SILENCE),
@@ -66,7 +67,7 @@ fn read_stdin(has_prompt: bool, signals: &Receiver<i32>) -> Result<Option<String
     };
     let rest = match is_all {
         true => Some(Ok(Vec::new())),
-        false => read_all(|| Ok(io::stdin()), silence, signals)?,
+        false => read_all(|| Ok(io::stdin()), silence, stops)?,
     };
     match rest {
         None => Ok(None),
@@ -100,11 +101,11 @@ fn read_ready(source: impl AsFd) -> (Vec<u8>, bool) {
 }
 
 /// Everything that a source holds, read by a thread of its own; None when `silence` comes before the first
-/// byte. Fails when a signal comes.
+/// byte. Fails with a stop.
 fn read_all<R: Read + AsFd>(
     open: impl FnOnce() -> io::Result<R> + Send + 'static,
     mut silence: Receiver<Instant>,
-    signals: &Receiver<i32>,
+    stops: &Receiver<Stop>,
 ) -> Result<Option<io::Result<Vec<u8>>>> {
     let (sender, pieces) = crossbeam_channel::bounded(4);
     let read = move || {
@@ -127,8 +128,8 @@ fn read_all<R: Read + AsFd>(
                 Err(_) => return Ok(Some(Ok(bytes))),
             },
             recv(silence) -> _ => return Ok(None),
-            recv(signals) -> signal => if let Ok(signal) = signal {
-                return Err(Error::Interrupted(signal));
+            recv(stops) -> stop => if let Ok(stop) = stop {
+                return Err(Error::Stopped(stop));
             },
         }
     }

@@ -1,7 +1,6 @@
-//! Signals as messages: a thread of its own turns them into numbers on a channel.
+//! Everything from outside that stops a turn or the run, as one channel of `Stop`s: signals, and the time limit.
 //!
-//! What else may end a run comes the same way, as the signal that would stand for it: SIGALRM for the
-//! limit on its time, SIGPIPE for a reader of stdout who has left.
+//! A program whose main thread hangs, for instance in a write that nobody reads, is ended from here.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -11,62 +10,46 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender};
 use signal_hook::{
-    consts::{SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGWINCH},
+    consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGWINCH},
     iterator::Signals,
 };
 
-use crate::error::{Error, Result};
-use crate::threads;
+use crate::{
+    error::{Error, Result},
+    stop::Stop,
+    threads,
+};
 
-/// How long the main thread may take to look at its signals, when somebody waits.
+/// How long the main thread may take to read a stop when the user may be waiting.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// The same when nobody does.
+/// The same after the time limit, which nobody waits for.
 const LONG_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Hears of the signals that concern a terminal; of none, when the program is about to end here and now.
+/// Hears of SIGWINCH and SIGCONT; of None when the program is about to end without returning.
 pub type TerminalWatcher = Box<dyn FnMut(Option<i32>) + Send>;
 
 pub struct Interrupts {
-    sender: Sender<i32>,
-    pub signals: Receiver<i32>,
+    sender: Sender<Stop>,
+    pub stops: Receiver<Stop>,
     watcher: Arc<Mutex<Option<TerminalWatcher>>>,
 }
 
 impl Interrupts {
-    /// SIGINT, SIGTERM and SIGHUP, from now on, and SIGALRM after `max_time`. Fails when the system refuses a
-    /// handler or a thread.
+    /// Listens for SIGINT, SIGTERM and SIGHUP from now on, and stops the run after `max_time`. Fails if the
+    /// system does not allow a handler or a thread.
     pub fn listen(max_time: Option<Duration>) -> Result<Interrupts> {
         let failed = |err| Error::System { doing: "listen for signals", err };
         // Nobody sends signals faster than they are read; one too many is dropped.
-        let (sender, signals) = crossbeam_channel::bounded(16);
-        let all = [SIGINT, SIGTERM, SIGHUP, SIGWINCH, SIGCONT];
-        let mut handled = Signals::new(all).map_err(failed)?;
-        let forward = sender.clone();
+        let (sender, stops) = crossbeam_channel::bounded(16);
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGWINCH, SIGCONT]).map_err(failed)?;
         let watcher: Arc<Mutex<Option<TerminalWatcher>>> = Arc::default();
-        let watching = Arc::clone(&watcher);
-        let tell = move |signal| {
-            let mut watcher = watching.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(watcher) = &mut *watcher {
-                watcher(signal);
-            }
-        };
+        let (forward, watching) = (sender.clone(), Arc::clone(&watcher));
         let listen = move || {
-            for signal in handled.forever() {
-                if matches!(signal, SIGWINCH | SIGCONT) {
-                    tell(Some(signal));
-                    continue;
-                }
-                let sent = forward.try_send(signal);
-                // The main thread has not taken the signal before, or takes no more: it hangs, in a write that
-                // nobody reads for instance. What it has started ends with it.
-                let hangs = || sent.is_err() || forward.len() > 1;
-                if hangs() {
-                    thread::sleep(PATIENCE);
-                    if hangs() {
-                        tell(None);
-                        std::process::exit(128 + signal);
-                    }
+            for signal in signals.forever() {
+                match stop(signal) {
+                    Some(stop) => send_or_end(&forward, stop, || tell(&watching, None)),
+                    None => tell(&watching, Some(signal)),
                 }
             }
         };
@@ -75,30 +58,58 @@ impl Interrupts {
             let alarm = sender.clone();
             let wait = move || {
                 thread::sleep(max_time);
-                let sent = alarm.try_send(SIGALRM);
+                let sent = alarm.try_send(Stop::TimeUp(max_time));
                 thread::sleep(LONG_PATIENCE);
-                // As above; with the exit code of every limit.
                 if sent.is_err() || !alarm.is_empty() {
-                    std::process::exit(4);
+                    end(Stop::TimeUp(max_time));
                 }
             };
             threads::start("max-time", wait).map_err(failed)?;
         }
-        Ok(Interrupts { sender, signals, watcher })
+        Ok(Interrupts { sender, stops, watcher })
     }
 
-    /// From now on this one hears of a new size of the terminal, of a continuation after a stop, and of the end.
+    /// Tells `watcher` from now on about a new size of the terminal, a continuation, and a sudden end.
     pub fn watch(&self, watcher: TerminalWatcher) {
         *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(watcher);
     }
 
-    /// Where a signal is put, as if it had come.
-    pub fn sender(&self) -> Sender<i32> {
+    /// Where a thread that finds a reason to stop sends it.
+    pub fn sender(&self) -> Sender<Stop> {
         self.sender.clone()
     }
+}
 
-    /// As if this signal had come.
-    pub fn raise(&self, signal: i32) {
-        let _ = self.sender.try_send(signal);
+/// What a signal asks for; None if it only concerns the terminal.
+fn stop(signal: i32) -> Option<Stop> {
+    match signal {
+        SIGINT => Some(Stop::Interrupted),
+        SIGTERM => Some(Stop::Terminated),
+        SIGHUP => Some(Stop::HungUp),
+        _ => None,
+    }
+}
+
+/// Sends a stop. If the main thread does not read it, or has not read the one before, the program ends, and what
+/// it has started ends with it.
+fn send_or_end(stops: &Sender<Stop>, stop: Stop, before_end: impl Fn()) {
+    let sent = stops.try_send(stop);
+    let hangs = || sent.is_err() || stops.len() > 1;
+    if hangs() {
+        thread::sleep(PATIENCE);
+        if hangs() {
+            before_end();
+            end(stop);
+        }
+    }
+}
+
+fn end(stop: Stop) -> ! {
+    std::process::exit(stop.exit_code().into())
+}
+
+fn tell(watcher: &Mutex<Option<TerminalWatcher>>, signal: Option<i32>) {
+    if let Some(watcher) = &mut *watcher.lock().unwrap_or_else(PoisonError::into_inner) {
+        watcher(signal);
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     cli::Format,
     command::process::Exit,
     error::{Error, Result},
+    stop::Stop,
     text::{visible, visible_json},
 };
 
@@ -123,10 +124,6 @@ impl Reporter {
             };
         }
         let error = outcome.as_ref().err();
-        let limit = match error {
-            Some(Error::Limit { option, .. }) => Some(*option),
-            _ => None,
-        };
         let record = json!({
             "type": "result",
             "subtype": subtype(error),
@@ -134,7 +131,7 @@ impl Reporter {
             "result": outcome.as_deref().unwrap_or_default(),
             "error": error.map(Error::to_string),
             "exit_code": error.map_or(0, Error::exit_code),
-            "limit": limit,
+            "limit": error.and_then(Error::limit),
             "session_id": self.session_id,
             "num_turns": self.turns,
             "duration_ms": self.started.elapsed().as_millis() as u64,
@@ -154,11 +151,11 @@ impl Reporter {
 }
 
 fn subtype(error: Option<&Error>) -> &'static str {
-    match error {
+    match error.map(Error::limit) {
         None => "success",
-        Some(Error::Limit { option: "--max-turns", .. }) => "error_max_turns",
-        Some(Error::Limit { option: "--max-time", .. }) => "error_max_time",
-        Some(Error::Limit { option: "--max-total-tokens", .. }) => "error_max_total_tokens",
+        Some(Some("--max-turns")) => "error_max_turns",
+        Some(Some("--max-time")) => "error_max_time",
+        Some(Some("--max-total-tokens")) => "error_max_total_tokens",
         Some(_) => "error_during_execution",
     }
 }
@@ -195,7 +192,7 @@ fn write(text: fmt::Arguments) -> Result<()> {
     let mut stdout = BufWriter::new(Patient(io::stdout().lock()));
     match stdout.write_fmt(text).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(()),
-        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Err(Error::Closed),
+        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Err(Error::Stopped(Stop::OutputClosed)),
         Err(err) => Err(Error::System { doing: "write to standard output", err }),
     }
 }

@@ -9,7 +9,6 @@ use std::{
 };
 
 use crossbeam_channel::{after, never, select};
-use signal_hook::consts::SIGINT;
 
 use super::{
     attach,
@@ -27,6 +26,7 @@ use crate::{
     agent::Agent,
     cli::Args,
     error::{Error, Result},
+    stop::Stop,
     text::{first, visible},
 };
 
@@ -143,7 +143,7 @@ impl Repl<'_> {
         self.chat.turn(content)
     }
 
-    /// Waits at the prompt. Fails with a signal that ends the program.
+    /// Waits at the prompt. Fails with a stop that ends the program.
     fn wait(&mut self) -> Result<Next> {
         let mut settled = never();
         loop {
@@ -166,7 +166,7 @@ impl Repl<'_> {
                         }
                         Ok(Typed::Key) => continue,
                     },
-                    recv(self.chat.agent.signals()) -> signal => Err(signal.unwrap_or_default()),
+                    recv(self.chat.agent.stops()) -> stop => Err(stop.unwrap_or(Stop::Terminated)),
                     recv(self.chat.agent.tasks().events()) -> event => Ok(event),
                     recv(settled) -> _ => return Ok(Next::Woken),
                 },
@@ -177,7 +177,7 @@ impl Repl<'_> {
                     self.chat.terminal.prompt(&roster.borrow().prompt());
                     select! {
                         recv(lines.received()) -> line => return Ok(line.map_or(Next::Leave, Next::Line)),
-                        recv(self.chat.agent.signals()) -> signal => Err(signal.unwrap_or_default()),
+                        recv(self.chat.agent.stops()) -> stop => Err(stop.unwrap_or(Stop::Terminated)),
                         recv(self.chat.agent.tasks().events()) -> event => Ok(event),
                         recv(settled) -> _ => return Ok(Next::Woken),
                     }
@@ -185,8 +185,8 @@ impl Repl<'_> {
             };
             match event {
                 Ok(event) => event.into_iter().for_each(|event| self.chat.agent.attend(event)),
-                Err(SIGINT) => self.chat.terminal.line("\n(type `exit` or press Ctrl-D to exit)"),
-                Err(signal) => return Err(Error::Interrupted(signal)),
+                Err(Stop::Interrupted) => self.chat.terminal.line("\n(type `exit` or press Ctrl-D to exit)"),
+                Err(stop) => return Err(Error::Stopped(stop)),
             }
         }
     }

@@ -24,6 +24,7 @@ use super::{editor::Editor, history::History, interrupt::Interrupts, keys::Keys,
 use crate::{
     background::News,
     error::{Error, Result},
+    stop::Stop,
     threads,
 };
 
@@ -183,7 +184,7 @@ impl Write for Writer {
 struct Drawing {
     /// The terminal's modes before.
     found: Termios,
-    raise: Sender<i32>,
+    raise: Sender<Stop>,
     typed: Sender<Typed>,
     left: Arc<AtomicBool>,
     roster: Roster,

@@ -7,15 +7,18 @@ use std::{
 };
 
 use crossbeam_channel::Receiver;
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT};
+use signal_hook::consts::SIGCONT;
 
 use super::{Drawing, Drawn, Message, Typed, drawing::write_all};
-use crate::ui::{
-    complete,
-    editor::{Editor, Outcome},
-    history::History,
-    keys::Key,
-    line::{self, Line, Slash},
+use crate::{
+    stop::Stop,
+    ui::{
+        complete,
+        editor::{Editor, Outcome},
+        history::History,
+        keys::Key,
+        line::{self, Line, Slash},
+    },
 };
 
 /// A second Ctrl-C within this time leaves.
@@ -163,7 +166,7 @@ impl Drawing {
         }
         let was_empty = self.editor.take().0.is_empty();
         if self.busy.is_some() {
-            let _ = self.raise.try_send(SIGINT);
+            let _ = self.raise.try_send(Stop::Interrupted);
         } else if was_empty {
             self.say("(press Ctrl-D, or Ctrl-C twice, to exit)", printed);
         }
@@ -173,7 +176,7 @@ impl Drawing {
         self.roster.farewell().into_iter().for_each(|text| self.say(&text, printed));
         self.left.store(true, Ordering::Release);
         if self.busy.is_some() {
-            let _ = self.raise.try_send(SIGINT);
+            let _ = self.raise.try_send(Stop::Interrupted);
         }
         self.tell(Typed::Leave);
     }
@@ -201,7 +204,7 @@ impl Drawing {
     /// The terminal is gone: there is nothing to draw on, and the user has left.
     fn hang_up(self, messages: &Receiver<Message>) {
         self.left.store(true, Ordering::Release);
-        let _ = self.raise.try_send(SIGHUP);
+        let _ = self.raise.try_send(Stop::HungUp);
         while let Ok(message) = messages.recv() {
             if let Message::Close = message {
                 return;
