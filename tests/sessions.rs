@@ -124,9 +124,29 @@ fn a_torn_last_line_and_open_calls_are_mended() {
     fs::write(&path, text).unwrap();
     let second = first.again().arg("-c").print("go on").reply(Reply::text("done")).run().code(0);
     let (answer, is_error) = second.request(0).tool_result(0);
-    assert!(is_error && answer.contains("the program ended"), "{answer}");
+    assert!(is_error && answer.contains("result lost"), "{answer}");
     let third = second.again().arg("-c").print("again").reply(Reply::text("fine")).run().code(0);
     assert_eq!(third.request(0).messages().len(), 7);
+}
+
+#[test]
+fn calls_to_which_a_server_gives_the_same_id_are_all_kept() {
+    let first = one_exchange();
+    let path = files(&first.dir).remove(0);
+    let mut text = fs::read_to_string(&path).unwrap();
+    let call = json!({"type": "tool_use", "id": "call_0", "name": "bash", "input": {"command": "date"}});
+    for result in ["12:00", "12:01"] {
+        let result = json!({"type": "tool_result", "tool_use_id": "call_0", "content": result});
+        for (role, block) in [("assistant", &call), ("user", &result)] {
+            text += &format!("{}\n", json!({"role": role, "content": [block]}));
+        }
+    }
+    fs::write(&path, text).unwrap();
+    // The server of the tests does not take such calls back.
+    let second = first.again().allow_violations().arg("-c").print("go on").run().code(3);
+    let sent = second.request(0).body["messages"].to_string();
+    assert_eq!(sent.matches("tool_use_id").count(), 2, "{sent}");
+    assert!(sent.contains("12:00") && sent.contains("12:01"), "{sent}");
 }
 
 #[test]
@@ -195,7 +215,7 @@ fn results_that_exist_survive_a_kill_in_the_middle_of_a_reply() {
     assert_eq!(result(0), ("precious".to_owned(), false));
     assert!(result(1).0.contains("behind the scenes"), "{:?}", result(1));
     for n in [2, 3] {
-        assert!(result(n).0.contains("is lost"), "{:?}", result(n));
+        assert!(result(n).0.contains("result lost"), "{:?}", result(n));
     }
     let told = request.messages().last().unwrap().to_string();
     assert!(!told.contains("background-results") && !told.contains("Background task"), "{told}");

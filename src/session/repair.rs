@@ -1,135 +1,68 @@
-//! Makes a history whole: the program has ended while tools ran, or its file was damaged, and lines are missing,
-//! doubled, or say something else. Pure.
+//! Makes a history one that the API takes again, after the program was killed while tools ran, or after lines of
+//! the session file could not be read. Pure.
 //!
-//! What comes out the API takes: roles alternate from the user's on, no call comes twice, and the next message
-//! has one result for each. What was whole stays as it was, byte for byte.
+//! Roles alternate, beginning with the user's, and every call has its result in the next message. Messages that
+//! need no repair keep their text, byte for byte.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, mem};
 
-use serde_json::Value;
-
-use crate::api::message::{Block, Encoded, Message, Role, sendable};
+use crate::api::message::{Block, Encoded, Message, Role, push};
 
 const LOST_START: &str = "(The beginning of this conversation is lost.)";
-const LOST_RESULT: &str =
-    "Error: the result of this call is lost: the program ended before; it may have been run";
+const LOST_RESULT: &str = "result lost: meanwhile exited before recording it; the command may have run";
 
-/// The history repaired; None when there is nothing to repair.
-pub fn repaired(messages: &[Encoded]) -> Option<Vec<Encoded>> {
-    let mut whole = Whole { before: messages, ..Whole::default() };
+/// Returns the repaired history.
+pub fn repaired(messages: &[Encoded]) -> Vec<Encoded> {
+    let mut whole = Vec::new();
+    // Of the message before.
+    let mut calls = Vec::new();
     for message in messages {
-        let Message { role, content } = message.decode();
-        match role {
-            Role::User => whole.user(content),
-            Role::Assistant => whole.assistant(content),
+        let content = message.decode().content;
+        if message.role() == Role::User {
+            let content = answered(mem::take(&mut calls), content);
+            push_user(&mut whole, content);
+            continue;
         }
+        push_user(&mut whole, answered(mem::take(&mut calls), Vec::new()));
+        if whole.is_empty() {
+            push_user(&mut whole, vec![Block::text(LOST_START)]);
+        }
+        calls = ids(&content, "tool_use", "id").map(str::to_owned).collect();
+        push(&mut whole, message.clone());
     }
-    let repaired = whole.finish();
-    (repaired != messages).then_some(repaired)
+    push_user(&mut whole, answered(calls, Vec::new()));
+    whole
 }
 
-/// A history that is whole so far.
-#[derive(Default)]
-struct Whole<'a> {
-    /// The history as it was: what is the same is held once.
-    before: &'a [Encoded],
-    messages: Vec<Encoded>,
-    /// The message after these, to which something may be added.
-    last: Option<Message>,
-    /// The calls of the model's last message that have no result yet.
-    open: Vec<String>,
-    /// All calls, word for word: some servers give the same id to many.
-    known: HashSet<String>,
+/// The content of a user message with a result for each of `calls` and for no other call.
+fn answered(calls: Vec<String>, mut content: Vec<Block>) -> Vec<Block> {
+    let known: HashSet<&str> = calls.iter().map(String::as_str).collect();
+    content.retain(|block| {
+        block.kind() != "tool_result" || block.str("tool_use_id").is_some_and(|id| known.contains(id))
+    });
+    let found: HashSet<&str> = ids(&content, "tool_result", "tool_use_id").collect();
+    let lost = calls.iter().filter(|id| !found.contains(id.as_str()));
+    let lost: Vec<Block> = lost.map(|id| Block::tool_result(id, LOST_RESULT, true)).collect();
+    // Results come first.
+    let results = found.len();
+    content.splice(results..results, lost);
+    content
 }
 
-impl Whole<'_> {
-    fn user(&mut self, mut content: Vec<Block>) {
-        content.retain(|block| match block.kind() {
-            "tool_result" => self.answers(block),
-            "tool_use" => false,
-            _ => !block.is_thinking() && !block.is_blank_text(),
-        });
-        self.push(Role::User, content);
-    }
-
-    fn assistant(&mut self, mut content: Vec<Block>) {
-        content.retain(|block| match block.kind() {
-            "tool_use" => self.is_new_call(block),
-            kind => kind != "tool_result",
-        });
-        let content = sendable(content);
-        if content.is_empty() {
-            return;
-        }
-        if self.messages.is_empty() && self.last.is_none() {
-            self.push(Role::User, vec![Block::text(LOST_START)]);
-        }
-        self.answer_open();
-        let calls = content.iter().filter(|block| block.kind() == "tool_use");
-        self.open.extend(calls.map(id));
-        self.push(Role::Assistant, content);
-    }
-
-    fn is_new_call(&mut self, block: &Block) -> bool {
-        let is_whole = block.str("id").is_some()
-            && block.str("name").is_some()
-            && block.get("input").is_some_and(Value::is_object);
-        let fields = serde_json::to_string(block.fields()).expect("JSON values have JSON text");
-        is_whole && self.known.insert(fields)
-    }
-
-    /// Whether it is the result of a call that has none yet.
-    fn answers(&mut self, result: &Block) -> bool {
-        let call = result.str("tool_use_id").unwrap_or_default();
-        let found = self.open.iter().position(|open| open == call);
-        found.map(|found| self.open.remove(found)).is_some()
-    }
-
-    /// Adds what belongs to a message of this role, which may be the last one.
-    fn push(&mut self, role: Role, content: Vec<Block>) {
-        match self.last.as_mut().filter(|last| last.role == role) {
-            Some(last) => last.content.extend(content),
-            None if content.is_empty() => {}
-            None => {
-                self.close();
-                self.last = Some(Message { role, content });
-            }
-        }
-    }
-
-    /// Nothing is added to the last message any more.
-    fn close(&mut self) {
-        if let Some(last) = self.last.take() {
-            let last = last.encode();
-            let same = self.before.get(self.messages.len());
-            let same = same.filter(|before| **before == last).cloned();
-            self.messages.push(same.unwrap_or(last));
-        }
-    }
-
-    /// Completes the user's message at the end: its results come first, one for each call.
-    fn answer_open(&mut self) {
-        let lost = self.open.drain(..).map(|id| Block::tool_result(&id, LOST_RESULT, true)).collect();
-        self.push(Role::User, lost);
-        if let Some(last) = self.last.as_mut().filter(|last| last.role == Role::User) {
-            last.content.sort_by_key(|block| block.kind() != "tool_result");
-        }
-    }
-
-    fn finish(mut self) -> Vec<Encoded> {
-        self.answer_open();
-        self.close();
-        self.messages
-    }
+/// What the field `name` holds in the blocks of this kind.
+fn ids<'a>(content: &'a [Block], kind: &'static str, name: &'static str) -> impl Iterator<Item = &'a str> {
+    content.iter().filter(move |block| block.kind() == kind).filter_map(move |block| block.str(name))
 }
 
-fn id(call: &Block) -> String {
-    call.str("id").unwrap_or_default().to_owned()
+fn push_user(history: &mut Vec<Encoded>, content: Vec<Block>) {
+    if !content.is_empty() {
+        push(history, Message::user(content).encode());
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -166,8 +99,8 @@ mod tests {
         let json =
             |values: &[Value]| values.iter().map(|v| encoded(&v.to_string())).collect::<Vec<Encoded>>();
         let (history, expected) = (json(history), json(expected));
-        assert_eq!(repaired(&history).unwrap_or(history), expected);
-        assert_eq!(repaired(&expected), None);
+        assert_eq!(repaired(&history), expected);
+        assert_eq!(repaired(&expected), expected);
     }
 
     #[test]
@@ -177,8 +110,8 @@ mod tests {
             [user(json!([text("a")])), model(json!([text("b"), call("t")])), user(json!([result("t")]))];
         let mut history: Vec<Encoded> = history.iter().map(|value| encoded(&value.to_string())).collect();
         history.push(odd);
-        assert_eq!(repaired(&history), None);
-        assert_eq!(repaired(&[]), None);
+        assert_eq!(repaired(&history), history);
+        assert_eq!(repaired(&[]), []);
     }
 
     #[test]
@@ -187,18 +120,22 @@ mod tests {
         let calls = model(json!([call("a"), call("b")]));
         let results = |results: Value| [task.clone(), calls.clone(), user(results), end.clone()];
         check(
-            &results(json!([text("x"), result("b")])),
+            &results(json!([result("b"), text("x")])),
             &results(json!([result("b"), lost("a"), text("x")])),
         );
-        let twice = json!([result("a"), result("c"), result("b"), result("a")]);
-        check(&results(twice), &results(json!([result("a"), result("b")])));
+        let strange = json!([result("a"), result("c"), result("b")]);
+        check(&results(strange), &results(json!([result("a"), result("b")])));
         check(&[task.clone(), user(json!([result("a")]))], std::slice::from_ref(&task));
         let open = results(json!([result("a"), lost("b")]));
         check(&results(json!([result("a")]))[..3], &open[..3]);
-        let again = [task.clone(), calls.clone(), user(json!([result("a"), result("b")])), calls.clone()];
-        check(&again, &again[..3]);
-        let broken = model(json!([text("end"), {"type": "tool_use", "id": "c", "name": "bash", "input": 1}]));
-        check(&[task.clone(), broken], &[task.clone(), end.clone()]);
+    }
+
+    #[test]
+    fn calls_with_the_same_id_are_different_calls() {
+        let (task, calls) = (user(json!([text("task")])), model(json!([call("a")])));
+        let answers = user(json!([result("a")]));
+        let history = [task, calls.clone(), answers.clone(), calls, answers];
+        check(&history, &history);
     }
 
     #[test]

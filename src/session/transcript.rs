@@ -142,7 +142,7 @@ impl Transcript {
     /// The program may have ended while tools ran, or the file was damaged: the history is made one that can be sent. The file is told, since what
     /// it says later of places in the history is about the one that was repaired.
     pub fn repair(&mut self) {
-        if repair::repaired(&self.messages).is_some() {
+        if repair::repaired(&self.messages) != self.messages {
             self.change(json!({"type": "repaired"}));
         }
     }
@@ -304,7 +304,7 @@ mod tests {
         let texts = texts(&loaded);
         assert_eq!(texts[..2], [ONE, CALL]);
         let answer =
-            r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"Error: "#;
+            r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"result lost: "#;
         assert!(texts[2].starts_with(answer), "{}", texts[2]);
     }
 

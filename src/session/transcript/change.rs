@@ -96,11 +96,7 @@ impl Transcript {
                 let summary = Message::user(vec![summary]).encode();
                 self.messages.splice(..old, [summary]);
             }
-            Some("repaired") => {
-                if let Some(repaired) = repair::repaired(&self.messages) {
-                    self.messages = repaired;
-                }
-            }
+            Some("repaired") => self.messages = repair::repaired(&self.messages),
             Some("cleared") => self.messages.clear(),
             _ => {}
         }
