@@ -9,6 +9,7 @@ mod cli;
 mod command;
 mod config;
 mod error;
+mod private;
 #[cfg(test)]
 mod properties;
 mod secrets;
@@ -36,7 +37,7 @@ use api::{
 };
 use background::Tasks;
 use cli::{Args, Mode, Session};
-use command::{children::Children, supervisor};
+use command::{children::Children, log::Logs, supervisor};
 use config::{Config, Source};
 use error::{Error, Result};
 use session::{
@@ -178,24 +179,20 @@ fn workspace(config: &Config) -> Result<Workspace> {
 
 /// The background tasks, with everything that commands have in common.
 fn tasks(config: &Config) -> Result<Tasks> {
-    let log_folder = config.log_folder();
     if !config.is_quiet && !Path::new("/proc/self").exists() {
         let _ =
             writeln!(io::stderr(), "meanwhile: no /proc: of a command only its process group can be ended");
     }
-    if std::process::id() == 1 {
-        let doing = "reap the orphans of this container";
-        Children::reap_all().map_err(|err| Error::System { doing, err })?;
-    }
+    let doing = "reap the orphans of this container";
+    let children = Children::new().map_err(|err| Error::System { doing, err })?;
     Ok(Tasks::new(background::Settings {
         folder: config.folder.clone(),
         hidden: config.hidden_variables.clone(),
         limit: config.background_timeout,
         max_running: config.max_background,
         open_files: supervisor::raise_open_files(),
-        log_folder,
-        log_cap: config.log_limit,
-        children: Arc::new(Children::new()),
+        logs: config.log_folder().map(|folder| Logs::new(folder, config.log_limit)),
+        children: Arc::new(children),
         sandbox: config.sandbox.clone(),
         secrets: config.secrets.clone(),
     }))

@@ -609,11 +609,11 @@ fn a_short_result_of_bash_leaves_no_log() {
 }
 
 #[test]
-fn logs_older_than_a_week_are_removed_with_the_next_log() {
+fn logs_older_than_a_week_are_deleted_with_the_next_log() {
     let test = Test::new();
     let folder = test.home().join("state/meanwhile/tasks");
     fs::create_dir_all(&folder).unwrap();
-    for (name, days) in [("0ld00000.log", 8), ("0ld00000.part", 8), ("new00000.log", 6)] {
+    for (name, days) in [("0ld00000.log", 8), ("new00000.log", 6)] {
         let file = fs::File::create(folder.join(name)).unwrap();
         let age = Duration::from_secs(days * 24 * 3600);
         file.set_modified(SystemTime::now() - age).unwrap();

@@ -20,9 +20,11 @@ use uuid::Uuid;
 
 use crate::command::{
     children::Children,
-    log::Log,
-    process::{Change, Event, Killer, Process, Start},
+    exit::{Change, Event},
+    log::{Log, Logs},
+    process::{Killer, Process},
     sandbox::Sandbox,
+    start::Start,
 };
 use crate::secrets::Secrets;
 use task::{Held, Status, Task};
@@ -38,10 +40,8 @@ pub struct Settings {
     pub max_running: usize,
     /// The limit of open files of every command; None when there is none.
     pub open_files: Option<u64>,
-    /// Where logs go; None when there is no place for them.
-    pub log_folder: Option<PathBuf>,
-    /// The size in bytes that no log exceeds.
-    pub log_cap: u64,
+    /// None if there is no folder for logs.
+    pub logs: Option<Arc<Logs>>,
     pub children: Arc<Children>,
     pub sandbox: Sandbox,
     /// Texts that stand in no output and in no log.
@@ -145,7 +145,7 @@ impl Tasks {
 
     fn start(&mut self, command: &str, limit: Duration, in_background: bool) -> Result<String, String> {
         let id = self.new_id();
-        let log = self.log_path(&id).map(|path| Log::new(path, self.settings.log_cap, !in_background));
+        let log = self.settings.logs.as_ref().map(|logs| Log::new(logs, &id, !in_background));
         let start = Start {
             id: &id,
             command,
@@ -187,16 +187,11 @@ impl Tasks {
     fn new_id(&self) -> String {
         loop {
             let id = Uuid::new_v4().simple().to_string()[..8].to_owned();
-            let logged = self.log_path(&id).is_some_and(|path| path.exists());
-            if !logged && self.find(&id).is_none() {
+            let has_log = self.settings.logs.as_ref().is_some_and(|logs| logs.has(&id));
+            if !has_log && self.find(&id).is_none() {
                 return id;
             }
         }
-    }
-
-    fn log_path(&self, id: &str) -> Option<PathBuf> {
-        let folder = self.settings.log_folder.as_ref()?;
-        Some(folder.join(format!("{id}.log")))
     }
 
     /// The background tasks, oldest first.

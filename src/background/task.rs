@@ -3,7 +3,10 @@
 use std::{fmt::Write, path::PathBuf, time::Duration};
 
 use crate::{
-    command::process::{End, Exit, Killer, Process},
+    command::{
+        exit::{End, Exit},
+        process::{Killer, Process},
+    },
     text,
 };
 

@@ -1,6 +1,8 @@
-//! The supervisors that this process has started, told from every other child that it may come to have.
+//! The supervisors that this process has started, told apart from every other child that it may get.
 //!
-//! As PID 1 of a container it inherits the orphans of all others, and reaps whatever has ended.
+//! As PID 1 of a container it inherits the orphans of all other processes, and a thread of its own reaps every
+//! child that has ended. A pid may then be reused at any moment, so this process signals no child and leaves
+//! orphans alone.
 
 use std::{
     collections::HashSet,
@@ -26,29 +28,42 @@ pub struct Children {
     supervisors: Mutex<HashSet<i32>>,
     /// What lived below this process before it became this program (a shell may `exec` it).
     inherited: Vec<Pid>,
-    /// A supervisor was killed: what it has left is a child of this process.
+    /// A supervisor was killed: the processes that it left are children of this process.
     has_lost: AtomicBool,
+    is_init: bool,
 }
 
 impl Children {
-    /// To be called before the first child is started.
-    pub fn new() -> Children {
-        Children { inherited: orphans::descendants(), ..Children::default() }
+    /// Call it before the first child is started. As PID 1 it starts the thread that reaps; fails if the
+    /// system refuses that.
+    pub fn new() -> io::Result<Children> {
+        let is_init = std::process::id() == 1;
+        let inherited = orphans::descendants();
+        if is_init {
+            reap_all()?;
+        }
+        Ok(Children { inherited, is_init, ..Children::default() })
     }
 
-    /// Starts a supervisor; it must be given to `reap` later.
+    /// Starts a supervisor. Give it to `reap` later.
     pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
-        // Held while it starts: it could have ended before it is known.
+        // Locked while it starts: `end_orphans` must not see it before it is in the set.
         let mut supervisors = self.lock();
         let child = command.spawn()?;
         supervisors.insert(Pid::from_child(&child).as_raw_pid());
         Ok(child)
     }
 
-    /// Waits for the end of a supervisor, for so long at the most. What one that was killed has left is ended.
-    /// As PID 1 the reaper has seen to it, or will.
+    /// Lets a supervisor go on that something has stopped.
+    pub fn resume(&self, supervisor: &Child) {
+        if !self.is_init {
+            let _ = rustix::process::kill_process(Pid::from_child(supervisor), Signal::CONT);
+        }
+    }
+
+    /// Waits until a supervisor has ended, at most `bound`. If it was killed, ends what it left.
     pub fn reap(&self, mut child: Child, bound: Duration) {
-        if std::process::id() == 1 {
+        if self.is_init {
             return;
         }
         let ended = child.wait_timeout(bound);
@@ -59,16 +74,16 @@ impl Children {
         self.lock().remove(&pid.as_raw_pid());
     }
 
-    /// Ends what a supervisor that was killed has left in its session.
+    /// Ends what a killed supervisor left in its session.
     pub fn end_session(&self, supervisor: Pid) {
         self.has_lost.store(true, Ordering::Relaxed);
         orphans::end_session(supervisor);
     }
 
-    /// Ends every child that is no supervisor and was not there before: when all commands are gone, those are
-    /// orphans of a supervisor that was killed, in sessions of their own. PID 1 has children that are none of its business.
+    /// Ends every child that is not a supervisor and was not there at the start. Once all commands are gone,
+    /// these are orphans of a killed supervisor, in sessions of their own.
     pub fn end_orphans(&self) {
-        if std::process::id() == 1 || !self.has_lost.load(Ordering::Relaxed) {
+        if self.is_init || !self.has_lost.load(Ordering::Relaxed) {
             return;
         }
         for _ in 0..orphans::MOST_ROUNDS {
@@ -89,21 +104,20 @@ impl Children {
         }
     }
 
-    /// As PID 1, reaps every child that has ended, supervisors among them, on a thread of its own. Fails when
-    /// the system refuses that.
-    pub fn reap_all() -> io::Result<()> {
-        let mut changes = Signals::new([SIGCHLD])?;
-        let reap = move || {
-            loop {
-                while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
-                changes.wait().for_each(drop);
-            }
-        };
-        threads::start("reaper", reap)?;
-        Ok(())
-    }
-
     fn lock(&self) -> MutexGuard<'_, HashSet<i32>> {
         self.supervisors.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Reaps every child that has ended, supervisors among them, on a thread of its own.
+fn reap_all() -> io::Result<()> {
+    let mut changes = Signals::new([SIGCHLD])?;
+    let reap = move || {
+        loop {
+            while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
+            changes.wait().for_each(drop);
+        }
+    };
+    threads::start("reaper", reap)?;
+    Ok(())
 }

@@ -1,47 +1,92 @@
-//! The log of one command: everything it wrote, byte for byte, up to a cap.
+//! The log of one command: everything it wrote, byte for byte, up to a limit.
 //!
-//! Past the cap the first half stays and the second half is a ring of the newest bytes, put in
-//! order when the log is closed. A log that can't be written is given up quietly: the result still comes.
+//! At the limit the log ends with a line that says so. A log that can't be written is given up quietly: the
+//! result of the command still comes.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    fs::{self, File},
+    io::Write,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
-/// A foreground command whose output is smaller than this is shown whole and needs no file.
+use crate::private;
+
+/// The output of a foreground command is kept in memory up to this many bytes; only more needs a file.
 const PENDING: usize = 48 * 1024;
 
-/// The line in the middle of a log past its cap is no longer: a number of bytes and some words.
-const LONGEST_MARK: u64 = 64;
+/// The last line of a log that has reached its limit.
+const END: &str = "\n... (the log ends here, at its size limit) ...\n";
 
-/// Logs that nobody wrote to for this long are removed when there is a new one.
+/// Logs that nobody wrote to for this long are deleted.
 const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// The folder of all logs. It is created with the first file.
+pub struct Logs {
+    folder: PathBuf,
+    /// No log gets larger, in bytes.
+    limit: u64,
+    has_deleted_old: AtomicBool,
+}
+
 pub struct Log {
+    logs: Arc<Logs>,
     path: PathBuf,
-    cap: u64,
     state: State,
-    written: u64,
+    /// How many bytes may still come.
+    room: u64,
 }
 
 enum State {
-    /// Not created yet; what came so far.
+    /// Not created yet; the output so far.
     Pending(Vec<u8>),
     Open(File),
-    /// It could not be created or written, or it is closed.
-    Done,
+    /// It has reached its limit.
+    Full,
+    /// It could not be created or written.
+    Failed,
+}
+
+impl Logs {
+    pub fn new(folder: PathBuf, limit: u64) -> Arc<Logs> {
+        Arc::new(Logs { folder, limit, has_deleted_old: AtomicBool::new(false) })
+    }
+
+    /// Whether a task with this id has a log.
+    pub fn has(&self, id: &str) -> bool {
+        self.path(id).exists()
+    }
+
+    fn path(&self, id: &str) -> PathBuf {
+        self.folder.join(format!("{id}.log"))
+    }
+
+    /// Deletes the logs older than a week, once in a run: that takes long where there are many, and nobody
+    /// should wait for it.
+    pub fn delete_old(&self) {
+        if !self.has_deleted_old.swap(true, Ordering::Relaxed) {
+            for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+                let modified = entry.metadata().and_then(|m| m.modified()).unwrap_or(SystemTime::now());
+                let is_old = modified.elapsed().is_ok_and(|age| age > KEEP);
+                if is_old && entry.path().extension().is_some_and(|extension| extension == "log") {
+                    let _ = fs::remove_file(entry.path());
+                }
+            }
+        }
+    }
 }
 
 impl Log {
-    /// A log at `path` that is created with the first byte, or as soon as it is worth a file when `lazy`.
-    pub fn new(path: PathBuf, cap: u64, lazy: bool) -> Log {
-        let cap = cap.saturating_sub(LONGEST_MARK);
+    /// The log of the task with this id. Its file is created at once, or when `lazy` only once the output is
+    /// too large for memory.
+    pub fn new(logs: &Arc<Logs>, id: &str, lazy: bool) -> Log {
+        let room = logs.limit.saturating_sub(END.len() as u64);
         let state = State::Pending(Vec::new());
-        let mut log = Log { path, cap, state, written: 0 };
+        let mut log = Log { logs: Arc::clone(logs), path: logs.path(id), state, room };
         if !lazy {
             log.create();
         }
@@ -50,133 +95,53 @@ impl Log {
 
     /// Takes the next bytes of the output.
     pub fn write(&mut self, bytes: &[u8]) {
-        if let State::Pending(pending) = &mut self.state {
-            pending.extend_from_slice(bytes);
-            if pending.len() > PENDING {
-                self.create();
+        match &mut self.state {
+            State::Pending(pending) => {
+                pending.extend_from_slice(bytes);
+                if pending.len() > PENDING {
+                    self.create();
+                }
             }
-            return;
-        }
-        let State::Open(file) = &self.state else {
-            return;
-        };
-        if append(file, self.cap, &mut self.written, bytes).is_err() {
-            self.state = State::Done;
+            State::Open(file) => {
+                let fitting = bytes.len().min(usize::try_from(self.room).unwrap_or(usize::MAX));
+                self.room -= fitting as u64;
+                let is_full = fitting < bytes.len();
+                let end = if is_full { END } else { "" };
+                let written = file.write_all(&bytes[..fitting]).and_then(|()| file.write_all(end.as_bytes()));
+                if written.is_err() {
+                    self.state = State::Failed;
+                } else if is_full {
+                    self.state = State::Full;
+                }
+            }
+            State::Full | State::Failed => {}
         }
     }
 
-    /// Writes what was held back: from now on the log is complete at any moment.
+    /// Writes what was kept in memory: from now on the log is complete at any moment.
     pub fn create(&mut self) {
-        let State::Pending(pending) = std::mem::replace(&mut self.state, State::Done) else {
+        let State::Pending(pending) = &mut self.state else {
             return;
         };
-        let folder = self.path.parent().unwrap_or(Path::new("/"));
-        let created = open_new(&self.path).or_else(|_| {
-            create_private_folder(folder)?;
-            open_new(&self.path)
+        let pending = std::mem::take(pending);
+        let open = || private::options().write(true).create_new(true).open(&self.path);
+        let created = open().or_else(|_| {
+            private::create_folder(&self.logs.folder)?;
+            open()
         });
-        if let Ok(file) = created {
-            self.state = State::Open(file);
-            self.write(&pending);
-        }
+        self.state = created.map_or(State::Failed, State::Open);
+        self.write(&pending);
     }
 
-    /// Where the log is, if there is one.
+    /// Where the log is, if it is in a file.
     pub fn path(&self) -> Option<&Path> {
-        match self.state {
-            State::Open(_) => Some(&self.path),
-            _ => None,
-        }
+        matches!(self.state, State::Open(_) | State::Full).then_some(&self.path)
     }
 
-    /// Puts a log past its cap in order and closes it; returns where it is, if there is one.
-    pub fn close(mut self) -> Option<PathBuf> {
-        let State::Open(file) = std::mem::replace(&mut self.state, State::Done) else {
-            return None;
-        };
-        if self.written > self.cap && unroll(&file, &self.path, self.cap, self.written).is_err() {
-            let _ = fs::remove_file(&self.path);
-            return None;
-        }
-        Some(self.path)
+    /// The folder that its file is in, if there is one.
+    pub fn logs(&self) -> Option<Arc<Logs>> {
+        self.path().map(|_| Arc::clone(&self.logs))
     }
-}
-
-/// Removes the logs beside `log` that are older than a week, and what a kill has left of putting one in order;
-/// once in a run. It takes its time where there are many: nobody should wait for it.
-pub fn remove_old(log: &Path) {
-    static DONE: AtomicBool = AtomicBool::new(false);
-    if !DONE.swap(true, Ordering::Relaxed) {
-        remove_old_in(log.parent().unwrap_or(Path::new("/")));
-    }
-}
-
-fn remove_old_in(folder: &Path) {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let modified = entry.metadata().and_then(|m| m.modified()).unwrap_or(SystemTime::now());
-        let old = modified.elapsed().is_ok_and(|age| age > KEEP);
-        if old && let Some("log" | "part") = entry.path().extension().and_then(|e| e.to_str()) {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-}
-
-/// Creates a folder and its parents that only the user may open.
-pub fn create_private_folder(folder: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
-}
-
-fn open_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
-}
-
-/// Appends up to the cap, then overwrites the oldest bytes of the second half.
-fn append(file: &File, cap: u64, written: &mut u64, mut bytes: &[u8]) -> io::Result<()> {
-    let half = cap / 2;
-    let ring = cap - half;
-    while !bytes.is_empty() {
-        let (at, room) = match *written {
-            w if w < cap => (w, cap - w),
-            w => {
-                let turn = (w - half) % ring;
-                (half + turn, ring - turn)
-            }
-        };
-        let (now, later) = bytes.split_at(bytes.len().min(room as usize));
-        file.write_all_at(now, at)?;
-        *written += now.len() as u64;
-        bytes = later;
-    }
-    Ok(())
-}
-
-/// Writes head, a line about what is missing, and the ring from its oldest byte on to a new file in its place.
-fn unroll(file: &File, path: &Path, cap: u64, written: u64) -> io::Result<()> {
-    let half = cap / 2;
-    let turn = (written - half) % (cap - half);
-    let ordered_path = path.with_extension("part");
-    let mut ordered = open_new(&ordered_path)?;
-    let copy = |from: u64, to: u64, out: &mut File| -> io::Result<()> {
-        let mut buffer = [0; 64 * 1024];
-        let mut at = from;
-        while at < to {
-            let n = file.read_at(&mut buffer[..(to - at).min(64 * 1024) as usize], at)?;
-            if n == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            out.write_all(&buffer[..n])?;
-            at += n as u64;
-        }
-        Ok(())
-    };
-    copy(0, half, &mut ordered)?;
-    writeln!(ordered, "\n... ({} bytes left out) ...", written - cap)?;
-    copy(half + turn, cap, &mut ordered)?;
-    copy(half, half + turn, &mut ordered)?;
-    fs::rename(&ordered_path, path)
 }
 
 #[cfg(test)]
@@ -184,44 +149,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn past_the_cap_head_and_tail_stay_in_order() {
+    fn at_its_limit_the_log_ends_with_a_line_that_says_so() {
         let folder = tempfile::tempdir().unwrap();
-        for total in [100, 101, 150, 333, 1000] {
-            let path = folder.path().join(format!("state/{total}.log"));
-            let mut log = Log::new(path.clone(), 100 + LONGEST_MARK, false);
+        let limit = 100 + END.len() as u64;
+        let logs = Logs::new(folder.path().join("state"), limit);
+        for total in [99, 100, 101, 150, 1000] {
+            let mut log = Log::new(&logs, &total.to_string(), false);
             let bytes: Vec<u8> = (0..total).map(|i| b'a' + (i % 26) as u8).collect();
             bytes.chunks(7).for_each(|chunk| log.write(chunk));
-            assert_eq!(log.close(), Some(path.clone()));
-            let kept = fs::read(&path).unwrap();
-            let mut expected = bytes[..50].to_vec();
+            let kept = fs::read_to_string(log.path().unwrap()).unwrap();
+            let mut expected = String::from_utf8(bytes[..total.min(100)].to_vec()).unwrap();
             if total > 100 {
-                expected.extend(format!("\n... ({} bytes left out) ...\n", total - 100).bytes());
+                expected.push_str(END);
             }
-            expected.extend_from_slice(&bytes[total - 50..]);
-            assert_eq!(String::from_utf8(kept).unwrap(), String::from_utf8(expected).unwrap());
+            assert_eq!(kept, expected);
+            assert!(kept.len() as u64 <= limit);
         }
     }
 
     #[test]
     fn a_small_output_needs_no_file() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("small.log");
-        let mut log = Log::new(path.clone(), 1 << 20, true);
+        let logs = Logs::new(folder.path().to_owned(), 1 << 20);
+        let mut log = Log::new(&logs, "small", true);
         log.write(b"a few bytes");
-        assert_eq!(log.close(), None);
-        assert!(!path.exists());
-        let mut log = Log::new(path.clone(), 1 << 20, true);
-        log.write(&[b'x'; PENDING + 1]);
+        assert_eq!(log.path(), None);
+        assert!(!logs.has("small"));
+        log.write(&[b'x'; PENDING]);
         log.write(b"end");
-        assert_eq!(log.close(), Some(path.clone()));
-        assert_eq!(fs::read(&path).unwrap().len(), PENDING + 4);
+        assert_eq!(fs::read(log.path().unwrap()).unwrap().len(), PENDING + 14);
     }
 
     #[test]
     fn a_log_that_cannot_be_written_is_given_up() {
-        let mut log = Log::new("/proc/nowhere/x.log".into(), 100, false);
+        let mut log = Log::new(&Logs::new("/proc/nowhere".into(), 100), "x", false);
         log.write(b"text");
         assert_eq!(log.path(), None);
-        assert_eq!(log.close(), None);
     }
 }

@@ -15,9 +15,10 @@ use rustix::{
 };
 
 use super::{
-    children::Children,
-    log::{Log, remove_old},
-    process::{Change, End, Event, Exit, Shared, Start},
+    exit::{Change, End, Event, Exit},
+    log::Log,
+    shared::Shared,
+    start::Start,
     supervisor,
 };
 use crate::secrets::MaskStream;
@@ -42,7 +43,6 @@ pub struct Watcher {
     output: Option<PipeReader>,
     deadline: Instant,
     limit: Duration,
-    children: Arc<Children>,
     buffer: Vec<u8>,
     mask: MaskStream,
 }
@@ -71,7 +71,6 @@ impl Watcher {
             report: Report { id: start.id.to_owned(), events, started: shared.started, ended: false },
             deadline: shared.started + start.limit,
             limit: start.limit,
-            children: Arc::clone(start.children),
             shared,
             output: Some(output),
             buffer: vec![0; READ],
@@ -100,7 +99,7 @@ impl Watcher {
                 // Nothing of it lives any more: its supervisor's end needs no waiting for.
                 Some(shell) if shell.left == 0 && self.output.is_none() => break,
                 // What is being ended is not left.
-                Some(shell) if shell.left > 0 && !self.shared.is_ended() => self.tell_what_is_left(shell),
+                Some(shell) if shell.left > 0 && !self.shared.is_ending() => self.tell_what_is_left(shell),
                 _ => {}
             }
         }
@@ -114,7 +113,7 @@ impl Watcher {
         let until = drain_until.map_or(deadline, |drain| drain.min(deadline));
         // Rounded up, so that the wait does not end just before the deadline, again and again.
         let timeout = timespec(until.saturating_duration_since(now) + Duration::from_millis(1));
-        let mut fds = vec![PollFd::new(&self.shared.lifeline, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(self.shared.lifeline(), PollFlags::IN)];
         fds.extend(self.output.iter().map(|output| PollFd::new(output, PollFlags::IN)));
         if rustix::event::poll(&mut fds, Some(&timeout)).is_err() {
             // A signal: look again.
@@ -148,7 +147,7 @@ impl Watcher {
     /// Reads what the supervisor wrote: `code 0 2`, `signal 9 0` or `failed REASON`.
     fn read_record(&mut self) -> Record {
         let mut record = [0; 1024];
-        let n = (&self.shared.lifeline).read(&mut record).unwrap_or(0);
+        let n = self.shared.lifeline().read(&mut record).unwrap_or(0);
         let text = String::from_utf8_lossy(&record[..n]);
         let text = text.trim();
         if text.is_empty() {
@@ -185,29 +184,22 @@ impl Watcher {
             && let Some(supervisor) = &supervisor
         {
             // Only a supervisor that was killed leaves without a word.
-            self.children.end_session(Pid::from_child(supervisor));
+            self.shared.children.end_session(Pid::from_child(supervisor));
         }
-        {
+        let (exit, logs) = {
             let state = &mut *self.shared.state();
             self.mask.end(&mut |bytes| state.write(bytes));
-        }
-        // A long log takes a while to be put in order; the output can be looked at meanwhile.
-        let log = self.shared.state().log.take();
-        let log_path = log.and_then(Log::close);
-        let end = {
-            let state = &mut *self.shared.state();
             state.output.shrink();
-            state.log_path = log_path.clone();
             let exit = state.ended_by.clone().or(shell.map(|shell| shell.exit));
-            exit.unwrap_or(Exit::Failed(LOST.into()))
+            (exit.unwrap_or(Exit::Failed(LOST.into())), state.log.as_ref().and_then(Log::logs))
         };
-        self.report.gone(end);
+        self.report.gone(exit);
         // The result does not wait for this: the supervisor has nothing left to do.
         if let Some(supervisor) = supervisor {
-            self.children.reap(supervisor, BOUND);
+            self.shared.children.reap(supervisor, BOUND);
         }
-        if let Some(log) = log_path {
-            remove_old(&log);
+        if let Some(logs) = logs {
+            logs.delete_old();
         }
     }
 

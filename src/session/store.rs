@@ -7,7 +7,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, IoSlice, Read, Take, Write},
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     string::FromUtf8Error,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     api::message::Message,
     error::{Error, Result},
-    text,
+    private, text,
 };
 
 /// The version of the format; files of a later one are not touched.
@@ -61,9 +61,9 @@ pub struct Summary {
 impl Store {
     /// Creates the file of a new session with this id.
     pub fn create(&self, id: &str, folder: &Path, model: &str) -> io::Result<SessionFile> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        private::create_folder(&self.folder)?;
         let path = self.path(id);
-        let file = OpenOptions::new().append(true).read(true).create_new(true).mode(0o600).open(&path)?;
+        let file = private::options().append(true).read(true).create_new(true).open(&path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let id = id.to_owned();
         let mut session = SessionFile { id, path, file };

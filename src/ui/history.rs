@@ -1,11 +1,12 @@
 //! What the user has typed before: kept in a file across sessions, a line an entry.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
+
+use crate::private;
 
 /// How many entries are kept.
 const MOST: usize = 1000;
@@ -50,9 +51,9 @@ impl History {
 }
 
 fn append(path: &Path, line: &str) -> io::Result<()> {
-    let open = || OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    let open = || private::options().append(true).create(true).open(path);
     let mut file = open().or_else(|_| {
-        crate::command::log::create_private_folder(path.parent().unwrap_or(Path::new("/")))?;
+        private::create_folder(path.parent().unwrap_or(Path::new("/")))?;
         open()
     })?;
     file.write_all(line.as_bytes())

@@ -19,7 +19,7 @@ use crate::{
     },
     background::task::Task,
     cli::Format,
-    command::process::Exit,
+    command::exit::Exit,
     error::{Error, Result},
     stop::Stop,
     text::{visible, visible_json},

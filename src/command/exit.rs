@@ -1,0 +1,67 @@
+//! How a command ended, as a type and in words, and the events that report it.
+
+use std::{
+    fmt::{self, Display, Formatter},
+    time::Duration,
+};
+
+use crate::text;
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Exit {
+    Code(i32),
+    Signal(i32),
+    /// It reached this time limit.
+    TimedOut(Duration),
+    /// The model, the user or the end of the program ended it.
+    Killed,
+    /// It could not be started or watched.
+    Failed(String),
+}
+
+/// The end of a command, or of its shell.
+#[derive(Debug, Clone)]
+pub struct End {
+    pub exit: Exit,
+    pub duration: Duration,
+    /// How many of its descendants still live.
+    pub left: u32,
+}
+
+/// What a command's thread reports. `ShellEnded` comes only if descendants of the shell live on.
+#[derive(Debug)]
+pub enum Change {
+    ShellEnded(End),
+    Gone(End),
+}
+
+/// A change of the command with this id.
+#[derive(Debug)]
+pub struct Event {
+    pub id: String,
+    pub change: Change,
+}
+
+impl Display for Exit {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        match self {
+            Exit::Code(code) => write!(f, "exit code {code}"),
+            Exit::Signal(signal) => {
+                write!(f, "ended by signal {signal}")?;
+                let name = signal_hook::low_level::signal_name(*signal);
+                name.map_or(Ok(()), |name| write!(f, ", {name}"))
+            }
+            Exit::TimedOut(limit) => write!(f, "Error: Timeout ({}s)", text::seconds(*limit)),
+            Exit::Killed => f.write_str("killed"),
+            Exit::Failed(reason) => write!(f, "Error: {reason}"),
+        }
+    }
+}
+
+/// `exit code 1 after 3.0 s`
+impl Display for End {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        write!(f, "{} after {}", self.exit, text::duration(self.duration))
+    }
+}

@@ -1,0 +1,78 @@
+//! Starts the supervisor of a command: this same program, with the command as its argument.
+
+use std::{
+    ffi::OsStr,
+    fs, io,
+    os::{
+        fd::OwnedFd,
+        unix::{ffi::OsStrExt, net::UnixStream, process::CommandExt},
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{children::Children, log::Log, sandbox::Sandbox, supervisor};
+use crate::secrets::Secrets;
+
+/// The kernel takes no longer argument (MAX_ARG_STRLEN, execve(2)).
+const LONGEST_COMMAND: usize = 128 * 1024 - 1;
+
+/// A command and what it runs with.
+pub struct Start<'a> {
+    pub id: &'a str,
+    pub command: &'a str,
+    pub folder: &'a Path,
+    /// Variables that the command must not see.
+    pub hidden: &'a [String],
+    /// Its limit of open files; None keeps the limit of this program.
+    pub open_files: Option<u64>,
+    /// The command and everything it started are ended after this time.
+    pub limit: Duration,
+    pub log: Option<Log>,
+    pub children: &'a Arc<Children>,
+    pub sandbox: &'a Sandbox,
+    /// Texts that are masked in its output.
+    pub secrets: &'a Secrets,
+}
+
+impl Start<'_> {
+    /// Starts the supervisor with the lifeline as its standard input. Fails if the command is too long or the
+    /// system refuses another process.
+    pub(super) fn supervise(&self, lifeline: UnixStream, output: io::PipeWriter) -> io::Result<Child> {
+        if self.command.len() > LONGEST_COMMAND {
+            let text = format!(
+                "the command is {} bytes long, and the limit is {LONGEST_COMMAND}: write it to a file and run that",
+                self.command.len()
+            );
+            return Err(io::Error::new(io::ErrorKind::ArgumentListTooLong, text));
+        }
+        let mut supervisor = Command::new(own_program()?);
+        supervisor
+            .arg0("meanwhile")
+            .arg(supervisor::ARGUMENT)
+            .arg(self.open_files.map_or(String::new(), |limit| limit.to_string()))
+            .args(self.sandbox.to_arguments())
+            .arg(self.command)
+            .current_dir(self.folder)
+            .stdin(OwnedFd::from(lifeline))
+            .stdout(output.try_clone()?)
+            .stderr(output);
+        for name in self.hidden {
+            supervisor.env_remove(name);
+        }
+        self.children.spawn(&mut supervisor)
+    }
+}
+
+/// The file of this program. The link in `/proc` works even after the file was replaced; without `/proc`
+/// the kernel still knows the name that it was started under (AT_EXECFN, getauxval(3)).
+fn own_program() -> io::Result<PathBuf> {
+    let link = Path::new("/proc/self/exe");
+    if fs::exists(link).unwrap_or(false) {
+        return Ok(link.to_owned());
+    }
+    let name = Path::new(OsStr::from_bytes(rustix::param::linux_execfn().to_bytes()));
+    std::path::absolute(name)
+}
