@@ -1,19 +1,22 @@
 //! The difference between two texts, line by line, with line numbers. Pure.
+//!
+//! Memory grows with the number of lines. The difference is the shortest (Myers, "An O(ND) Difference Algorithm and
+//! Its Variations", 1986, section 4b), except that parts with more than `MOST_ROUNDS` differences are shown as replaced.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
-/// How many lines that stay are shown around a change.
+/// How many unchanged lines are shown around a change.
 const CONTEXT: usize = 2;
 
-/// Comparing costs as many steps as old lines times new lines; more than this is shown as replaced.
-const MOST_CELLS: usize = 4_000_000;
+/// The search for the middle of a difference stops after so many rounds; each takes one step more than the one before.
+const MOST_ROUNDS: isize = 1000;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
     Same,
     Removed,
     Added,
-    /// Lines that stay and are not shown.
+    /// Unchanged lines that are not shown.
     Gap,
 }
 
@@ -38,96 +41,96 @@ impl fmt::Display for Line<'_> {
     }
 }
 
-/// The lines that differ and what is around them.
-pub fn diff<'a>(old: &'a str, new: &'a str) -> Vec<Line<'a>> {
-    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
-    let all = compare(&old, &new);
-    let near = |at: usize| {
-        let around = at.saturating_sub(CONTEXT)..(at + CONTEXT + 1).min(all.len());
-        all[around].iter().any(|line| line.kind != Kind::Same)
-    };
-    let mut shown: Vec<Line> = Vec::new();
-    for (at, line) in all.iter().enumerate() {
-        if near(at) {
-            shown.push(line.clone());
-        } else if shown.last().is_some_and(|last| last.kind != Kind::Gap) {
-            shown.push(Line { kind: Kind::Gap, ..line.clone() });
-        }
-    }
-    if shown.last().is_some_and(|last| last.kind == Kind::Gap) {
-        shown.pop();
-    }
-    shown
+/// Lines of the old text that lines of the new one replace; one of the ranges may be empty.
+struct Hunk {
+    old: Range<usize>,
+    new: Range<usize>,
 }
 
-/// Every line of both texts.
-fn compare<'a>(old: &[&'a str], new: &[&'a str]) -> Vec<Line<'a>> {
-    let same = |(a, b): &(&&str, &&str)| a == b;
-    let start = old.iter().zip(new).take_while(same).count();
-    let rest = (&old[start..], &new[start..]);
-    let end = rest.0.iter().rev().zip(rest.1.iter().rev()).take_while(same).count();
-    let (old_end, new_end) = (old.len() - end, new.len() - end);
-    let mut lines: Vec<Line> = Vec::new();
-    let keep = |lines: &mut Vec<Line<'a>>, range: std::ops::Range<usize>| {
-        lines.extend(range.map(|at| line(Kind::Same, at, new)));
+/// The lines that differ, with `CONTEXT` unchanged lines before and after each change.
+pub fn diff<'a>(old: &'a str, new: &'a str) -> Vec<Line<'a>> {
+    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
+    let mut hunks = Vec::new();
+    compare(&old, &new, (0, 0), &mut hunks);
+    let mut lines = Vec::new();
+    let mut add = |kind, texts: &[&'a str], range: Range<usize>| {
+        lines.extend(range.map(|at| Line { kind, number: at + 1, text: texts[at] }));
     };
-    keep(&mut lines, 0..start);
-    let mut at = (start, start);
-    for (a, b) in common(&old[start..old_end], &new[start..new_end]) {
-        replace(&mut lines, old, new, at, (start + a, start + b));
-        keep(&mut lines, start + b..start + b + 1);
-        at = (start + a + 1, start + b + 1);
+    // Where the lines of the new text end that were shown.
+    let mut end = 0;
+    for (at, hunk) in hunks.iter().enumerate() {
+        let start = hunk.new.start.saturating_sub(CONTEXT).max(end);
+        if at > 0 && start > end {
+            add(Kind::Gap, &new, end..end + 1);
+        }
+        add(Kind::Same, &new, start..hunk.new.start);
+        add(Kind::Removed, &old, hunk.old.clone());
+        add(Kind::Added, &new, hunk.new.clone());
+        let next = hunks.get(at + 1).map_or(new.len(), |next| next.new.start);
+        end = next.min(hunk.new.end + CONTEXT);
+        add(Kind::Same, &new, hunk.new.end..end);
     }
-    replace(&mut lines, old, new, at, (old_end, new_end));
-    keep(&mut lines, new_end..new.len());
     lines
 }
 
-/// The lines between two places: first those that go, then those that come.
-fn replace<'a>(
-    lines: &mut Vec<Line<'a>>,
-    old: &[&'a str],
-    new: &[&'a str],
-    from: (usize, usize),
-    to: (usize, usize),
-) {
-    lines.extend((from.0..to.0).map(|at| line(Kind::Removed, at, old)));
-    lines.extend((from.1..to.1).map(|at| line(Kind::Added, at, new)));
-}
-
-fn line<'a>(kind: Kind, at: usize, texts: &[&'a str]) -> Line<'a> {
-    Line { kind, number: at + 1, text: texts[at] }
-}
-
-/// The places of a longest common subsequence.
-fn common(old: &[&str], new: &[&str]) -> Vec<(usize, usize)> {
-    let width = new.len() + 1;
-    if old.len().saturating_mul(width) > MOST_CELLS {
-        return Vec::new();
-    }
-    // At (a, b): the length of the longest one of old[a..] and new[b..].
-    let mut lengths = vec![0u32; (old.len() + 1) * width];
-    for a in (0..old.len()).rev() {
-        for b in (0..new.len()).rev() {
-            lengths[a * width + b] = match old[a] == new[b] {
-                true => lengths[(a + 1) * width + b + 1] + 1,
-                false => lengths[(a + 1) * width + b].max(lengths[a * width + b + 1]),
-            };
+/// Adds the hunks of two pieces of text, which start at the lines `at`.
+fn compare(mut old: &[&str], mut new: &[&str], mut at: (usize, usize), hunks: &mut Vec<Hunk>) {
+    let start = old.iter().zip(new).take_while(|(a, b)| a == b).count();
+    (old, new, at) = (&old[start..], &new[start..], (at.0 + start, at.1 + start));
+    let end = old.iter().rev().zip(new.iter().rev()).take_while(|(a, b)| a == b).count();
+    (old, new) = (&old[..old.len() - end], &new[..new.len() - end]);
+    if let Some((a, b)) = middle(old, new) {
+        compare(&old[..a], &new[..b], at, hunks);
+        compare(&old[a..], &new[b..], (at.0 + a, at.1 + b), hunks);
+    } else if !(old.is_empty() && new.is_empty()) {
+        let hunk = Hunk { old: at.0..at.0 + old.len(), new: at.1..at.1 + new.len() };
+        match hunks.last_mut() {
+            Some(last) if (last.old.end, last.new.end) == at => {
+                (last.old.end, last.new.end) = (hunk.old.end, hunk.new.end);
+            }
+            _ => hunks.push(hunk),
         }
     }
-    let (mut a, mut b) = (0, 0);
-    let mut places = Vec::new();
-    while a < old.len() && b < new.len() {
-        if old[a] == new[b] {
-            places.push((a, b));
-            (a, b) = (a + 1, b + 1);
-        } else if lengths[(a + 1) * width + b] >= lengths[a * width + b + 1] {
-            a += 1;
-        } else {
-            b += 1;
+}
+
+/// How many lines of both texts stand before the middle of a shortest difference. The first lines of the texts
+/// differ, and so do the last. None if one text is empty, or if they differ too much.
+fn middle(old: &[&str], new: &[&str]) -> Option<(usize, usize)> {
+    if old.is_empty() || new.is_empty() {
+        return None;
+    }
+    let (n, m) = (old.len(), new.len());
+    let difference = n as isize - m as isize;
+    let most = MOST_ROUNDS.min((n + m).div_ceil(2) as isize);
+    let place = |diagonal: isize| (diagonal + most + 1) as usize;
+    // The furthest place in the old text on each diagonal (its place less that in the new text), counted from the
+    // starts of both texts, and from their ends.
+    let mut furthest = [vec![0; place(most + 2)], vec![0; place(most + 2)]];
+    for round in 0..=most {
+        for side in [0, 1] {
+            for diagonal in (-round..=round).step_by(2) {
+                let (below, above) =
+                    (furthest[side][place(diagonal - 1)], furthest[side][place(diagonal + 1)]);
+                let down = diagonal == -round || diagonal != round && below < above;
+                let mut a: usize = if down { above } else { below + 1 };
+                let mut b = (a as isize - diagonal) as usize;
+                let same = |a, b| if side == 0 { old[a] == new[b] } else { old[n - 1 - a] == new[m - 1 - b] };
+                while a < n && b < m && same(a, b) {
+                    (a, b) = (a + 1, b + 1);
+                }
+                furthest[side][place(diagonal)] = a;
+                // Do the ways from both sides meet? The other side has not done this round yet if this is side 0.
+                let other = difference - diagonal;
+                if (difference & 1) as usize != side
+                    && other.abs() < round + side as isize
+                    && a + furthest[1 - side][place(other)] >= n
+                {
+                    return Some(if side == 0 { (a, b) } else { (n - a, m - b) });
+                }
+            }
         }
     }
-    places
+    None
 }
 
 #[cfg(test)]
@@ -155,6 +158,44 @@ mod tests {
             &new,
             &["1 1", "2 2", "3-3", "3 4", "4 5", "...", "16 17", "17 18", "18+x", "19 19", "20 20"],
         );
+    }
+
+    /// The length of a longest common subsequence.
+    fn longest_common(old: &[&str], new: &[&str]) -> usize {
+        let mut lengths = vec![0; new.len() + 1];
+        for a in old {
+            let before = lengths.clone();
+            for (b, line) in new.iter().enumerate() {
+                lengths[b + 1] = if a == line { before[b] + 1 } else { before[b + 1].max(lengths[b]) };
+            }
+        }
+        lengths[new.len()]
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_difference_is_right_and_the_shortest(old in "([abc]\n){0,24}", new in "([abc]\n){0,24}") {
+            let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
+            let mut hunks = Vec::new();
+            compare(&old, &new, (0, 0), &mut hunks);
+            let (mut made, mut from, mut removed) = (Vec::<&str>::new(), 0, 0);
+            for hunk in &hunks {
+                made.extend(&old[from..hunk.old.start]);
+                made.extend(&new[hunk.new.clone()]);
+                (from, removed) = (hunk.old.end, removed + hunk.old.len());
+            }
+            made.extend(&old[from..]);
+            assert_eq!(made, new);
+            assert_eq!(removed, old.len() - longest_common(&old, &new));
+        }
+    }
+
+    #[test]
+    fn a_few_changes_in_a_long_text_are_found() {
+        let old: String = (0..100_000).map(|n| format!("{n}\n")).collect();
+        let new = old.replace("\n10000\n", "\n").replace("\n90000\n", "\nx\n");
+        let changed = |line: &&Line| matches!(line.kind, Kind::Removed | Kind::Added);
+        assert_eq!(diff(&old, &new).iter().filter(changed).count(), 3);
     }
 
     #[test]
