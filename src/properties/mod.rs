@@ -3,7 +3,6 @@
 //! An ordinary run tries a few hundred, the same every time. `MEANWHILE_FUZZ_SECONDS=300` tries new ones for so
 //! long, each property by itself; `MEANWHILE_FUZZ_SEED` is the one input that a failure has named.
 
-mod guard;
 mod inputs;
 #[path = "../../tests/support/random.rs"]
 mod random;

@@ -1,39 +1,14 @@
-//! Refuses commands that are plainly destructive. It is no sandbox: it catches a model that errs, not one that hides.
+//! Refuses commands that are plainly destructive. This is no sandbox: it stops a model that errs, not one that hides.
 //!
-//! It looks at shell words, not at text: `echo "sudo"` and `rm -rf /tmp/x` pass, and
-//! `cd /; env X=1 "rm" -r -f /` does not.
+//! It looks at words, not at text: `echo "sudo"` and `rm -rf /tmp/x` pass, and `cd /; env X=1 "rm" -r -f /` does not.
 
 use std::{fs, os::unix::fs::FileTypeExt};
 
 use super::{
     Answer,
-    shell_words::{SimpleCommand, parse},
+    scripts::{all_commands, base_name, is_option_with, unwrapped},
+    shell::SimpleCommand,
 };
-
-/// Commands that run their arguments; the short options of each that take a value, and how many words stand
-/// before the command.
-const WRAPPERS: [(&str, &str, usize); 14] = [
-    ("env", "uC", 0),
-    ("nohup", "", 0),
-    ("exec", "a", 0),
-    ("command", "", 0),
-    ("builtin", "", 0),
-    ("time", "fo", 0),
-    ("nice", "n", 0),
-    ("ionice", "cnpPu", 0),
-    ("timeout", "ks", 1),
-    ("setsid", "", 0),
-    ("xargs", "IdEaLnPs", 0),
-    ("stdbuf", "ioe", 0),
-    ("flock", "wE", 1),
-    ("busybox", "", 0),
-];
-
-/// The long options of these that take a value in the next word.
-const LONG_WITH_VALUE: &str = "--unset --chdir --signal --kill-after --adjustment --class --classdata --input \
-    --output --error --max-args --max-procs --max-chars --arg-file --delimiter --wait --timeout";
-
-const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "zsh", "ksh"];
 
 const REFUSED: [&str; 6] = ["sudo", "doas", "shutdown", "reboot", "halt", "poweroff"];
 
@@ -44,117 +19,28 @@ const WRITERS: [&str; 8] = ["dd", "tee", "cp", "mv", "shred", "wipefs", "blkdisc
 const BLOCK_DEVICES: [&str; 14] =
     ["sd", "hd", "vd", "xvd", "nvme", "mmcblk", "dm-", "md", "loop", "sr", "nbd", "zram", "disk/", "mapper/"];
 
-/// An error for the model when a part of `command` is plainly destructive.
+/// Fails with an answer for the model if a part of `command` is plainly destructive.
 pub fn check(command: &str) -> Result<(), Answer> {
-    match is_dangerous(command, 0) {
-        true => Err(Answer::error("Dangerous command blocked")),
-        false => Ok(()),
+    if all_commands(command).iter().any(is_dangerous) {
+        return Err(Answer::error("Dangerous command blocked"));
     }
+    Ok(())
 }
 
-fn is_dangerous(text: &str, depth: usize) -> bool {
-    // Nothing sensible is nested deeper than this.
-    depth > 8 || parse(text).iter().any(|command| command_is_dangerous(command, depth))
-}
-
-fn command_is_dangerous(command: &SimpleCommand, depth: usize) -> bool {
+fn is_dangerous(command: &SimpleCommand) -> bool {
     if command.targets.iter().any(|target| is_block_device(target)) {
         return true;
     }
-    let words = unwrap(&command.words);
-    let Some((name, arguments)) = words.split_first() else {
+    let Some((name, arguments)) = unwrapped(command).split_first() else {
         return false;
     };
-    if let Some(script) = nested_script(words, &command.inputs) {
-        return is_dangerous(&script, depth + 1);
-    }
     match base_name(name) {
         "rm" => removes_everything(arguments),
-        name if WRITERS.contains(&name) || name.starts_with("mkfs") => arguments
-            .iter()
-            .any(|a| is_block_device(a.strip_prefix("of=").unwrap_or(a)) && !a.starts_with("if=")),
+        name if WRITERS.contains(&name) || name.starts_with("mkfs") => {
+            arguments.iter().any(|argument| is_block_device(argument.strip_prefix("of=").unwrap_or(argument)))
+        }
         name => REFUSED.contains(&name),
     }
-}
-
-/// The script that `sh -c SCRIPT`, `eval SCRIPT`, `trap SCRIPT` or `find -exec COMMAND` runs, or that a shell
-/// reads from `inputs`.
-pub fn nested_script(words: &[String], inputs: &[String]) -> Option<String> {
-    let (name, arguments) = words.split_first()?;
-    let is_plain = |argument: &&String| !argument.starts_with(['-', '+']);
-    match base_name(name) {
-        "eval" => Some(arguments.join(" ")),
-        "trap" => arguments.iter().find(is_plain).cloned(),
-        "find" => {
-            let mut script = String::new();
-            let mut runs = false;
-            for word in arguments {
-                match word.as_str() {
-                    ";" | "+" => runs = false,
-                    word if word.starts_with("-exec") || word.starts_with("-ok") => {
-                        runs = true;
-                        script.push('\n');
-                    }
-                    word if runs => script += &quoted(word),
-                    _ => {}
-                }
-            }
-            Some(script)
-        }
-        name if SHELLS.contains(&name) || name == "flock" => {
-            // A script in a file reads the input itself.
-            let is_file = arguments.first().is_some_and(|first| is_plain(&first));
-            let mut arguments = arguments.iter();
-            match arguments.find(|argument| is_option_with(argument, 'c')) {
-                Some(_) => arguments.find(is_plain).cloned(),
-                None => Some(inputs.concat()).filter(|_| name != "flock" && !is_file),
-            }
-        }
-        _ => None,
-    }
-}
-
-/// A word as a shell reads it back, and the blank after it.
-fn quoted(word: &str) -> String {
-    format!("'{}' ", word.replace('\'', "'\\''"))
-}
-
-/// The command that is run in the end: without assignments, keywords and wrappers before it.
-pub fn unwrap(mut words: &[String]) -> &[String] {
-    const KEYWORDS: [&str; 9] = ["if", "then", "elif", "else", "while", "until", "do", "!", "{"];
-    while let Some((first, rest)) = words.split_first() {
-        let name = base_name(first);
-        let is_assignment = first.split_once('=').is_some_and(|(name, _)| is_name(name));
-        words = match WRAPPERS.iter().find(|(wrapper, ..)| *wrapper == name) {
-            // It is a script that it runs.
-            Some(("flock", ..)) if nested_script(words, &[]).is_some() => return words,
-            // It only tells what would be run.
-            Some(("command", ..)) if rest.first().is_some_and(|o| o == "-v" || o == "-V") => {
-                return words;
-            }
-            Some((_, with_value, before)) => wrapped(rest, with_value, *before),
-            None if is_assignment || KEYWORDS.contains(&name) => rest,
-            None => return words,
-        };
-    }
-    words
-}
-
-/// What stands behind the options of a wrapper, and behind so many words more.
-fn wrapped<'a>(mut words: &'a [String], with_value: &str, before: usize) -> &'a [String] {
-    while let Some((option, rest)) = words.split_first()
-        && option.starts_with('-')
-    {
-        let takes_next = match option.starts_with("--") {
-            true => LONG_WITH_VALUE.split(' ').any(|long| long == option),
-            false => option.find(|c| with_value.contains(c)) == Some(option.len() - 1),
-        };
-        words = rest.get(usize::from(takes_next)..).unwrap_or_default();
-        if option == "--" {
-            break;
-        }
-    }
-    words.get(before..).unwrap_or_default()
 }
 
 fn removes_everything(arguments: &[String]) -> bool {
@@ -198,23 +84,10 @@ fn is_block_device(path: &str) -> bool {
         || fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device())
 }
 
-fn base_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
-}
-
-/// `-c`, or `-xc`: a short option among others.
-fn is_option_with(word: &str, letter: char) -> bool {
-    word.starts_with('-') && !word.starts_with("--") && word.contains(letter)
-}
-
-fn is_name(word: &str) -> bool {
-    !word.is_empty()
-        && !word.starts_with(|c: char| c.is_ascii_digit())
-        && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
     use super::*;
 
     #[test]
@@ -321,6 +194,175 @@ mod tests {
         ];
         for command in passed {
             assert!(check(command).is_ok(), "{command} must pass");
+        }
+    }
+
+    /// Their words: the quotes around them that a shell removes change nothing.
+    const DESTRUCTIVE: [&[&str]; 10] = [
+        &["rm", "-rf", "/"],
+        &["rm", "-r", "-f", "//"],
+        &["rm", "--recursive", "--", "/."],
+        &["rm", "--no-preserve-root", "x"],
+        &["sudo", "ls"],
+        &["/usr/bin/doas", "ls"],
+        &["reboot"],
+        &["dd", "if=/dev/zero", "of=/dev/sda"],
+        &["mkfs.ext4", "/dev/nvme0n1"],
+        &["tee", "/dev/vda1"],
+    ];
+
+    /// Commands that hand on a quoted text and do nothing else with it; `@` is the text.
+    const QUOTING: [&str; 6] = [
+        "echo '@'",
+        "git commit -m '@'",
+        "grep -r -- '@' src",
+        "printf %s x'@'y",
+        "x='@' true",
+        "cat <<'END' > x\n@\nEND\n",
+    ];
+
+    /// Harmless, whatever follows; some quote what would mean something without the quotes.
+    const NEIGHBORS: [&str; 11] = [
+        "true",
+        "ls -l > /dev/null 2>&1",
+        "echo 'a;b)'",
+        "echo \"(it's)\"",
+        "cd /tmp",
+        "X=1",
+        "rm -rf /tmp/x",
+        "test -n \"$(ls)\"",
+        "echo a\\)b",
+        "echo ${X:-y} $((1+2))",
+        "grep -c '\"' a",
+    ];
+
+    /// What stands around a command that runs all the same; `@` is the command, `'@'` the command quoted, `%` a
+    /// neighbor.
+    const WRAPPINGS: [&str; 30] = [
+        "%; @",
+        "@; %",
+        "% && @",
+        "% || @ || %",
+        "%\n@\n%",
+        "% & @ &",
+        "@ | %",
+        "(@)",
+        "( %; @ )",
+        "{ @; }",
+        "! @",
+        "if @; then %; fi",
+        "if %; then @; else %; fi",
+        "while %; do @; done",
+        "for i in 1 2; do @; done",
+        "f() { @; }; f",
+        "%; echo $(@)",
+        "echo \"$(%; @)\"",
+        "x=$(@)",
+        "cat <(@)",
+        "@ # comment\n",
+        "# it's a comment\n@",
+        "cat <<X\nit's text)\nX\n@",
+        "case a in a) @;; esac",
+        "\t%;@;\n",
+        "echo `@`",
+        "sh -c '@'",
+        "bash -xc '@'",
+        "eval '@'",
+        "trap '@' EXIT",
+    ];
+
+    const PREFIXES: [&str; 10] = [
+        "",
+        "X=1 ",
+        "X='a b' Y=$Z ",
+        "env ",
+        "env A=b ",
+        "nohup ",
+        "command ",
+        "exec ",
+        "2>/dev/null ",
+        "timeout 5 ",
+    ];
+
+    const PIECES: [&str; 24] = [
+        "rm -rf /", "sudo ls", "reboot", ";", "&&", "|", "\n", "(", ")", "$(", "${", "`", "\"", "\\", ">",
+        "<<X\n", "/dev/sda", "#", "{", "}", " ", "é", "eval ", "sh -c ",
+    ];
+
+    type Wrappings = Vec<(&'static str, &'static str)>;
+
+    fn wrappings(most: usize) -> impl Strategy<Value = Wrappings> {
+        vec((select(&WRAPPINGS[..]), select(&NEIGHBORS[..])), 0..most)
+    }
+
+    /// The command in these wrappings, the first one innermost.
+    fn wrapped(command: String, wrappings: Wrappings) -> String {
+        wrappings.into_iter().fold(command, |command, (wrapping, neighbor)| {
+            // The parentheses of `case` end a substitution, and backquotes in backquotes need backslashes: the guard
+            // knows neither.
+            let in_substitution = ["$(", "<(", "`"].iter().any(|start| wrapping.contains(start));
+            let is_beyond = in_substitution && command.contains("esac")
+                || wrapping.contains('`') && command.contains(['`', '\\']);
+            if is_beyond {
+                return command;
+            }
+            let quoted = format!("'{}'", command.replace('\'', r"'\''"));
+            let wrapping = wrapping.replace('%', neighbor);
+            if wrapping.contains("'@'") {
+                wrapping.replace("'@'", &quoted)
+            } else {
+                wrapping.replace('@', &command)
+            }
+        })
+    }
+
+    /// The word with quotes that a shell removes again.
+    fn disguised(word: &str, quotes: &[u8]) -> String {
+        let disguise = |(c, quote): (char, &u8)| match quote {
+            0 => format!("\\{c}"),
+            1 => format!("'{c}'"),
+            2 => format!("\"{c}\""),
+            3 => format!("\"\"{c}''"),
+            4 => format!("\\\n{c}"),
+            _ => format!("{c}"),
+        };
+        word.chars().zip(quotes).map(disguise).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_destructive_command_is_refused_however_it_is_wrapped(
+            words in select(&DESTRUCTIVE[..]),
+            quotes in prop_oneof![Just(vec![9; 20]), vec(0..8u8, 20)],
+            prefix in select(&PREFIXES[..]),
+            wrappings in wrappings(4),
+        ) {
+            let words: Vec<String> = words.iter().map(|word| disguised(word, &quotes)).collect();
+            let command = wrapped(format!("{prefix}{}", words.join(" ")), wrappings);
+            assert!(check(&command).is_err(), "{command} must be refused");
+        }
+
+        #[test]
+        fn quoted_text_is_never_refused(
+            text in vec(select(&PIECES[..]), 0..8),
+            quoting in select(&QUOTING[..]),
+            wrappings in wrappings(3),
+        ) {
+            let command = wrapped(quoting.replace('@', &text.concat()), wrappings);
+            assert!(check(&command).is_ok(), "{command} must pass");
+        }
+
+        #[test]
+        fn what_is_read_grows_with_the_text(
+            pieces in vec(prop_oneof![select(&PIECES[..]), select(&WRAPPINGS[..])], 0..16),
+            times in 1..200usize,
+        ) {
+            let text = pieces.concat().repeat(times);
+            let length = |command: &SimpleCommand| {
+                command.words.iter().chain(&command.targets).chain(&command.inputs).map(String::len).sum::<usize>()
+            };
+            // Here-documents may stand in one another, and are then read by several commands.
+            assert!(all_commands(&text).iter().map(length).sum::<usize>() <= 100 * text.len(), "{text}");
         }
     }
 }

@@ -6,10 +6,11 @@ pub mod approval;
 mod background;
 mod bash;
 mod edit_file;
-pub mod guard;
+mod guard;
 mod read_file;
 pub mod rules;
-pub mod shell_words;
+mod scripts;
+mod shell;
 pub mod workspace;
 mod write_file;
 

@@ -3,16 +3,12 @@
 //! A command is looked at by its shell words. To be denied, one part of it is enough, however it is wrapped;
 //! to be allowed, all of it must be plain and every part must be allowed.
 
-use std::collections::HashSet;
-
 use super::{
-    guard::{nested_script, unwrap},
-    shell_words::{SimpleCommand, parse},
+    scripts::{all_commands, unwrapped},
+    shell::{SimpleCommand, simple_commands},
 };
 
-/// A script in a script in a script: nothing sensible has more of them.
-const MOST_SCRIPTS: usize = 100;
-/// As many words (`env`, `nohup`) around a command are looked at one by one.
+/// So many wrappers (`env`, `nohup`) around a command are looked at one by one.
 const MOST_WRAPPERS: usize = 8;
 
 /// What a shell may take for more than the words that are read here: then nothing is allowed beforehand.
@@ -124,32 +120,18 @@ fn plain_parts(command: &str) -> Option<Vec<SimpleCommand>> {
     if NOT_PLAIN.iter().any(|odd| command.contains(odd)) {
         return None;
     }
-    let parts = parse(command);
+    let parts = simple_commands(command);
     let harmless = |target: &String| target == "/dev/null";
     let is_plain = |part: &SimpleCommand| !part.words.is_empty() && part.targets.iter().all(harmless);
     parts.iter().all(is_plain).then_some(parts)
 }
 
-/// Every part of a command, those of scripts in it included; each as it stands, without what only wraps it
+/// The texts that a rule may match to deny a command: each part of it as it stands, without the wrappers around it
 /// (`env`, `nohup`, assignments), and without the folder of the program.
 fn all_parts(command: &str) -> Vec<String> {
     let mut all = Vec::new();
-    add_parts(command, &mut all, &mut HashSet::new());
-    all
-}
-
-/// A script that is run from two places is looked into once: each of its own would be doubled again.
-fn add_parts(command: &str, all: &mut Vec<String>, seen: &mut HashSet<String>) {
-    for part in parse(command) {
-        let words = unwrap(&part.words);
-        let script = nested_script(words, &part.inputs);
-        if let Some(script) = script
-            && seen.len() < MOST_SCRIPTS
-            && seen.insert(script.clone())
-        {
-            add_parts(&script, all, seen);
-        }
-        let last = part.words.len() - words.len();
+    for part in all_commands(command) {
+        let last = part.words.len() - unwrapped(&part).len();
         for at in (0..last).take(MOST_WRAPPERS).chain([last]) {
             let text = part.words[at..].join(" ");
             let folder = part.words.get(at).and_then(|first| first.rfind('/'));
@@ -157,6 +139,7 @@ fn add_parts(command: &str, all: &mut Vec<String>, seen: &mut HashSet<String>) {
             all.push(text);
         }
     }
+    all
 }
 
 /// `cargo *` stands for `cargo` alone too.
