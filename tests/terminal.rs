@@ -390,6 +390,31 @@ fn the_output_of_a_task_is_live_until_a_key() {
 }
 
 #[test]
+fn a_long_output_is_shown_once_and_then_only_what_is_new() {
+    let steps = (0..4).map(|n| until(&format!("go{n}"), &format!("step {n}")));
+    let steps: Vec<String> = steps.collect();
+    let command = format!("seq -f 'line %.0f' 9000; {}; sleep 600", steps.join("; "));
+    let test = Test::new()
+        .reply(Reply::tool("background_run", json!({"command": command})))
+        .reply(Reply::text("Started."));
+    let mut session = at_prompt(test);
+    session.send("begin\r");
+    let screen = session.shows("Started.\n(");
+    let id = screen.split("Background task ").nth(1).unwrap()[..8].to_owned();
+    session.send(format!("/task {id}\r"));
+    session.shows("\nline 9000\n");
+    for n in 0..4 {
+        session.dir().write(format!("go{n}"), "");
+        session.shows(&format!("\nstep {n}\n"));
+    }
+    session.send("x\x04");
+    let shown = session.wait().code(0).stdout;
+    for line in ["line 2\n", "line 8999\n"] {
+        assert_eq!(shown.replace("\r\n", "\n").matches(&format!("\n{line}")).count(), 1, "{line}");
+    }
+}
+
+#[test]
 fn the_other_commands_do_what_they_say() {
     let test = Test::new().reply(Reply::text("One.")).reply(Reply::text("Two.")).reply(Reply::text("Three."));
     let mut session = at_prompt(test);

@@ -6,6 +6,7 @@ use crossbeam_channel::select;
 
 use super::{
     chat::{Chat, Console},
+    follow::Shown,
     line::{self, Slash},
     roster::Roster,
     screen::Typed,
@@ -97,18 +98,18 @@ fn follow(chat: &mut Chat, id: &str) -> String {
     let Some(id) = found.map(|task| task.id.clone()) else {
         return format!("No task `{id}`; `/tasks` lists them.");
     };
-    let mut shown = String::new();
-    show_new(chat, &id, &mut shown);
+    let mut shown = Shown::default();
+    let mut has_output = show_new(chat, &id, &mut shown);
     if let Console::Screen(screen) = &chat.console
         && !is_over(chat, &id)
     {
         screen.follow();
         chat.terminal.line("(press any key to stop)");
         while !is_over(chat, &id) && keep_looking(chat) {
-            show_new(chat, &id, &mut shown);
+            has_output |= show_new(chat, &id, &mut shown);
         }
     }
-    String::new()
+    if has_output { String::new() } else { NO_OUTPUT.into() }
 }
 
 /// Waits for more output. Returns whether to go on.
@@ -129,15 +130,17 @@ fn is_over(chat: &Chat, id: &str) -> bool {
     chat.agent.tasks().find(id).is_none_or(|task| task.is_gone())
 }
 
-/// What the task has printed beyond what was shown; all of it where its beginning has changed.
-fn show_new(chat: &mut Chat, id: &str, shown: &mut String) {
+/// Shows what the task has printed since the last call. Returns whether there was something.
+fn show_new(chat: &mut Chat, id: &str, shown: &mut Shown) -> bool {
     let Some(task) = chat.agent.tasks().find(id) else {
-        return;
+        return false;
     };
     let output = task.output();
-    let new = output.strip_prefix(shown.as_str()).unwrap_or(&output);
-    if !matches!(new.trim(), "" | NO_OUTPUT) {
-        chat.terminal.line(new.trim_matches('\n'));
+    if output == NO_OUTPUT {
+        return false;
     }
-    *shown = output;
+    let new = shown.take_new(&output, task.left_out());
+    let new = new.trim_matches('\n');
+    chat.terminal.line(new);
+    !new.is_empty()
 }

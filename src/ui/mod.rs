@@ -8,6 +8,7 @@ pub mod demo;
 mod diff;
 pub mod doctor;
 mod editor;
+mod follow;
 pub mod headless;
 mod history;
 mod input;
