@@ -30,11 +30,7 @@ use std::{
 };
 
 use agent::Agent;
-use api::{
-    client::{self, Client},
-    recording::Recorder,
-    transport::Transport,
-};
+use api::{client::Client, recording::Recorder, request, transport::Transport};
 use background::Tasks;
 use cli::{Args, Mode, Session};
 use command::{children::Children, log::Logs, supervisor};
@@ -125,7 +121,7 @@ fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
         model: config.model.clone(),
         tools: tools::names(),
     };
-    let client = client::Settings {
+    let client = request::Settings {
         model: config.model,
         max_tokens: config.max_output_tokens,
         system: config.secrets.mask(system).into_owned(),

@@ -117,7 +117,7 @@ fn a_recording_that_has_ended_says_so() {
 
 #[test]
 fn a_file_that_is_no_recording_is_refused() {
-    let expected = "`file.jsonl` is no recording";
+    let expected = "`file.jsonl` is not a recording";
     for text in ["# A README\n", "{\"a\": 1}\n", "[]\n", "{\"status\": \"200\"}\n", "\u{0}\u{1}"] {
         check_no_recording(text, 2, expected);
     }

@@ -146,7 +146,7 @@ impl Agent {
         if let Err(Error::Stopped(stop)) = reply {
             self.keep_partial(stop);
         }
-        reply.map(|reply| *reply)
+        reply
     }
 
     fn check_limits(&self) -> Result<()> {

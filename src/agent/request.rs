@@ -7,8 +7,8 @@ use crossbeam_channel::{after, select};
 use super::{Agent, Event};
 use crate::{
     api::{
-        client::Progress,
         message::{Block, Encoded},
+        receive::Progress,
         reply::Reply,
         retry,
     },
@@ -18,11 +18,7 @@ use crate::{
 
 impl Agent {
     /// Sends a history and returns the reply. What was shown of one that broke is marked as discarded.
-    pub(super) fn request(
-        &mut self,
-        messages: &[Encoded],
-        watch: &mut dyn FnMut(Event),
-    ) -> Result<Box<Reply>> {
+    pub(super) fn request(&mut self, messages: &[Encoded], watch: &mut dyn FnMut(Event)) -> Result<Reply> {
         let mut failures = 0;
         loop {
             let mut is_shown = false;
@@ -57,7 +53,7 @@ impl Agent {
         }
     }
 
-    fn attempt(&mut self, messages: &[Encoded], watch: &mut dyn FnMut(Event)) -> Result<Box<Reply>> {
+    fn attempt(&mut self, messages: &[Encoded], watch: &mut dyn FnMut(Event)) -> Result<Reply> {
         self.partial.clear();
         let progress = self.client.send(messages.to_vec())?;
         loop {

@@ -1,4 +1,4 @@
-//! What every connection has in common: TLS, the proxy, buffers, how long is waited.
+//! A server and the settings of every connection to it: TLS, the proxy, buffer sizes and timeouts.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,56 +9,70 @@ use rustls::{
 };
 use ureq::{
     Agent, Proxy,
-    config::Config,
-    tls::{PemItem, RootCerts, TlsConfig},
+    tls::{Certificate, PemItem, RootCerts, TlsConfig},
 };
 
 use crate::error::{Error, Result};
 
-/// Both buffers of a connection are zeroed before its first request, and stay. An answer's head has to fit into
-/// one, a history of megabytes passes through the other; ureq takes 128 KiB for each.
+/// Both buffers of a connection are zeroed before its first request and stay allocated; ureq takes 128 KiB for
+/// each. The head of a response has to fit into this one.
 const READ_BUFFER: usize = 32 * 1024;
-
+/// A history of megabytes passes through this one.
 const WRITE_BUFFER: usize = 64 * 1024;
 
-/// How long a connection is kept while commands run or the user types: as long as Go's `http.DefaultTransport`
-/// keeps one. ureq's 15 s are less than a test run takes.
+/// How long an idle connection is kept while commands run or the user types: as long as Go's
+/// `http.DefaultTransport` keeps one. ureq's 15 s are less than a test run takes.
 pub const KEPT: Duration = Duration::from_secs(90);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What every request has in common. Fails when the certificates or the proxy are none.
-pub fn config(roots: Option<&[u8]>, proxy_url: Option<&str>, idle_timeout: Duration) -> Result<Config> {
-    let roots = match roots {
-        Some(pem) => RootCerts::Specific(Arc::new(certificates(pem)?)),
-        None => RootCerts::WebPki,
-    };
-    Ok(Agent::config_builder()
-        .tls_config(
-            TlsConfig::builder()
-                .root_certs(roots)
-                .unversioned_rustls_crypto_provider(Arc::new(crypto()))
-                .build(),
-        )
-        .proxy(proxy_url.map(proxy).transpose()?)
-        .http_status_as_error(false)
-        // A redirect would carry the credential to another host.
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .input_buffer_size(READ_BUFFER)
-        .output_buffer_size(WRITE_BUFFER)
-        .timeout_connect(Some(CONNECT_TIMEOUT))
-        .max_response_header_size(READ_BUFFER - 1)
-        .timeout_per_read(Some(idle_timeout))
-        .timeout_per_write(Some(idle_timeout))
-        // A head may come for ever without a silence, by interim answers.
-        .timeout_recv_response(Some(idle_timeout))
-        .max_idle_age(KEPT)
-        .user_agent(concat!("meanwhile/", env!("CARGO_PKG_VERSION")))
-        .build())
+/// A server, and how to connect to it.
+#[derive(Clone)]
+pub struct Server {
+    /// The whole URL of the messages resource.
+    pub url: String,
+    /// The PEM text of certificates that replace the built-in roots.
+    pub roots: Option<Vec<u8>>,
+    /// The URL of a proxy.
+    pub proxy: Option<String>,
 }
 
-/// All that ring offers but the private keys of who has a certificate of its own: 39 KB of the binary less.
+impl Server {
+    pub fn is_secure(&self) -> bool {
+        self.url.starts_with("https:")
+    }
+
+    /// Returns an agent without a connection. Every wait for the server ends after `idle_timeout`. Fails if the
+    /// PEM text has no certificate or the URL of the proxy is invalid.
+    pub fn agent(&self, idle_timeout: Duration) -> Result<Agent> {
+        let roots = match &self.roots {
+            Some(pem) => RootCerts::Specific(Arc::new(certificates(pem)?)),
+            None => RootCerts::WebPki,
+        };
+        let tls =
+            TlsConfig::builder().root_certs(roots).unversioned_rustls_crypto_provider(Arc::new(crypto()));
+        let config = Agent::config_builder()
+            .tls_config(tls.build())
+            .proxy(self.proxy.as_deref().map(proxy).transpose()?)
+            .http_status_as_error(false)
+            // A redirect would send the credential to another host.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .input_buffer_size(READ_BUFFER)
+            .output_buffer_size(WRITE_BUFFER)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .max_response_header_size(READ_BUFFER - 1)
+            .timeout_per_read(Some(idle_timeout))
+            .timeout_per_write(Some(idle_timeout))
+            // Interim responses could delay the head forever without a silence.
+            .timeout_recv_response(Some(idle_timeout))
+            .max_idle_age(KEPT)
+            .user_agent(concat!("meanwhile/", env!("CARGO_PKG_VERSION")));
+        Ok(config.build().new_agent())
+    }
+}
+
+/// All that ring offers except private keys for client certificates: that makes the binary 39 KB smaller.
 fn crypto() -> CryptoProvider {
     CryptoProvider { key_provider: &NoKeys, ..ring::default_provider() }
 }
@@ -76,21 +90,18 @@ impl KeyProvider for NoKeys {
 }
 
 fn proxy(url: &str) -> Result<Proxy> {
-    // The URL may hold a password: it is not repeated.
-    Proxy::new(url).map_err(|_| Error::Config("the proxy variable holds no URL of an HTTP proxy".into()))
+    // The URL may contain a password, so the message does not repeat it.
+    Proxy::new(url).map_err(|_| Error::Config("the proxy variable is not the URL of an HTTP proxy".into()))
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<ureq::tls::Certificate<'static>>> {
+fn certificates(pem: &[u8]) -> Result<Vec<Certificate<'static>>> {
     let found = ureq::tls::parse_pem(pem).filter_map(|item| match item {
         Ok(PemItem::Certificate(certificate)) => Some(certificate),
         _ => None,
     });
     let found: Vec<_> = found.collect();
-    match found.is_empty() {
-        true => {
-            let text = "the file that `SSL_CERT_FILE` names holds no PEM certificate";
-            Err(Error::Config(text.into()))
-        }
-        false => Ok(found),
+    if found.is_empty() {
+        return Err(Error::Config("the file named by `SSL_CERT_FILE` contains no PEM certificate".into()));
     }
+    Ok(found)
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     message::{Block, DEEPEST, Message, sendable},
-    reply::{Reply, StopReason, ToolCall, Usage, excerpt, stream_error},
+    reply::{Reply, StopReason, ToolCall, Usage, api_error, excerpt},
 };
 use crate::error::{Error, Result};
 
@@ -59,7 +59,7 @@ impl Fold {
                 self.usage.update(&event["usage"]);
             }
             "message_stop" => self.is_whole = true,
-            "error" => return Err(stream_error(&event)),
+            "error" => return Err(api_error(&event)),
             _ => {}
         }
         Ok(self.is_whole)
@@ -113,7 +113,7 @@ impl Fold {
     /// and if the body is an error or has no content.
     pub fn message(mut message: Value) -> Result<Reply> {
         if message["type"] == "error" {
-            return Err(stream_error(&message));
+            return Err(api_error(&message));
         }
         let content = message.get_mut("content").map(Value::take);
         let Some(Value::Array(blocks)) = content else {

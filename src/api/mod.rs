@@ -1,14 +1,14 @@
-//! Talking to the Messages API: what goes out, what comes back, and the way there.
+//! The client of the Messages API (<https://docs.anthropic.com/en/api/messages>).
 
 pub mod client;
-mod connection;
+pub mod connection;
 pub mod fold;
 pub mod message;
 pub mod probe;
-mod receive;
+pub mod receive;
 pub mod recording;
 pub mod reply;
-mod request;
+pub mod request;
 mod response;
 pub mod retry;
 pub mod sse;

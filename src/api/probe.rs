@@ -1,63 +1,45 @@
-//! A look at a server that costs nothing: its address, its TLS, its clock.
+//! Looks at a server without cost: its address, its TLS, its clock.
 
 use std::{
     net::ToSocketAddrs,
     time::{Duration, SystemTime},
 };
 
-use super::connection::config;
-
-/// A server to look at without a credential.
-#[derive(Clone)]
-pub struct Target {
-    pub url: String,
-    pub roots: Option<Vec<u8>>,
-    pub proxy: Option<String>,
-}
+use super::connection::Server;
 
 /// What a server answers.
 pub struct Answer {
-    /// Over TLS where the URL says so.
+    /// The status, or why there is none.
     pub status: Result<u16, String>,
-    /// Its clock.
+    /// The time on the server's clock.
     pub date: Option<SystemTime>,
 }
 
-impl Target {
-    /// What the name of the server stands for.
-    pub fn address(&self) -> Result<String, String> {
-        if self.proxy.is_some() {
-            return Ok("left to the proxy".into());
-        }
-        let uri: ureq::http::Uri = self.url.parse().map_err(|_| format!("{} is no URL", self.url))?;
-        let host = uri.host().unwrap_or_default();
-        let is_https = self.url.starts_with("https:");
-        let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
-        let found = (host.trim_matches(['[', ']']), port).to_socket_addrs();
-        match found.map(|mut found| found.next()) {
-            Ok(Some(address)) => Ok(format!("{host} is {}", address.ip())),
-            Ok(None) => Err(format!("{host} has no address")),
-            Err(err) => Err(format!("{host}: {err}")),
-        }
+/// Looks up the name of the server. Returns a line about its address, or about what failed.
+pub fn address(server: &Server) -> Result<String, String> {
+    if server.proxy.is_some() {
+        return Ok("left to the proxy".into());
     }
+    let uri: ureq::http::Uri = server.url.parse().map_err(|_| format!("{} is not a URL", server.url))?;
+    let host = uri.host().unwrap_or_default();
+    let port = uri.port_u16().unwrap_or(if server.is_secure() { 443 } else { 80 });
+    let found = (host.trim_matches(['[', ']']), port).to_socket_addrs();
+    match found.map(|mut found| found.next()) {
+        Ok(Some(address)) => Ok(format!("{host} is {}", address.ip())),
+        Ok(None) => Err(format!("{host} has no address")),
+        Err(err) => Err(format!("{host}: {err}")),
+    }
+}
 
-    /// Sends one request without a body or a credential, which costs nothing.
-    pub fn ask(&self, timeout: Duration) -> Answer {
-        let config = match config(self.roots.as_deref(), self.proxy.as_deref(), timeout) {
-            Ok(config) => config,
-            Err(err) => {
-                return Answer { status: Err(err.to_string()), date: None };
-            }
-        };
-        match config.new_agent().head(&self.url).call() {
-            Ok(response) => {
-                let date = response.headers().get("date").and_then(|date| date.to_str().ok());
-                Answer {
-                    status: Ok(response.status().as_u16()),
-                    date: date.and_then(|date| httpdate::parse_http_date(date).ok()),
-                }
-            }
-            Err(err) => Answer { status: Err(err.to_string()), date: None },
-        }
+/// Sends one request without a body and without the credential, which costs nothing.
+pub fn ask(server: &Server, timeout: Duration) -> Answer {
+    let response = server
+        .agent(timeout)
+        .map_err(|err| err.to_string())
+        .and_then(|agent| agent.head(&server.url).call().map_err(|err| err.to_string()));
+    let date = response.as_ref().ok().and_then(|response| response.headers().get("date")?.to_str().ok());
+    Answer {
+        date: date.and_then(|date| httpdate::parse_http_date(date).ok()),
+        status: response.map(|response| response.status().as_u16()),
     }
 }

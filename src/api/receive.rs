@@ -1,4 +1,4 @@
-//! An answer, read to the end: a stream or a whole message, or what was wrong with the request.
+//! Reads a response to its end: an event stream, a whole message, or an error.
 
 use std::io::{self, Read};
 
@@ -6,31 +6,37 @@ use crossbeam_channel::Sender;
 use serde_json::Value;
 
 use super::{
-    client::Progress,
     fold::Fold,
-    reply::{Reply, excerpt, stream_error},
+    reply::{Reply, api_error, excerpt},
     response::Response,
     retry, sse,
 };
 use crate::error::{Error, Result};
 
-/// An error's body is a short JSON text; a proxy may send any page.
+/// An error's body is a short JSON text, but a proxy may send any page. In bytes.
 const LONGEST_ERROR: u64 = 1024 * 1024;
-
-/// A reply that does not stream.
+/// A reply that is not streamed, in bytes.
 const LONGEST_MESSAGE: u64 = 64 * 1024 * 1024;
 
+/// What a request sends to its caller: any number of texts, then how it ended.
+#[derive(Debug)]
+pub enum Progress {
+    Text(String),
+    Ended(Result<Reply>),
+}
+
+/// Returns the reply; its text goes to `progress` as it arrives. Fails if the status is not 200, if the body is
+/// no reply of the API or breaks off, and if nobody receives the progress any more.
 pub fn receive(response: &mut Response, progress: &Sender<Progress>) -> Result<Reply> {
     if response.status != 200 {
-        return Err(refusal(response));
+        return Err(error_response(response));
     }
     let content_type = response.header("content-type").unwrap_or_default();
     if content_type.contains("application/json") {
         return whole_message(response, progress);
     }
     if !content_type.is_empty() && !content_type.contains("text/event-stream") {
-        let text = format!("its content type is `{}`", excerpt(content_type));
-        return Err(Error::Protocol(text));
+        return Err(Error::Protocol(format!("its content type is `{}`", excerpt(content_type))));
     }
     stream(response, progress)
 }
@@ -81,17 +87,17 @@ fn whole_message(response: &mut Response, progress: &Sender<Progress>) -> Result
     Ok(reply)
 }
 
-/// The error in an answer whose status is not 200.
-fn refusal(response: &mut Response) -> Error {
+/// The error in a response whose status is not 200.
+fn error_response(response: &mut Response) -> Error {
     let status = response.status;
-    let said = response.header("x-should-retry").and_then(|said| said.parse().ok());
+    let should_retry = response.header("x-should-retry").and_then(|value| value.parse().ok());
     let retry_after = response.header("retry-after").and_then(retry::retry_after);
     let in_header = response.header("request-id").map(str::to_owned);
     let mut bytes = Vec::new();
     let _ = (&mut response.body).take(LONGEST_ERROR).read_to_end(&mut bytes);
     let body = String::from_utf8_lossy(&bytes);
-    let (kind, message, in_body) = match serde_json::from_str::<Value>(&body).map(|body| stream_error(&body))
-    {
+    let error = serde_json::from_str::<Value>(&body).map(|body| api_error(&body));
+    let (kind, message, in_body) = match error {
         Ok(Error::Api { kind, message, request_id, .. }) if kind != "unknown" => (kind, message, request_id),
         // A proxy's page, or nothing.
         _ => ("error".into(), excerpt(&body), None),
@@ -101,7 +107,7 @@ fn refusal(response: &mut Response) -> Error {
         kind,
         message,
         request_id: in_body.or(in_header),
-        retry: said.unwrap_or(retry::status_may_pass(status)),
+        retry: should_retry.unwrap_or(retry::status_may_pass(status)),
         retry_after,
     }
 }

@@ -1,14 +1,14 @@
-//! Recordings of what the API said: written as it is read, or played back in place of the network.
+//! Recordings of responses: written as they arrive, or played back instead of using the network.
 //!
-//! A line of JSON an exchange: status, the headers that matter, and the body. No request is kept, so
-//! never a credential.
+//! Each exchange is one line of JSON: the status, the headers that matter, and the body. Requests are not
+//! recorded, and so the credential never is.
 
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -21,38 +21,36 @@ use crate::{
     secrets::Secrets,
 };
 
-/// The headers that say how to read the body, or what to do after an error.
+/// The headers that tell how to read the body, or what to do after an error.
 const RECORDED_HEADERS: [&str; 4] = ["content-type", "request-id", "retry-after", "x-should-retry"];
 
-/// A recording that answers requests.
+/// A recording that is played back.
 pub struct Replay {
     name: String,
     exchanges: std::vec::IntoIter<Value>,
     used: usize,
-    /// How long to wait before each event: a demonstration that a person can follow.
     pace: Option<Duration>,
 }
 
 impl Replay {
-    /// Reads JSON values, one an exchange, from `text`; `name` is for errors. Fails when it is no recording.
+    /// Reads the exchanges in `text`, JSON values one after another; `name` is for error messages. With a `pace`,
+    /// each event comes after such a wait, so that a person can follow. Fails if `text` is not a recording.
     pub fn parse(name: &str, text: &str, pace: Option<Duration>) -> Result<Replay> {
         let values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
         let mut exchanges = Vec::new();
-        for (index, value) in values.enumerate() {
+        for (n, value) in (1..).zip(values) {
             match value {
                 Ok(value) if value["status"].is_u64() => exchanges.push(value),
                 _ => {
-                    let n = index + 1;
-                    let text =
-                        format!("`{name}` is no recording: exchange {n} is not a JSON object with a status");
-                    return Err(Error::Config(text));
+                    let fault = format!("exchange {n} is not a JSON object with a status");
+                    return Err(Error::Config(format!("`{name}` is not a recording: {fault}")));
                 }
             }
         }
         Ok(Replay { name: name.to_owned(), exchanges: exchanges.into_iter(), used: 0, pace })
     }
 
-    /// The next exchange. Fails when none is left.
+    /// The response of the next exchange. Fails if none is left.
     pub fn next(&mut self) -> Result<Response> {
         let Some(exchange) = self.exchanges.next() else {
             let text = format!("the recording `{}` has no reply left after {}", self.name, self.used);
@@ -65,17 +63,11 @@ impl Replay {
             let value = value.get(0).unwrap_or(value);
             (name.to_lowercase(), value.as_str().unwrap_or_default().to_owned())
         });
-        let body = body_bytes(&exchange);
+        let body = Playback { body: body_bytes(&exchange), at: 0, pace: self.pace };
         Ok(Response {
             status: exchange["status"].as_u64().unwrap_or_default() as u16,
             headers: headers.collect(),
-            body: Body::new(
-                match self.pace {
-                    Some(pace) => Box::new(Paced { body, at: 0, pace }),
-                    None => Box::new(io::Cursor::new(body)),
-                },
-                &Secrets::default(),
-            ),
+            body: Body::new(body, &Secrets::default()),
         })
     }
 }
@@ -91,32 +83,34 @@ fn body_bytes(exchange: &Value) -> Vec<u8> {
     }
 }
 
-/// Gives an event stream out event by event.
-struct Paced {
+/// Reads a recorded body, with a pace event by event.
+struct Playback {
     body: Vec<u8>,
     at: usize,
-    pace: Duration,
+    pace: Option<Duration>,
 }
 
-impl Read for Paced {
+impl Read for Playback {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let rest = &self.body[self.at..];
-        let event = rest.windows(2).position(|w| w == b"\n\n").map_or(rest.len(), |end| end + 2);
-        std::thread::sleep(self.pace);
-        let n = event.min(buffer.len());
-        buffer[..n].copy_from_slice(&rest[..n]);
+        let mut next = &self.body[self.at..];
+        if let Some(pace) = self.pace {
+            thread::sleep(pace);
+            let end = next.windows(2).position(|pair| pair == b"\n\n");
+            next = end.map_or(next, |end| &next[..end + 2]);
+        }
+        let n = next.read(buffer)?;
         self.at += n;
         Ok(n)
     }
 }
 
-/// Writes every reply of the API.
+/// Writes every response into a file.
 pub struct Recorder {
-    file: Mutex<File>,
+    file: File,
 }
 
 impl Recorder {
-    /// Creates the file, which only the user may read, or empties it.
+    /// Creates the file, which only the user may read, or empties it. Fails if it can't be written.
     pub fn create(path: &Path) -> Result<Recorder> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
@@ -125,49 +119,20 @@ impl Recorder {
             path: path.to_owned(),
             err,
         })?;
-        Ok(Recorder { file: Mutex::new(file) })
+        Ok(Recorder { file })
     }
 
-    /// Begins the recording of an exchange.
-    pub fn begin(self: &Arc<Recorder>, status: u16, headers: &[(String, String)]) -> Recording {
+    /// Writes an exchange, with the body as far as it was read.
+    pub fn write(&self, status: u16, headers: &[(String, String)], body: Vec<u8>) {
         let kept = headers.iter().filter(|(name, _)| RECORDED_HEADERS.contains(&name.as_str()));
-        Recording {
-            status,
-            headers: kept.map(|(name, value)| (name.clone(), value.as_str().into())).collect(),
-            body: Vec::new(),
-            recorder: Arc::clone(self),
-        }
-    }
-
-    fn write(&self, exchange: &Value) -> io::Result<()> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.write_all(format!("{exchange}\n").as_bytes())
-    }
-}
-
-/// An exchange that is being recorded: written when it is dropped, as far as it came.
-pub struct Recording {
-    status: u16,
-    headers: Map<String, Value>,
-    body: Vec<u8>,
-    recorder: Arc<Recorder>,
-}
-
-impl Recording {
-    pub fn add(&mut self, bytes: &[u8]) {
-        self.body.extend_from_slice(bytes);
-    }
-}
-
-impl Drop for Recording {
-    fn drop(&mut self) {
-        let headers = std::mem::take(&mut self.headers);
-        let mut exchange = json!({"status": self.status, "headers": headers});
-        match std::str::from_utf8(&self.body) {
+        let headers: Map<String, Value> =
+            kept.map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+        let mut exchange = json!({"status": status, "headers": headers});
+        match String::from_utf8(body) {
             Ok(text) => exchange["body_sse"] = text.into(),
-            Err(_) => exchange["body_b64"] = BASE64_STANDARD.encode(&self.body).into(),
+            Err(err) => exchange["body_b64"] = BASE64_STANDARD.encode(err.as_bytes()).into(),
         }
-        // The reply itself is good: a recording that can't be written must not break the run.
-        let _ = self.recorder.write(&exchange);
+        // The reply is good even if its recording can't be written, so the run goes on.
+        let _ = (&self.file).write_all(format!("{exchange}\n").as_bytes());
     }
 }

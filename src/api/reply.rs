@@ -119,7 +119,7 @@ impl Usage {
 }
 
 /// `{"type":"error","error":{"type":...,"message":...}}`, in a stream or as a body.
-pub fn stream_error(event: &Value) -> Error {
+pub fn api_error(event: &Value) -> Error {
     let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
     let kind = text(&event["error"]["type"]);
     Error::Api {

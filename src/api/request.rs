@@ -1,4 +1,4 @@
-//! The body of a request: a head, the messages as they lie in the history, a tail. Pure.
+//! The body of a request: a head, the messages as the history holds them, a tail. Pure.
 
 use std::{
     io::{self, Read},
@@ -7,32 +7,41 @@ use std::{
 
 use serde_json::json;
 
-use super::{
-    client::Settings,
-    message::{Encoded, Role},
-};
+use super::message::{Encoded, Role};
 
-/// Marks what the API caches: everything up to here
+/// Tells the API to cache everything up to here
 /// (<https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching>).
 const CACHE_MARKER: &str = r#","cache_control":{"type":"ephemeral"}"#;
 
-/// The system prompt and the tools are the same in every request: each ends with a cache marker.
-pub fn head(settings: &Settings) -> String {
-    let fields = json!({
-        "model": settings.model,
-        "max_tokens": settings.max_tokens,
-        "stream": true,
-        "system": [{"type": "text", "text": settings.system, "cache_control": {"type": "ephemeral"}}],
-    });
-    let fields = fields.to_string();
-    let tools = settings.tools.strip_suffix("}]").expect("there are tools");
-    format!("{},\"tools\":{tools}{CACHE_MARKER}}}],\"messages\":[", &fields[..fields.len() - 1])
+/// What all requests of a session have in common.
+pub struct Settings {
+    pub model: String,
+    pub max_tokens: u32,
+    pub system: String,
+    /// The definitions of the tools, a JSON array.
+    pub tools: String,
 }
 
-/// The body of a request: pieces that are read one after another from where they lie.
+impl Settings {
+    /// The request up to its first message. The system prompt and the tools end with a cache marker each.
+    pub fn head(&self) -> String {
+        let fields = json!({
+            "model": self.model,
+            "max_tokens": self.max_tokens,
+            "stream": true,
+            "system": [{"type": "text", "text": self.system, "cache_control": {"type": "ephemeral"}}],
+        });
+        let fields = fields.to_string();
+        let tools = self.tools.strip_suffix("}]").expect("there are tools");
+        format!("{},\"tools\":{tools}{CACHE_MARKER}}}],\"messages\":[", &fields[..fields.len() - 1])
+    }
+}
+
+/// The body of a request: pieces of the history, read one after another without being copied.
 #[derive(Clone)]
 pub struct Body {
     pieces: Vec<Piece>,
+    /// The piece that is read next, and from which of its bytes on.
     next: usize,
     at: usize,
 }
@@ -49,13 +58,13 @@ enum Piece {
 impl Body {
     pub fn new(head: Arc<String>, messages: Vec<Encoded>) -> Body {
         let mut pieces = vec![Piece::Head(head)];
-        // After a pause the last message is the model's; the marker stands on the user's last one.
+        // The last message of the user has the marker. After a pause, one of the model follows it.
         let marked = messages.iter().rposition(|message| message.role() == Role::User);
         for (index, message) in messages.into_iter().enumerate() {
             if index > 0 {
                 pieces.push(Piece::Fixed(","));
             }
-            // The marker moves with the last block; the messages before it stay as they were.
+            // The marker moves from message to message; without it, each stays as it was.
             if Some(index) == marked {
                 pieces.push(Piece::Unclosed(message));
                 pieces.extend([CACHE_MARKER, Encoded::CLOSING].map(Piece::Fixed));
@@ -67,6 +76,7 @@ impl Body {
         Body { pieces, next: 0, at: 0 }
     }
 
+    /// In bytes.
     pub fn length(&self) -> u64 {
         self.pieces.iter().map(|piece| piece.bytes().len() as u64).sum()
     }

@@ -1,19 +1,20 @@
-//! The way to the API: over HTTPS, through a proxy where one is set, or nowhere, with answers from a recording.
+//! How a request reaches the API: over the network, or not at all, with responses from a recording.
 
 use std::{
-    io::{self, Read},
+    io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use ureq::{Agent, SendBody, config::Config};
+use ureq::{Agent, SendBody, http};
 
 use super::{
-    connection::config,
+    connection::Server,
     recording::{Recorder, Replay},
+    request,
     response::{Body, Response},
 };
 use crate::{
@@ -35,22 +36,17 @@ pub enum Credential {
 
 /// Where and how to reach the API.
 pub struct Endpoint {
-    /// The whole URL of the messages resource.
-    pub url: String,
+    pub server: Server,
     pub credential: Credential,
-    /// Texts that are masked in what comes back: a server may repeat the credential.
+    /// Masked in every response: a server may repeat the credential.
     pub secrets: Secrets,
-    /// The PEM text of certificates that stand in for the built-in roots.
-    pub roots: Option<Vec<u8>>,
-    /// The URL of a proxy.
-    pub proxy: Option<String>,
-    /// A stream that is silent for so long is dead: the API sends pings.
+    /// After such a silence a stream is dead: the API sends pings.
     pub idle_timeout: Duration,
 }
 
 pub struct Transport {
     way: Way,
-    recorder: Option<Arc<Recorder>>,
+    recorder: Option<Recorder>,
 }
 
 enum Way {
@@ -60,97 +56,94 @@ enum Way {
 
 struct Network {
     endpoint: Endpoint,
-    config: Config,
-    /// Holds the connection that is used for one request after the other.
+    /// Keeps one connection for all requests.
     agent: Mutex<Agent>,
-    /// The connection may be one that the server has closed meanwhile.
+    /// The connection was used, so the server may have closed it since.
     used: AtomicBool,
 }
 
 impl Transport {
-    /// Fails when the certificates or the proxy are none.
+    /// Fails if the PEM text of the roots has no certificate or the URL of the proxy is invalid.
     pub fn network(endpoint: Endpoint) -> Result<Transport> {
-        Ok(Transport { way: Way::Network(Box::new(Network::new(endpoint)?)), recorder: None })
+        let agent = Mutex::new(endpoint.server.agent(endpoint.idle_timeout)?);
+        let network = Network { endpoint, agent, used: AtomicBool::new(false) };
+        Ok(Transport { way: Way::Network(Box::new(network)), recorder: None })
     }
 
-    /// Answers from a recording: one exchange a request, in order.
+    /// Answers each request with the next exchange of a recording.
     pub fn replay(replay: Replay) -> Transport {
         Transport { way: Way::Replay(Mutex::new(replay)), recorder: None }
     }
 
     pub fn record_to(&mut self, recorder: Recorder) {
-        self.recorder = Some(Arc::new(recorder));
+        self.recorder = Some(recorder);
     }
 
-    /// Sends `body` (`length` bytes) and returns when the head of the answer has come.
-    pub fn post(&self, body: impl Read + Clone + 'static, length: u64) -> Result<Response> {
+    /// Sends a request and returns when the head of the response has arrived.
+    pub fn post(&self, body: request::Body) -> Result<Response> {
         let mut response = match &self.way {
-            Way::Network(network) => network.post(body, length)?,
+            Way::Network(network) => network.post(body)?,
             Way::Replay(replay) => lock(replay).next()?,
         };
-        let Some(recorder) = &self.recorder else {
-            return Ok(response);
-        };
-        let recording = recorder.begin(response.status, &response.headers);
-        response.body.recording = Some(recording);
+        response.body.copy = self.recorder.as_ref().map(|_| Vec::new());
         Ok(response)
     }
 
-    /// Whether a connection is worth being opened ahead: it takes a handshake.
-    pub fn is_secure(&self) -> bool {
-        matches!(&self.way, Way::Network(network) if network.endpoint.url.starts_with("https:"))
-    }
-
-    /// Opens the connection, with the name looked up and the keys exchanged, and keeps it. Nothing is said of what
-    /// comes of it: the request will tell.
-    pub fn warm_up(&self) {
-        if let Way::Network(network) = &self.way {
-            let agent = lock(&network.agent).clone();
-            let answer = agent.head(&network.endpoint.url).call();
-            network.used.fetch_or(answer.is_ok(), Ordering::Relaxed);
+    /// Records the response as far as it was read, if that was asked for.
+    pub fn record(&self, response: &mut Response) {
+        if let (Some(recorder), Some(body)) = (&self.recorder, response.body.copy.take()) {
+            recorder.write(response.status, &response.headers, body);
         }
     }
 
-    /// Ends a request that another thread is waiting for: it fails at once.
+    /// Whether opening a connection ahead saves time: it takes a handshake.
+    pub fn is_secure(&self) -> bool {
+        matches!(&self.way, Way::Network(network) if network.endpoint.server.is_secure())
+    }
+
+    /// Opens a connection and keeps it. A failure is not reported: the request will meet it again.
+    pub fn warm_up(&self) {
+        if let Way::Network(network) = &self.way {
+            let agent = lock(&network.agent).clone();
+            let response = agent.head(&network.endpoint.server.url).call();
+            network.used.fetch_or(response.is_ok(), Ordering::Relaxed);
+        }
+    }
+
+    /// Makes a request that another thread waits for fail at once.
     pub fn abort(&self) {
         if let Way::Network(network) = &self.way {
-            let fresh = network.config.new_agent();
-            std::mem::replace(&mut *lock(&network.agent), fresh).shutdown();
+            let mut agent = lock(&network.agent);
+            let fresh = agent.config().new_agent();
+            std::mem::replace(&mut *agent, fresh).shutdown();
         }
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Network {
-    fn new(endpoint: Endpoint) -> Result<Network> {
-        let config = config(endpoint.roots.as_deref(), endpoint.proxy.as_deref(), endpoint.idle_timeout)?;
-        let agent = Mutex::new(config.new_agent());
-        let used = AtomicBool::new(false);
-        Ok(Network { endpoint, config, agent, used })
-    }
-
-    fn post(&self, body: impl Read + Clone + 'static, length: u64) -> Result<Response> {
+    fn post(&self, body: request::Body) -> Result<Response> {
         let agent = lock(&self.agent).clone();
-        let mut answer = self.endpoint.post(&agent, body.clone(), length);
-        // A server may promise to keep a connection and close it all the same: that counts for nothing.
-        if answer.as_ref().is_err_and(was_closed) && self.used.swap(false, Ordering::Relaxed) {
-            answer = self.endpoint.post(&agent, body, length);
+        let mut response = self.endpoint.post(&agent, body.clone());
+        // A server may close a kept connection at any time. That is no failed attempt.
+        if response.as_ref().is_err_and(was_closed) && self.used.swap(false, Ordering::Relaxed) {
+            response = self.endpoint.post(&agent, body);
         }
-        let answer = answer.map_err(|err| self.endpoint.failure(err))?;
+        let response = response.map_err(|err| self.endpoint.failure(err))?;
         self.used.store(true, Ordering::Relaxed);
-        let (head, body) = answer.into_parts();
+        let (head, body) = response.into_parts();
         let secrets = &self.endpoint.secrets;
         let headers = head.headers.iter().map(|(name, value)| {
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            let value = String::from_utf8_lossy(value.as_bytes());
             (name.as_str().to_owned(), secrets.mask(value).into_owned())
         });
         Ok(Response {
             status: head.status.as_u16(),
             headers: headers.collect(),
-            body: Body::new(Box::new(body.into_reader()), secrets),
+            body: Body::new(body.into_reader(), secrets),
         })
     }
 }
@@ -159,13 +152,12 @@ impl Endpoint {
     fn post(
         &self,
         agent: &Agent,
-        body: impl Read + 'static,
-        length: u64,
-    ) -> std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+        body: request::Body,
+    ) -> std::result::Result<http::Response<ureq::Body>, ureq::Error> {
         let request = agent
-            .post(&self.url)
+            .post(&self.server.url)
             .header("content-type", "application/json")
-            .header("content-length", length)
+            .header("content-length", body.length())
             .header("anthropic-version", API_VERSION);
         let request = match &self.credential {
             Credential::ApiKey(key) => request.header("x-api-key", key),
@@ -181,17 +173,17 @@ impl Endpoint {
             ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::Protocol(_) => true,
             _ => false,
         };
-        Error::Network { url: self.url.clone(), cause: err.to_string(), retry }
+        Error::Network { url: self.server.url.clone(), cause: err.to_string(), retry }
     }
 }
 
-/// A certificate that is not trusted today will not be tomorrow.
+/// A certificate that is not trusted now will not be trusted a moment later.
 fn is_bad_certificate(err: &io::Error) -> bool {
     let cause = err.get_ref().and_then(|cause| cause.downcast_ref());
     matches!(cause, Some(rustls::Error::InvalidCertificate(_)))
 }
 
-/// The connection ended before a byte of an answer came.
+/// Whether the connection ended before the first byte of a response.
 fn was_closed(err: &ureq::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     let ureq::Error::Io(err) = err else {

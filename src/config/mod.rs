@@ -15,7 +15,7 @@ use std::{
 
 use crate::{
     api::{
-        probe::Target,
+        connection::Server,
         recording::Replay,
         transport::{Credential, Endpoint},
     },
@@ -151,7 +151,7 @@ impl Config {
 
 /// What `doctor` looks at; each part with what is wrong with it.
 pub struct Survey {
-    pub target: std::result::Result<Target, String>,
+    pub server: std::result::Result<Server, String>,
     /// The names of what is set.
     pub model: std::result::Result<String, String>,
     pub credential: std::result::Result<String, String>,
@@ -171,7 +171,7 @@ pub fn survey(args: &Args) -> Result<Survey> {
     });
     let text = |err: Error| err.to_string();
     Ok(Survey {
-        target: variables.target().map_err(text),
+        server: variables.server().map_err(text),
         model: model.map_err(text),
         credential: credential.map_err(text),
     })
@@ -182,14 +182,10 @@ fn working_directory() -> Result<PathBuf> {
 }
 
 fn endpoint(args: &Args, variables: &Variables, secrets: Secrets) -> Result<Endpoint> {
-    let credential = variables.credential()?;
-    let Target { url, roots, proxy } = variables.target()?;
     Ok(Endpoint {
-        url,
-        credential,
+        credential: variables.credential()?,
+        server: variables.server()?,
         secrets,
-        roots,
-        proxy,
         idle_timeout: args.idle_timeout.unwrap_or(IDLE_TIMEOUT),
     })
 }

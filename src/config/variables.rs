@@ -9,7 +9,7 @@ use std::{
 
 use super::dotenv;
 use crate::{
-    api::{probe::Target, transport::Credential},
+    api::{connection::Server, transport::Credential},
     error::{Error, Result},
 };
 
@@ -68,14 +68,14 @@ impl Variables {
         set.flatten().collect()
     }
 
-    pub fn target(&self) -> Result<Target> {
+    pub fn server(&self) -> Result<Server> {
         let base = self.get(BASE_URL)?.unwrap_or(PUBLIC_API.into());
         let roots = match env::var_os(CERTIFICATES).filter(|path| !path.is_empty()) {
             Some(path) => Some(certificates(Path::new(&path))?),
             None => None,
         };
         let url = messages_url(&base)?;
-        Ok(Target { proxy: proxy(&url)?, url, roots })
+        Ok(Server { proxy: proxy(&url)?, url, roots })
     }
 
     fn in_dotenv(&self, name: &str) -> Option<String> {

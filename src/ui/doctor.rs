@@ -11,7 +11,10 @@ use std::{
 use crossbeam_channel::Receiver;
 
 use crate::{
-    api::probe::{Answer, Target},
+    api::{
+        connection::Server,
+        probe::{self, Answer},
+    },
     cli::Args,
     command::sandbox::support,
     config::{self, Survey},
@@ -137,14 +140,14 @@ fn credential(found: &std::result::Result<String, String>) -> Finding {
 
 /// DNS, TLS and the clock, with one request to the server.
 fn network(survey: &Survey) -> Vec<(&'static str, Finding)> {
-    let target = match &survey.target {
-        Ok(target) => target.clone(),
+    let server = match &survey.server {
+        Ok(server) => server.clone(),
         Err(text) => return vec![("endpoint", Finding::Bad(text.clone()))],
     };
-    let url = target.url.clone();
+    let url = server.url.clone();
     let late = || format!("no answer within {}", duration(PATIENCE));
     let until = Instant::now() + PATIENCE;
-    let (address, answer) = look_at(target);
+    let (address, answer) = look_at(server);
     let address = address.recv_deadline(until).unwrap_or_else(|_| Err(late()));
     let answer = answer.recv_deadline(until).unwrap_or_else(|_| Answer { status: Err(late()), date: None });
     let dns = match address {
@@ -165,12 +168,12 @@ fn network(survey: &Survey) -> Vec<(&'static str, Finding)> {
 }
 
 /// Looks the server up and asks it, on a thread that may take longer than anybody waits.
-fn look_at(target: Target) -> (Receiver<Result<String, String>>, Receiver<Answer>) {
+fn look_at(server: Server) -> (Receiver<Result<String, String>>, Receiver<Answer>) {
     let (address, found) = crossbeam_channel::bounded(1);
     let (answer, received) = crossbeam_channel::bounded(1);
     let look = move || {
-        let _ = address.send(target.address());
-        let _ = answer.send(target.ask(PATIENCE));
+        let _ = address.send(probe::address(&server));
+        let _ = answer.send(probe::ask(&server, PATIENCE));
     };
     // Without a thread both stay silent.
     let _ = threads::start("probe", look);
