@@ -1,47 +1,51 @@
-//! The line that is being typed: editing, history, search. Pure but for the history's file.
+//! The line being typed: editing, history, search. Pure except for the history file.
 //!
-//! rustyline would do this too, for 193 KB of a binary that has room for 170; and it can't change its prompt,
-//! print half a line above it, ask a question or be left while it waits.
+//! rustyline would add 193 KB. It also can't change its prompt, print above a half-typed line, ask a question or
+//! be ended while it waits for keys.
 
-use super::{history::History, keys::Key, layout::cells};
+use std::ops::Range;
 
-/// How many states of the line can be undone.
-const MOST_UNDOS: usize = 200;
+use super::{
+    history::History,
+    keys::Key,
+    layout::cells,
+    undo::{Change, Undo},
+};
 
 pub struct Editor {
     pub text: String,
-    /// In bytes, on the border of a character.
+    /// A byte position, between two characters.
     pub cursor: usize,
     history: History,
-    /// The entry that is shown; as many as there are for the line that is typed.
+    /// The history entry that is shown; the number of entries when none is.
     entry: usize,
-    /// The line that was typed, while an entry is shown.
+    /// The line being typed, while a history entry is shown.
     typed: String,
-    /// What was cut last.
+    /// The text that was cut last.
     cut: String,
-    undos: Vec<(String, usize)>,
+    undo: Undo,
     search: Option<Search>,
 }
 
-/// A search through the history, from its end on.
+/// A search through the history, newest entry first.
 struct Search {
     pattern: String,
     /// The entry that was found.
     entry: usize,
-    /// The line and the cursor as they were before.
+    /// The text and the cursor before the search.
     before: (String, usize),
 }
 
-/// What a key comes to.
+/// What a key does.
 #[derive(Debug, PartialEq)]
 pub enum Outcome {
-    /// The line may look different.
+    /// The line may have changed.
     Edited,
     Entered(String),
     Interrupt,
-    /// End of input: at an empty line.
+    /// End of input, from Ctrl-D on an empty line.
     End,
-    /// Complete what stands before the cursor.
+    /// Complete the word before the cursor.
     Complete,
     Suspend,
     ClearScreen,
@@ -56,58 +60,44 @@ impl Editor {
             history,
             typed: String::new(),
             cut: String::new(),
-            undos: Vec::new(),
+            undo: Undo::default(),
             search: None,
         }
     }
 
-    /// What stands before the line instead of the prompt, while the history is searched.
+    /// What replaces the prompt during a search of the history.
     pub fn search_prompt(&self) -> Option<String> {
         let search = self.search.as_ref()?;
         Some(format!("(history: {}) ", search.pattern))
     }
 
-    /// Takes the line away, to be brought back with `put`.
+    /// Empties the line. Returns its text and cursor, which `put` takes.
     pub fn take(&mut self) -> (String, usize) {
-        self.search = None;
-        self.entry = self.history.entries.len();
-        self.undos.clear();
-        (std::mem::take(&mut self.text), std::mem::take(&mut self.cursor))
+        let line = (std::mem::take(&mut self.text), self.cursor);
+        self.put((String::new(), 0));
+        line
     }
 
+    /// Replaces the line. This can't be undone.
     pub fn put(&mut self, (text, cursor): (String, usize)) {
         (self.text, self.cursor) = (text, cursor);
+        self.undo = Undo::default();
+        self.search = None;
+        self.entry = self.history.entries.len();
     }
 
+    /// Adds a line to the history.
     pub fn remember(&mut self, line: &str) {
         self.history.add(line);
         self.entry = self.history.entries.len();
     }
 
     pub fn key(&mut self, key: Key) -> Outcome {
-        if self.search.is_some()
-            && let Some(outcome) = self.search_key(&key)
-        {
-            return outcome;
+        if self.search.is_some() && self.search_key(&key) {
+            return Outcome::Edited;
         }
-        let before = (self.text.clone(), self.cursor);
-        let is_undo = key == Key::Control('\u{7f}');
-        let outcome = self.plain_key(key);
-        if self.text != before.0 && !is_undo {
-            self.undos.push(before);
-            if self.undos.len() > MOST_UNDOS {
-                self.undos.remove(0);
-            }
-        }
-        outcome
-    }
-
-    fn plain_key(&mut self, key: Key) -> Outcome {
         match key {
-            Key::Enter if self.is_continued() => {
-                self.remove(self.cursor - 1..self.cursor);
-                self.insert("\n");
-            }
+            Key::Enter if self.is_continued() => self.replace(self.cursor - 1..self.cursor, "\n"),
             Key::Enter => return Outcome::Entered(self.take().0),
             Key::Control('c') => return Outcome::Interrupt,
             Key::Control('d') if self.text.is_empty() => return Outcome::End,
@@ -120,20 +110,35 @@ impl Editor {
             Key::Up | Key::Control('p') => self.up(),
             Key::Down | Key::Control('n') => self.down(),
             Key::Control('r') => self.begin_search(),
-            // Ctrl-_, which is the byte 0x1f.
-            Key::Control('\u{7f}') => self.undos.pop().into_iter().for_each(|before| self.put(before)),
-            key => match self.target(&key) {
-                Some((to, Effect::Move)) => self.cursor = to,
-                Some((to, Effect::Remove)) => drop(self.remove(self.cursor.min(to)..self.cursor.max(to))),
-                Some((to, Effect::Cut)) => self.cut = self.remove(self.cursor.min(to)..self.cursor.max(to)),
-                None if key == Key::Control('y') => self.insert(&self.cut.clone()),
-                None => {}
-            },
+            Key::Control('y') => self.insert(&self.cut.clone()),
+            // Ctrl-_, the byte 0x1f.
+            Key::Control('\u{7f}') => self.cursor = self.undo.undo(&mut self.text).unwrap_or(self.cursor),
+            key => self.move_or_remove(&key),
         }
         Outcome::Edited
     }
 
-    /// Where a key leads, and what becomes of the text up to there.
+    /// Inserts text at the cursor.
+    pub fn insert(&mut self, text: &str) {
+        self.replace(self.cursor..self.cursor, text);
+    }
+
+    fn move_or_remove(&mut self, key: &Key) {
+        let Some((to, effect)) = self.target(key) else {
+            return;
+        };
+        let range = self.cursor.min(to)..self.cursor.max(to);
+        match effect {
+            Effect::Move => self.cursor = to,
+            Effect::Remove => self.replace(range, ""),
+            Effect::Cut => {
+                self.cut = self.text[range.clone()].to_owned();
+                self.replace(range, "");
+            }
+        }
+    }
+
+    /// Where a key leads, and what happens to the text up to there.
     fn target(&self, key: &Key) -> Option<(usize, Effect)> {
         use Effect::{Cut, Move, Remove};
         Some(match key {
@@ -154,22 +159,23 @@ impl Editor {
         })
     }
 
-    pub fn insert(&mut self, text: &str) {
-        self.text.insert_str(self.cursor, text);
-        self.cursor += text.len();
+    /// Every change goes through here, so that it can be undone.
+    fn replace(&mut self, range: Range<usize>, new: &str) {
+        if range.is_empty() && new.is_empty() {
+            return;
+        }
+        let (at, removed) = (range.start, self.text[range.clone()].to_owned());
+        self.undo.add(Change { at, removed, inserted: new.len(), cursor: self.cursor });
+        self.text.replace_range(range, new);
+        self.cursor = at + new.len();
     }
 
-    fn remove(&mut self, range: std::ops::Range<usize>) -> String {
-        self.cursor = range.start;
-        self.text.drain(range).collect()
-    }
-
-    /// Whether the line ends with a backslash, so that another follows.
+    /// Whether the cursor stands after a backslash at the end of the line.
     fn is_continued(&self) -> bool {
         self.cursor == self.line_end() && self.text[..self.cursor].ends_with('\\')
     }
 
-    /// One character to the left, with the marks that belong to it.
+    /// One character to the left, with its combining marks.
     fn left(&self) -> usize {
         let mut before = self.text[..self.cursor].char_indices().rev();
         let found = before.find(|(_, c)| cells(*c) > 0 || *c < ' ');
@@ -200,34 +206,33 @@ impl Editor {
         self.text[self.cursor..].find('\n').map_or(self.text.len(), |at| self.cursor + at)
     }
 
-    /// The line above, or the entry before.
+    /// To the line above; from the first line to the previous history entry.
     fn up(&mut self) {
         let start = self.line_start();
         if start == 0 {
-            return self.show_entry(self.entry.checked_sub(1));
+            self.show_entry(self.entry.checked_sub(1));
+        } else {
+            self.go_to_line(start - 1);
         }
-        let column = self.text[start..self.cursor].chars().count();
-        self.cursor = start - 1;
-        self.go_to_column(column);
     }
 
+    /// To the line below; from the last line to the next history entry.
     fn down(&mut self) {
         let end = self.line_end();
         if end == self.text.len() {
-            return self.show_entry(Some(self.entry + 1));
+            self.show_entry(Some(self.entry + 1));
+        } else {
+            self.go_to_line(end + 1);
         }
-        let column = self.text[self.line_start()..self.cursor].chars().count();
-        self.cursor = end + 1;
-        self.go_to_column(column);
     }
 
-    fn go_to_column(&mut self, column: usize) {
-        let line = &self.text[self.line_start()..];
-        let mut columns = line.char_indices().take_while(|(_, c)| *c != '\n');
+    /// To the same column of the line in which `place` is, or to its end.
+    fn go_to_line(&mut self, place: usize) {
+        let column = self.text[self.line_start()..self.cursor].chars().count();
+        self.cursor = place;
         let start = self.line_start();
-        self.cursor = columns
-            .nth(column)
-            .map_or_else(|| start + line.find('\n').unwrap_or(line.len()), |(at, _)| start + at);
+        let line = &self.text[start..self.line_end()];
+        self.cursor = start + line.char_indices().nth(column).map_or(line.len(), |(at, _)| at);
     }
 
     fn show_entry(&mut self, entry: Option<usize>) {
@@ -236,13 +241,14 @@ impl Editor {
             return;
         };
         if self.entry == count {
-            self.typed = std::mem::take(&mut self.text);
+            self.typed = self.text.clone();
         }
-        self.text = match self.history.entries.get(entry) {
+        let text = match self.history.entries.get(entry) {
             Some(text) => text.clone(),
             None => std::mem::take(&mut self.typed),
         };
-        (self.entry, self.cursor) = (entry, self.text.len());
+        self.replace(0..self.text.len(), &text);
+        self.entry = entry;
     }
 
     fn begin_search(&mut self) {
@@ -253,9 +259,11 @@ impl Editor {
         });
     }
 
-    /// None when the key ends the search and is one for the line that was found.
-    fn search_key(&mut self, key: &Key) -> Option<Outcome> {
-        let search = self.search.as_mut()?;
+    /// Takes a key during a search. Returns false for a key that ends the search and edits the line it found.
+    fn search_key(&mut self, key: &Key) -> bool {
+        let Some(search) = &mut self.search else {
+            return false;
+        };
         let count = self.history.entries.len();
         let below = match key {
             Key::Char(c) => {
@@ -268,13 +276,15 @@ impl Editor {
             }
             Key::Control('r') => search.entry,
             Key::Control('g' | 'c') | Key::Escape => {
-                let before = self.search.take()?.before;
-                self.put(before);
-                return Some(Outcome::Edited);
+                (self.text, self.cursor) = std::mem::take(&mut search.before);
+                self.search = None;
+                return true;
             }
             _ => {
+                let (removed, cursor) = std::mem::take(&mut search.before);
+                self.undo.add(Change { at: 0, removed, inserted: self.text.len(), cursor });
                 self.search = None;
-                return None;
+                return false;
             }
         };
         let found = self.history.entries[..below].iter().rposition(|entry| entry.contains(&search.pattern));
@@ -283,14 +293,14 @@ impl Editor {
             self.text = self.history.entries[entry].clone();
             self.cursor = self.text.find(&search.pattern).unwrap_or(0);
         }
-        Some(Outcome::Edited)
+        true
     }
 }
 
 enum Effect {
     Move,
     Remove,
-    /// It can be brought back with Ctrl-Y.
+    /// Remove, and keep for Ctrl-Y.
     Cut,
 }
 
@@ -330,10 +340,20 @@ mod tests {
         check("one two\x01\x0b", "|");
         check("one two\x15\x19\x19", "one twoone two|");
         check("abc\x01\x04\x1b[3~", "|c");
-        check("abc def\x17\x1f", "abc def|");
         check("a\x1b\rb", "a\nb|");
         check("\x1b[200~x\r\ny\x1b[201~", "x\ny|");
         check("a\x1b[99~b", "ab|");
+    }
+
+    #[test]
+    fn every_change_can_be_undone() {
+        check("abc def\x17\x1f", "abc def|");
+        check("abc\x02\x08X\x1f", "a|c");
+        check("abc\x02\x08X\x1f\x1f\x1f\x1f\x1f\x1f", "|");
+        check("ab\\\rc\x1f\x1f", "ab\\|");
+        check("new\x1b[A\x1f", "new|");
+        check("new\x12ir\x05\x1f", "new|");
+        check("new\x12ir\x07\x1f", "ne|");
     }
 
     #[test]

@@ -26,3 +26,4 @@ mod screen;
 pub mod sessions;
 mod style;
 mod terminal;
+mod undo;
