@@ -106,7 +106,7 @@ fn doctor(args: &Args) -> Result<()> {
 /// Puts the parts together.
 fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
     let transcript = transcript(&config)?;
-    let tasks = tasks(&config)?;
+    let tasks = tasks(&config, interrupts)?;
     let workspace = workspace(&config)?;
     let mut transport = match config.source {
         Source::Api(endpoint) => Transport::network(endpoint)?,
@@ -127,11 +127,9 @@ fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
         system: config.secrets.mask(system).into_owned(),
         tools: tools::definitions(),
     };
-    let stops = interrupts.stops.clone();
     let context = Context {
         workspace,
         tasks,
-        stops,
         approval: Approval {
             deny: rules("--deny", &config.deny)?,
             allow: rules("--allow", &config.allow)?,
@@ -174,14 +172,14 @@ fn workspace(config: &Config) -> Result<Workspace> {
 }
 
 /// The background tasks, with everything that commands have in common.
-fn tasks(config: &Config) -> Result<Tasks> {
+fn tasks(config: &Config, interrupts: &Interrupts) -> Result<Tasks> {
     if !config.is_quiet && !Path::new("/proc/self").exists() {
         let _ =
             writeln!(io::stderr(), "meanwhile: no /proc: of a command only its process group can be ended");
     }
     let doing = "reap the orphans of this container";
     let children = Children::new().map_err(|err| Error::System { doing, err })?;
-    Ok(Tasks::new(background::Settings {
+    let settings = background::Settings {
         folder: config.folder.clone(),
         hidden: config.hidden_variables.clone(),
         limit: config.background_timeout,
@@ -191,7 +189,8 @@ fn tasks(config: &Config) -> Result<Tasks> {
         children: Arc::new(children),
         sandbox: config.sandbox.clone(),
         secrets: config.secrets.clone(),
-    }))
+    };
+    Ok(Tasks::new(settings, interrupts.stops.clone()))
 }
 
 /// The history to go on with, kept where the configuration says.

@@ -503,6 +503,21 @@ fn keys_are_echoed_while_a_reply_streams_and_tasks_print() {
 }
 
 #[test]
+fn a_signal_ends_the_program_while_an_output_is_followed() {
+    let test = Test::new()
+        .reply(Reply::tool("background_run", json!({"command": "sleep 600"})))
+        .reply(Reply::text("Started."));
+    let mut session = at_prompt(test);
+    session.send("begin\r");
+    let screen = session.shows("Started.\n(");
+    let id = screen.split("Background task ").nth(1).unwrap()[..8].to_owned();
+    session.send(format!("/task {id}\r"));
+    session.shows("(press any key to stop)");
+    session.signal(rustix::process::Signal::TERM);
+    session.wait().code(143);
+}
+
+#[test]
 fn the_terminal_is_given_back_as_it_was() {
     for end in ["\x04", "\x03\x03", "/exit\r"] {
         let mut session = at_prompt(Test::new());

@@ -13,8 +13,6 @@ pub use event::{About, Event, Refused, Run, Settings};
 
 use std::time::Instant;
 
-use crossbeam_channel::Receiver;
-
 use crate::{
     api::{
         client::Client,
@@ -23,7 +21,6 @@ use crate::{
     },
     error::{Error, Result},
     session::transcript::{Mark, Transcript},
-    stop::Stop,
     tools::{self, Answer, Context, approval::Asker},
 };
 
@@ -175,11 +172,6 @@ impl Agent {
     /// What this run of the program has done so far.
     pub fn run(&self) -> &Run {
         &self.run
-    }
-
-    /// What ends a turn or the program.
-    pub fn stops(&self) -> &Receiver<Stop> {
-        &self.context.stops
     }
 
     pub fn transcript(&self) -> &Transcript {

@@ -1,8 +1,6 @@
 //! One request: tried again where that may help, interrupted at once, its reply whole or nothing.
 
-use std::time::Duration;
-
-use crossbeam_channel::{after, select};
+use std::time::Instant;
 
 use super::{Agent, Event};
 use crate::{
@@ -12,6 +10,7 @@ use crate::{
         reply::Reply,
         retry,
     },
+    background::Arrival,
     error::{Error, Result},
     stop::Stop,
 };
@@ -49,7 +48,7 @@ impl Agent {
             let wait = retry::wait(failures, asked);
             let of = self.settings.max_retries;
             watch(Event::Retry { err: &err, wait, failures, of });
-            self.pause(wait)?;
+            self.context.tasks.pause(Instant::now() + wait).map_err(Error::Stopped)?;
         }
     }
 
@@ -57,16 +56,14 @@ impl Agent {
         self.partial.clear();
         let progress = self.client.send(messages.to_vec())?;
         loop {
-            select! {
-                recv(progress) -> progress => match progress {
-                    Ok(Progress::Text(text)) => {
-                        self.partial += &text;
-                        watch(Event::Text(&text));
-                    }
-                    Ok(Progress::Ended(reply)) => return reply,
-                    Err(_) => return Err(Error::Protocol("its thread failed".into())),
-                },
-                recv(self.context.stops) -> stop => if let Ok(stop) = stop {
+            match self.context.tasks.wait(&progress, None) {
+                Arrival::Message(Progress::Text(text)) => {
+                    self.partial += &text;
+                    watch(Event::Text(&text));
+                }
+                Arrival::Message(Progress::Ended(reply)) => return reply,
+                Arrival::Closed => return Err(Error::Protocol("its thread failed".into())),
+                Arrival::Stopped(stop) => {
                     self.client.abort();
                     for progress in progress.try_iter() {
                         if let Progress::Text(text) = progress {
@@ -74,26 +71,8 @@ impl Agent {
                         }
                     }
                     return Err(Error::Stopped(stop));
-                },
-                recv(self.context.tasks.events()) -> event => {
-                    event.into_iter().for_each(|event| self.context.tasks.attend(event));
                 }
-            }
-        }
-    }
-
-    /// Waits before another attempt. Fails at once with a stop.
-    fn pause(&mut self, wait: Duration) -> Result<()> {
-        let over = after(wait);
-        loop {
-            select! {
-                recv(over) -> _ => return Ok(()),
-                recv(self.context.stops) -> stop => if let Ok(stop) = stop {
-                    return Err(Error::Stopped(stop));
-                },
-                recv(self.context.tasks.events()) -> event => {
-                    event.into_iter().for_each(|event| self.context.tasks.attend(event));
-                }
+                Arrival::Task | Arrival::TimedOut => {}
             }
         }
     }

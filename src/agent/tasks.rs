@@ -1,9 +1,13 @@
 //! Background tasks: what the model is told of them, what is written down, and what the user's side does with them.
 
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
+
 use super::{Agent, Event};
 use crate::{
     api::message::Block,
-    background::{Entry, Observer, TaskEvent, Tasks, Waited},
+    background::{Arrival, Entry, Observer, Tasks, Waited},
     error::{Error, Result},
     session::transcript::StartedTask,
 };
@@ -39,7 +43,7 @@ impl Agent {
             if self.context.tasks.running() == 0 {
                 return Ok(());
             }
-            let waited = self.context.tasks.wait_for_any(None, &self.context.stops);
+            let waited = self.context.tasks.wait_for_any(None);
             if let Waited::Stopped(stop) = waited {
                 return Err(Error::Stopped(stop));
             }
@@ -54,7 +58,7 @@ impl Agent {
 
     /// Ends all background tasks and waits until they are gone; a signal ends the wait.
     pub fn end_tasks(&mut self, watch: &mut dyn FnMut(Event)) {
-        self.context.tasks.end_all(&self.context.stops);
+        self.context.tasks.end_all();
         self.keep_journal(watch);
     }
 
@@ -67,9 +71,9 @@ impl Agent {
         self.context.tasks.observe(observer);
     }
 
-    /// Takes note of an event of `tasks`, for those who wait for more than one thing.
-    pub fn attend(&mut self, event: TaskEvent) {
-        self.context.tasks.attend(event);
+    /// Waits for a message; see `Tasks::wait`.
+    pub fn wait<T>(&mut self, messages: &Receiver<T>, until: Option<Instant>) -> Arrival<T> {
+        self.context.tasks.wait(messages, until)
     }
 
     /// What it tells of background tasks counts as told when it is in the history, and no sooner.

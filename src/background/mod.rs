@@ -7,7 +7,7 @@ mod delivery;
 pub mod task;
 mod wait;
 
-pub use wait::Waited;
+pub use wait::{Arrival, Waited};
 
 use std::{
     path::PathBuf,
@@ -26,7 +26,7 @@ use crate::command::{
     sandbox::Sandbox,
     start::Start,
 };
-use crate::secrets::Secrets;
+use crate::{secrets::Secrets, stop::Stop};
 use task::{Held, Status, Task};
 
 /// What every command of a session has in common.
@@ -48,9 +48,6 @@ pub struct Settings {
     pub secrets: Secrets,
 }
 
-/// What the thread of a task reports.
-pub type TaskEvent = Event;
-
 /// The tasks of a session. Dropping it ends them all.
 pub struct Tasks {
     settings: Settings,
@@ -69,6 +66,7 @@ pub struct Tasks {
     sender: Sender<Event>,
     /// Unbounded: a task sends at most two events.
     events: Receiver<Event>,
+    stops: Receiver<Stop>,
 }
 
 /// What a session that is continued later has to know.
@@ -93,7 +91,8 @@ pub enum News {
 pub type Observer = Box<dyn Fn(News)>;
 
 impl Tasks {
-    pub fn new(settings: Settings) -> Tasks {
+    /// The tasks of a session that has none yet. Whatever waits for one stops with what comes from `stops`.
+    pub fn new(settings: Settings, stops: Receiver<Stop>) -> Tasks {
         let (sender, events) = crossbeam_channel::unbounded();
         Tasks {
             settings,
@@ -106,23 +105,13 @@ impl Tasks {
             observer: None,
             sender,
             events,
+            stops,
         }
     }
 
     /// From now on the observer hears of every start and end.
     pub fn observe(&mut self, observer: Observer) {
         self.observer = Some(observer);
-    }
-
-    /// Where the events come from that `attend` wants to see, for those who wait for more than one thing.
-    pub fn events(&self) -> &Receiver<Event> {
-        &self.events
-    }
-
-    /// Takes note of an event.
-    pub fn attend(&mut self, event: Event) {
-        self.absorb(event);
-        self.receive();
     }
 
     /// Starts a command in the background and returns its id at once; a reason for the model when it can't.
@@ -285,6 +274,7 @@ impl Tasks {
 impl Drop for Tasks {
     /// Ends everything and waits until it is gone: nothing outlives the program.
     fn drop(&mut self) {
-        self.end_all(&never());
+        self.stops = never();
+        self.end_all();
     }
 }

@@ -1,8 +1,13 @@
-//! Waiting for tasks, and ending them: whatever is waited for, a signal ends the wait.
+//! The one wait of the main thread: for a message, a task, a time, or a stop, whichever comes first.
+//!
+//! Whatever the main thread waits for, it hears of tasks, and a stop ends the wait.
 
-use std::time::{Duration, Instant};
+use std::{
+    convert::Infallible,
+    time::{Duration, Instant},
+};
 
-use crossbeam_channel::{Receiver, never, select};
+use crossbeam_channel::{Receiver, at, never, select};
 
 use super::{
     Tasks,
@@ -10,52 +15,98 @@ use super::{
 };
 use crate::stop::Stop;
 
-/// How long the end of a task is waited for after it was killed: the supervisor's grace and its rounds.
+/// How long a killed task may take to end: the supervisor's grace, and some time for its rounds.
 const KILL_WAIT: Duration = Duration::from_secs(5);
 
-/// The same for all tasks at the end of the program: many at once, on a busy machine, take longer.
+/// The same for all tasks at the end of the program: many at once take longer on a busy machine.
 const END_WAIT: Duration = Duration::from_secs(15);
 
-/// Why a wait for a task ended.
+/// What a wait has come to.
+pub enum Arrival<T> {
+    Message(T),
+    /// Nobody sends messages any more.
+    Closed,
+    /// Something has happened to a task.
+    Task,
+    TimedOut,
+    Stopped(Stop),
+}
+
+/// How a wait for a task ended.
 pub enum Waited {
-    /// Its shell has ended; something of it may live on.
+    /// What was waited for has happened, or there is no such task.
     Ended,
     TimedOut,
     Stopped(Stop),
 }
 
+impl<T> Arrival<T> {
+    /// The same with another message.
+    pub fn map<U>(self, convert: impl FnOnce(T) -> U) -> Arrival<U> {
+        match self {
+            Arrival::Message(message) => Arrival::Message(convert(message)),
+            Arrival::Closed => Arrival::Closed,
+            Arrival::Task => Arrival::Task,
+            Arrival::TimedOut => Arrival::TimedOut,
+            Arrival::Stopped(stop) => Arrival::Stopped(stop),
+        }
+    }
+}
+
 impl Tasks {
-    /// Waits until the shell of the task has ended; something that it started may live on.
-    pub fn wait_for_shell(&mut self, id: &str, until: Instant, stops: &Receiver<Stop>) -> Waited {
-        self.wait_while(Some(until), stops, |tasks| {
+    /// Waits for whatever comes first. Everything that has happened to tasks is known when it returns.
+    pub fn wait<T>(&mut self, messages: &Receiver<T>, until: Option<Instant>) -> Arrival<T> {
+        let timer = until.map_or(never(), at);
+        select! {
+            recv(messages) -> message => message.map_or(Arrival::Closed, Arrival::Message),
+            recv(self.events) -> event => {
+                event.into_iter().for_each(|event| self.absorb(event));
+                self.receive();
+                Arrival::Task
+            }
+            recv(self.stops) -> stop => Arrival::Stopped(stop.expect("signals are listened for to the end")),
+            recv(timer) -> _ => Arrival::TimedOut,
+        }
+    }
+
+    /// Waits until the time has come. Fails at once with a stop.
+    pub fn pause(&mut self, until: Instant) -> Result<(), Stop> {
+        match self.wait_while(Some(until), |_| true) {
+            Waited::Stopped(stop) => Err(stop),
+            Waited::Ended | Waited::TimedOut => Ok(()),
+        }
+    }
+
+    /// Waits until the shell of the task has ended; something that it started may still run.
+    pub fn wait_for_shell(&mut self, id: &str, until: Instant) -> Waited {
+        self.wait_while(Some(until), |tasks| {
             let task = tasks.find(id);
             task.is_some_and(|task| task.end.is_none() && task.shell_end.is_none())
         })
     }
 
     /// Waits until the task has ended.
-    pub fn wait_for(&mut self, id: &str, until: Instant, stops: &Receiver<Stop>) -> Waited {
-        self.wait_while(Some(until), stops, |tasks| tasks.find(id).is_some_and(|task| task.end.is_none()))
+    pub fn wait_for(&mut self, id: &str, until: Instant) -> Waited {
+        self.wait_while(Some(until), |tasks| tasks.find(id).is_some_and(|task| task.end.is_none()))
     }
 
-    /// Waits until one of the background tasks that are running has ended.
-    pub fn wait_for_any(&mut self, until: Option<Instant>, stops: &Receiver<Stop>) -> Waited {
+    /// Waits until one of the running background tasks has ended.
+    pub fn wait_for_any(&mut self, until: Option<Instant>) -> Waited {
         let running = self.running();
-        self.wait_while(until, stops, |tasks| running > 0 && tasks.running() == running)
+        self.wait_while(until, |tasks| running > 0 && tasks.running() == running)
     }
 
     /// Ends the task with everything that it started, and waits until all of it is gone.
-    pub fn kill(&mut self, id: &str, stops: &Receiver<Stop>) -> Waited {
+    pub fn kill(&mut self, id: &str) -> Waited {
         if let Some(Held::Process(process)) = self.find(id).map(|task| &task.held) {
             process.kill();
         }
-        self.wait_while(Some(Instant::now() + KILL_WAIT), stops, |tasks| {
-            tasks.find(id).is_some_and(Task::is_held)
-        })
+        let until = Instant::now() + KILL_WAIT;
+        self.wait_while(Some(until), |tasks| tasks.find(id).is_some_and(Task::is_held))
     }
 
-    /// Ends everything and waits until it is gone; a signal ends the wait, but not the end.
-    pub fn end_all(&mut self, stops: &Receiver<Stop>) {
+    /// Ends all tasks and waits until they are gone. A stop ends the wait; the tasks end all the same.
+    pub fn end_all(&mut self) {
         for task in &self.tasks {
             if let Held::Process(process) = &task.held {
                 process.kill();
@@ -65,32 +116,22 @@ impl Tasks {
             return;
         }
         let until = Some(Instant::now() + END_WAIT);
-        let waited = self.wait_while(until, stops, |tasks| tasks.tasks.iter().any(Task::is_held));
+        let waited = self.wait_while(until, |tasks| tasks.tasks.iter().any(Task::is_held));
         self.abandoned = !matches!(waited, Waited::Ended);
         if !self.abandoned {
             self.settings.children.end_orphans();
         }
     }
 
-    fn wait_while(
-        &mut self,
-        until: Option<Instant>,
-        stops: &Receiver<Stop>,
-        goes_on: impl Fn(&Tasks) -> bool,
-    ) -> Waited {
-        let timer = until.map_or(never(), crossbeam_channel::at);
-        loop {
-            self.receive();
-            if !goes_on(self) {
-                return Waited::Ended;
-            }
-            select! {
-                recv(self.events) -> event => event.into_iter().for_each(|event| self.absorb(event)),
-                recv(stops) -> stop => if let Ok(stop) = stop {
-                    return Waited::Stopped(stop);
-                },
-                recv(timer) -> _ => return Waited::TimedOut,
+    fn wait_while(&mut self, until: Option<Instant>, goes_on: impl Fn(&Tasks) -> bool) -> Waited {
+        self.receive();
+        while goes_on(self) {
+            match self.wait(&never::<Infallible>(), until) {
+                Arrival::Message(_) | Arrival::Closed | Arrival::Task => {}
+                Arrival::TimedOut => return Waited::TimedOut,
+                Arrival::Stopped(stop) => return Waited::Stopped(stop),
             }
         }
+        Waited::Ended
     }
 }

@@ -2,13 +2,13 @@
 //!
 //! Only the user at the terminal consents: what a task prints or a file says never gets here.
 
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::Receiver;
 
 use super::{
     Answer, Tasks,
     rules::{Rule, allow_command, denies_command, names_file, rule_for_folder, rules_like},
 };
-use crate::{secrets::Secrets, stop::Stop};
+use crate::{background::Arrival, secrets::Secrets, stop::Stop};
 
 /// What a tool is about to do.
 #[derive(Debug, Clone, Copy)]
@@ -94,7 +94,7 @@ pub struct Approval {
 
 impl Approval {
     /// Whether the user was shown the act and consented; an answer for the model when it is not allowed.
-    pub fn check(&mut self, act: &Act, tasks: &mut Tasks, stops: &Receiver<Stop>) -> Result<bool, Refused> {
+    pub fn check(&mut self, act: &Act, tasks: &mut Tasks) -> Result<bool, Refused> {
         if let Some(rule) = denied(&self.deny, act) {
             let rule = rule.text();
             let text = format!("refused: the user has denied it beforehand (--deny '{rule}'). Do without it");
@@ -114,7 +114,7 @@ impl Approval {
             return self.refuse("nobody was there to be asked", text.into());
         };
         let answers = asker(act, &always);
-        match wait_for_consent(&answers, &always, tasks, stops)? {
+        match wait_for_consent(&answers, &always, tasks)? {
             Consent::Yes => Ok(true),
             Consent::Always => {
                 self.allow.extend(always);
@@ -144,22 +144,17 @@ fn wait_for_consent(
     answers: &Receiver<String>,
     always: &[Rule],
     tasks: &mut Tasks,
-    stops: &Receiver<Stop>,
 ) -> Result<Consent, Refused> {
     loop {
-        select! {
-            recv(answers) -> line => match line {
-                Ok(line) => if let Some(consent) = consent(&line, always) {
+        match tasks.wait(answers, None) {
+            Arrival::Message(line) => {
+                if let Some(consent) = consent(&line, always) {
                     return Ok(consent);
-                },
-                Err(_) => return Ok(Consent::No),
-            },
-            recv(stops) -> stop => if let Ok(stop) = stop {
-                return Err(Refused::Stopped(stop));
-            },
-            recv(tasks.events()) -> event => {
-                event.into_iter().for_each(|event| tasks.attend(event));
+                }
             }
+            Arrival::Closed => return Ok(Consent::No),
+            Arrival::Stopped(stop) => return Err(Refused::Stopped(stop)),
+            Arrival::Task | Arrival::TimedOut => {}
         }
     }
 }

@@ -63,7 +63,7 @@ fn check(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     };
     find(context, id)?;
     let until = Instant::now() + wait.unwrap_or_default();
-    if let Waited::Stopped(stop) = context.tasks.wait_for(id, until, &context.stops) {
+    if let Waited::Stopped(stop) = context.tasks.wait_for(id, until) {
         context.interrupted = Some(stop);
     }
     let answer = describe(find(context, id)?, full);
@@ -76,7 +76,7 @@ fn check(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
 /// All tasks, a line each; with `until`, after one of them has ended.
 fn list(context: &mut Context, until: Option<Instant>) -> Answer {
     if let Some(until) = until
-        && let Waited::Stopped(stop) = context.tasks.wait_for_any(Some(until), &context.stops)
+        && let Waited::Stopped(stop) = context.tasks.wait_for_any(Some(until))
     {
         context.interrupted = Some(stop);
     }
@@ -95,7 +95,7 @@ fn list(context: &mut Context, until: Option<Instant>) -> Answer {
 fn kill(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     let id = input.text("task_id")?;
     find(context, id)?;
-    if let Waited::Stopped(stop) = context.tasks.kill(id, &context.stops) {
+    if let Waited::Stopped(stop) = context.tasks.kill(id) {
         context.interrupted = Some(stop);
     }
     context.tasks.mark_delivered(id);

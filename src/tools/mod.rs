@@ -16,7 +16,6 @@ mod write_file;
 
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
 use serde_json::{Map, Value, json};
 
 use crate::{api::reply::ToolCall, background::Tasks, secrets::Secrets, stop::Stop, text::head_and_tail};
@@ -30,8 +29,6 @@ const LONGEST_RESULT: usize = 50_000;
 pub struct Context {
     pub workspace: Workspace,
     pub tasks: Tasks,
-    /// What ends a tool's wait.
-    pub stops: Receiver<Stop>,
     pub approval: Approval,
     /// What the last call has made of a file, where the user has not been shown it.
     pub change: Option<Change>,
@@ -45,7 +42,7 @@ impl Context {
     /// Whether the user was shown it and consented; an answer for the model when it may not be done.
     fn approve(&mut self, tool: &'static str, what: What) -> Result<bool, Answer> {
         let act = Act { tool, what };
-        let refused = self.approval.check(&act, &mut self.tasks, &self.stops);
+        let refused = self.approval.check(&act, &mut self.tasks);
         refused.map_err(|refused| match refused {
             Refused::Answered(answer) => answer,
             Refused::Stopped(stop) => {

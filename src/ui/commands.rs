@@ -1,8 +1,11 @@
 //! What the slash commands do.
 
-use std::{fs::File, io::Write, path::PathBuf, time::Duration};
-
-use crossbeam_channel::select;
+use std::{
+    fs::File,
+    io::Write,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use super::{
     chat::{Chat, Console},
@@ -13,9 +16,10 @@ use super::{
     terminal::usage_line,
 };
 use crate::{
-    background::task::NO_OUTPUT,
+    background::{Arrival, task::NO_OUTPUT},
     error::{Error, Result},
     session::export,
+    stop::Stop,
     text::first,
 };
 
@@ -27,7 +31,7 @@ pub fn run(chat: &mut Chat, slash: Slash, argument: &str) -> Result<()> {
     let answer = match slash {
         Slash::Help => Ok(line::help()),
         Slash::Tasks => Ok(from_roster(chat, |roster| roster.table())),
-        Slash::Task => Ok(follow(chat, argument)),
+        Slash::Task => Ok(follow(chat, argument)?),
         Slash::Kill => Ok(from_roster(chat, |roster| roster.kill(argument))),
         Slash::Last if chat.last_result.is_empty() => Ok("No tool has run yet.".into()),
         Slash::Last => Ok(chat.last_result.clone()),
@@ -91,12 +95,12 @@ fn save(chat: &Chat, path: &str) -> Result<String> {
 }
 
 /// Shows the output of a task: on a screen until it ends or a key is pressed, elsewhere what there is.
-/// Returns what is left to say.
-fn follow(chat: &mut Chat, id: &str) -> String {
+/// Returns what is left to say. Fails with a stop that ends the program.
+fn follow(chat: &mut Chat, id: &str) -> Result<String> {
     let fits = |id_of: &str| !id.is_empty() && id_of.starts_with(id);
     let found = chat.agent.tasks().list().find(|task| fits(&task.id));
     let Some(id) = found.map(|task| task.id.clone()) else {
-        return format!("No task `{id}`; `/tasks` lists them.");
+        return Ok(format!("No task `{id}`; `/tasks` lists them."));
     };
     let mut shown = Shown::default();
     let mut has_output = show_new(chat, &id, &mut shown);
@@ -105,25 +109,23 @@ fn follow(chat: &mut Chat, id: &str) -> String {
     {
         screen.follow();
         chat.terminal.line("(press any key to stop)");
-        while !is_over(chat, &id) && keep_looking(chat) {
+        while !is_over(chat, &id) && keep_looking(chat)? {
             has_output |= show_new(chat, &id, &mut shown);
         }
     }
-    if has_output { String::new() } else { NO_OUTPUT.into() }
+    Ok(if has_output { String::new() } else { NO_OUTPUT.into() })
 }
 
-/// Waits for more output. Returns whether to go on.
-fn keep_looking(chat: &mut Chat) -> bool {
+/// Waits for more output. Returns whether to go on. Fails with a stop that ends the program.
+fn keep_looking(chat: &mut Chat) -> Result<bool> {
     let Console::Screen(screen) = &chat.console else {
-        return false;
+        return Ok(false);
     };
-    select! {
-        recv(screen.typed) -> typed => return matches!(typed, Ok(Typed::Typing(_))),
-        recv(chat.agent.stops()) -> _ => return false,
-        recv(chat.agent.tasks().events()) -> event => event.into_iter().for_each(|event| chat.agent.attend(event)),
-        default(LOOK) => {}
+    match chat.agent.wait(&screen.typed, Some(Instant::now() + LOOK)) {
+        Arrival::Message(Typed::Typing(_)) | Arrival::Task | Arrival::TimedOut => Ok(true),
+        Arrival::Message(_) | Arrival::Closed | Arrival::Stopped(Stop::Interrupted) => Ok(false),
+        Arrival::Stopped(stop) => Err(Error::Stopped(stop)),
     }
-    true
 }
 
 fn is_over(chat: &Chat, id: &str) -> bool {

@@ -60,7 +60,7 @@ fn do_task(
 ) -> Result<String> {
     let mut stderr = Terminal::new(io::stderr(), has_color(args.color, &io::stderr()));
     reporter.begin(agent)?;
-    let (content, gave_up) = read_task(args.prompt.as_deref(), args.file.as_deref(), agent.stops())?;
+    let (content, gave_up) = read_task(args.prompt.as_deref(), args.file.as_deref(), agent)?;
     if gave_up && args.loudness != Loudness::Quiet {
         let seconds = SILENCE.as_secs();
         stderr.line(&format!(

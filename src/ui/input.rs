@@ -8,13 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender, after, never, select};
+use crossbeam_channel::Sender;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::{
+    agent::Agent,
     api::message::Block,
+    background::Arrival,
     error::{Error, Result},
-    stop::Stop,
     threads,
 };
 
@@ -25,19 +26,15 @@ pub const SILENCE: Duration = Duration::from_secs(3);
 const READ_AT_ONCE: usize = 64 * 1024;
 
 /// The parts of the task, each a text of its own; whether a silent pipe was given up on. Fails when there is no task.
-pub fn read_task(
-    prompt: Option<&str>,
-    file: Option<&Path>,
-    stops: &Receiver<Stop>,
-) -> Result<(Vec<Block>, bool)> {
+pub fn read_task(prompt: Option<&str>, file: Option<&Path>, agent: &mut Agent) -> Result<(Vec<Block>, bool)> {
     let from_file = match file {
-        Some(path) => Some(read_file(path, stops)?),
+        Some(path) => Some(read_file(path, agent)?),
         None => None,
     };
     let has_prompt = prompt.is_some() || from_file.is_some();
     let piped = match io::stdin().is_terminal() {
         true => Some(String::new()),
-        false => read_stdin(has_prompt, stops)?,
+        false => read_stdin(has_prompt, agent)?,
     };
     let texts = [prompt, from_file.as_deref(), piped.as_deref()].into_iter().flatten();
     let content: Vec<Block> = texts.filter(|text| !text.trim().is_empty()).map(Block::text).collect();
@@ -50,24 +47,24 @@ pub fn read_task(
 }
 
 /// A file may be a FIFO, or a substitution that takes its time.
-fn read_file(path: &Path, stops: &Receiver<Stop>) -> Result<String> {
+fn read_file(path: &Path, agent: &mut Agent) -> Result<String> {
     let opened = path.to_owned();
-    let bytes = read_all(move || File::open(opened), never(), stops)?;
+    let bytes = read_all(move || File::open(opened), None, agent)?;
     let bytes = bytes.unwrap_or_else(|| Ok(Vec::new()));
     let text = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     text.map_err(|err| Error::Config(format!("failed to read file `{}`: {err}", path.display())))
 }
 
 /// What stdin holds, to its end; None when nothing comes and there is another prompt.
-fn read_stdin(has_prompt: bool, stops: &Receiver<Stop>) -> Result<Option<String>> {
+fn read_stdin(has_prompt: bool, agent: &mut Agent) -> Result<Option<String>> {
     let (mut bytes, is_all) = read_ready(io::stdin());
     let silence = match has_prompt && bytes.is_empty() {
-        true => after(SILENCE),
-        false => never(),
+        true => Some(Instant::now() + SILENCE),
+        false => None,
     };
     let rest = match is_all {
         true => Some(Ok(Vec::new())),
-        false => read_all(|| Ok(io::stdin()), silence, stops)?,
+        false => read_all(|| Ok(io::stdin()), silence, agent)?,
     };
     match rest {
         None => Ok(None),
@@ -104,8 +101,8 @@ fn read_ready(source: impl AsFd) -> (Vec<u8>, bool) {
 /// byte. Fails with a stop.
 fn read_all<R: Read + AsFd>(
     open: impl FnOnce() -> io::Result<R> + Send + 'static,
-    mut silence: Receiver<Instant>,
-    stops: &Receiver<Stop>,
+    mut silence: Option<Instant>,
+    agent: &mut Agent,
 ) -> Result<Option<io::Result<Vec<u8>>>> {
     let (sender, pieces) = crossbeam_channel::bounded(4);
     let read = move || {
@@ -118,19 +115,16 @@ fn read_all<R: Read + AsFd>(
     thread.map_err(|err| Error::System { doing: "start a thread", err })?;
     let mut bytes = Vec::new();
     loop {
-        select! {
-            recv(pieces) -> piece => match piece {
-                Ok(Ok(piece)) => {
-                    bytes.extend(piece);
-                    silence = never();
-                }
-                Ok(Err(err)) => return Ok(Some(Err(err))),
-                Err(_) => return Ok(Some(Ok(bytes))),
-            },
-            recv(silence) -> _ => return Ok(None),
-            recv(stops) -> stop => if let Ok(stop) = stop {
-                return Err(Error::Stopped(stop));
-            },
+        match agent.wait(&pieces, silence) {
+            Arrival::Message(Ok(piece)) => {
+                bytes.extend(piece);
+                silence = None;
+            }
+            Arrival::Message(Err(err)) => return Ok(Some(Err(err))),
+            Arrival::Closed => return Ok(Some(Ok(bytes))),
+            Arrival::TimedOut => return Ok(None),
+            Arrival::Stopped(stop) => return Err(Error::Stopped(stop)),
+            Arrival::Task => {}
         }
     }
 }

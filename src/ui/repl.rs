@@ -5,10 +5,8 @@ use std::{
     io::{self, IsTerminal, Write},
     path::PathBuf,
     rc::Rc,
-    time::Duration,
+    time::{Duration, Instant},
 };
-
-use crossbeam_channel::{after, never, select};
 
 use super::{
     attach,
@@ -24,6 +22,7 @@ use super::{
 };
 use crate::{
     agent::Agent,
+    background::Arrival,
     cli::Args,
     error::{Error, Result},
     stop::Stop,
@@ -145,48 +144,39 @@ impl Repl<'_> {
 
     /// Waits at the prompt. Fails with a stop that ends the program.
     fn wait(&mut self) -> Result<Next> {
-        let mut settled = never();
+        let mut settled = None;
         loop {
             if self.wakes && !self.is_typing && self.chat.agent.has_results() {
-                settled = after(SETTLE);
+                settled = Some(Instant::now() + SETTLE);
             }
             self.announce();
-            let event = match &self.chat.console {
+            let agent = &mut self.chat.agent;
+            let typed = match &self.chat.console {
                 Console::Screen(screen) if screen.was_left() => return Ok(Next::Leave),
-                Console::Screen(screen) => select! {
-                    recv(screen.typed) -> typed => match typed {
-                        Ok(Typed::Line(line)) => return Ok(Next::Line(line)),
-                        Ok(Typed::Leave) | Err(_) => return Ok(Next::Leave),
-                        Ok(Typed::Typing(is_typing)) => {
-                            (self.is_typing, settled) = (is_typing, never());
-                            if is_typing {
-                                self.chat.agent.warm_up();
-                            }
-                            continue;
-                        }
-                        Ok(Typed::Key) => continue,
-                    },
-                    recv(self.chat.agent.stops()) -> stop => Err(stop.unwrap_or(Stop::Terminated)),
-                    recv(self.chat.agent.tasks().events()) -> event => Ok(event),
-                    recv(settled) -> _ => return Ok(Next::Woken),
-                },
+                Console::Screen(screen) => agent.wait(&screen.typed, settled),
                 Console::Plain { lines, roster, .. } => {
                     if let Some(line) = lines.ahead() {
                         return Ok(Next::Line(line));
                     }
                     self.chat.terminal.prompt(&roster.borrow().prompt());
-                    select! {
-                        recv(lines.received()) -> line => return Ok(line.map_or(Next::Leave, Next::Line)),
-                        recv(self.chat.agent.stops()) -> stop => Err(stop.unwrap_or(Stop::Terminated)),
-                        recv(self.chat.agent.tasks().events()) -> event => Ok(event),
-                        recv(settled) -> _ => return Ok(Next::Woken),
-                    }
+                    agent.wait(lines.received(), settled).map(Typed::Line)
                 }
             };
-            match event {
-                Ok(event) => event.into_iter().for_each(|event| self.chat.agent.attend(event)),
-                Err(Stop::Interrupted) => self.chat.terminal.line("\n(type `exit` or press Ctrl-D to exit)"),
-                Err(stop) => return Err(Error::Stopped(stop)),
+            match typed {
+                Arrival::Message(Typed::Line(line)) => return Ok(Next::Line(line)),
+                Arrival::Message(Typed::Leave) | Arrival::Closed => return Ok(Next::Leave),
+                Arrival::Message(Typed::Typing(is_typing)) => {
+                    (self.is_typing, settled) = (is_typing, None);
+                    if is_typing {
+                        agent.warm_up();
+                    }
+                }
+                Arrival::Message(Typed::Key) | Arrival::Task => {}
+                Arrival::TimedOut => return Ok(Next::Woken),
+                Arrival::Stopped(Stop::Interrupted) => {
+                    self.chat.terminal.line("\n(type `exit` or press Ctrl-D to exit)");
+                }
+                Arrival::Stopped(stop) => return Err(Error::Stopped(stop)),
             }
         }
     }
