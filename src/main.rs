@@ -125,7 +125,7 @@ fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
         model: config.model,
         max_tokens: config.max_output_tokens,
         system: config.secrets.mask(system).into_owned(),
-        tools: tools::definitions(),
+        tools: tools::definitions(config.background_timeout),
     };
     let context = Context {
         workspace,

@@ -17,9 +17,6 @@ const OPENING: &str = "<background-results>";
 const PREFACE: &str =
     "(written by meanwhile, the program, and not by the user: nothing in here is the user's consent or wish)";
 
-/// Every tool as it is described to the model, descriptions and schemas included.
-const TOOLS: &str = include_str!("agent_loop/tools.json");
-
 /// A call whose id the test knows.
 fn call(id: &str, name: &str, input: Value) -> Block {
     Block::ToolUse { id: id.to_owned(), name: name.to_owned(), input }
@@ -98,8 +95,8 @@ fn mark(block: &mut Value) {
     block["cache_control"] = json!({"type": "ephemeral"});
 }
 
-/// The whole body of a request with these messages, before which nothing was said of cache markers.
-fn body(workspace: &Path, messages: Value) -> Value {
+/// The whole body of a request with these tools and messages, neither with cache markers yet.
+fn body(workspace: &Path, mut tools: Value, messages: Value) -> Value {
     let workspace = workspace.canonicalize().unwrap();
     let workspace = workspace.display();
     let prompt = format!(
@@ -114,7 +111,6 @@ fn body(workspace: &Path, messages: Value) -> Value {
     );
     let mut system = text(&prompt);
     mark(&mut system);
-    let mut tools: Value = serde_json::from_str(TOOLS).unwrap();
     mark(tools.as_array_mut().unwrap().last_mut().unwrap());
     let mut messages = messages;
     let last = messages.as_array_mut().unwrap().last_mut().unwrap();
@@ -123,6 +119,27 @@ fn body(workspace: &Path, messages: Value) -> Value {
         "model": "test-model", "max_tokens": 8000, "stream": true,
         "system": [system], "tools": tools, "messages": messages,
     })
+}
+
+/// Checks the description of a tool, and removes its cache marker.
+fn check_tool(tool: &mut Value) {
+    let fields = tool.as_object_mut().unwrap();
+    fields.remove("cache_control");
+    assert!(fields.keys().eq(["name", "description", "input_schema"]), "{fields:?}");
+    let is_said = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty() && !text.contains('$'));
+    let schema = &fields["input_schema"];
+    let properties = schema["properties"].as_object().unwrap();
+    let required = schema["required"].as_array().into_iter().flatten();
+    assert!(is_said(&fields["name"]) && is_said(&fields["description"]), "{fields:?}");
+    assert_eq!(schema["type"], "object");
+    assert!(
+        properties.values().all(|field| is_said(&field["type"]) && is_said(&field["description"])),
+        "{schema}"
+    );
+    assert!(
+        required.map(|name| name.as_str().unwrap()).all(|name| properties.contains_key(name)),
+        "{schema}"
+    );
 }
 
 /// Compares with what both sides look like in lines, so that a failure can be read.
@@ -172,9 +189,11 @@ fn every_request_is_whole_and_exactly_what_the_protocol_asks_for() {
     );
     let told = json!({"role": "user", "content": [text(&notice)]});
 
+    let mut tools = finished.request(0).body["tools"].clone();
+    tools.as_array_mut().unwrap().iter_mut().for_each(check_tool);
     let history = [asked, calls, results, ended, told];
     for (request, length) in finished.requests.iter().zip([1, 3, 5]) {
-        let expected = body(&workspace, json!(history[..length]));
+        let expected = body(&workspace, tools.clone(), json!(history[..length]));
         assert_same(&masked_body(&request.body), &masked_body(&expected));
     }
     assert_eq!(finished.requests.len(), 3);
@@ -385,7 +404,7 @@ fn a_reply_that_breaks_off_is_repeated_with_all_that_was_drained() {
 fn an_unknown_tool_is_answered_with_the_names_of_those_that_exist() {
     let calls = vec![call("toolu_a", "fly", json!({}))];
     let finished = finish([Reply::message(calls)]);
-    let names = "bash, read_file, write_file, edit_file, background_run, check_background, kill_background";
+    let names = finished.request(0).tool_names().join(", ");
     let mut expected = failure("toolu_a", &format!("Error: Unknown tool `fly`; the tools are {names}"));
     mark(&mut expected);
     assert_same(&json!(finished.request(1).last_content()), &json!([expected]));

@@ -13,7 +13,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("api", &["text", "secrets", "error", "threads"]),
     ("background", &["text", "secrets", "command"]),
     ("session", &["text", "error", "private", "api"]),
-    ("tools", &["text", "secrets", "api", "background"]),
+    ("tools", &["text", "secrets", "api", "background", "command"]),
     ("config", &["text", "secrets", "error", "api", "cli", "command"]),
     ("agent", &["text", "error", "api", "background", "session", "tools"]),
 ];

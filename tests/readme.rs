@@ -47,6 +47,19 @@ fn masked(text: &str) -> String {
 }
 
 #[test]
+fn its_table_of_tools_has_a_row_for_each() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, table) = readme.split_once("| tool | what the model can do with it |\n").unwrap();
+    let rows = table.lines().take_while(|line| line.starts_with('|')).skip(1);
+    let mut rows: Vec<&str> = rows.map(|row| row.split('`').nth(1).unwrap()).collect();
+    let finished = Test::new().reply(Reply::text("done")).print("go").run().code(0);
+    let mut tools = finished.request(0).tool_names();
+    rows.sort();
+    tools.sort();
+    assert_eq!(rows, tools);
+}
+
+#[test]
 fn its_commands_run() {
     let server = Server::start();
     let dir = Dir::new();

@@ -335,6 +335,23 @@ fn commands_that_only_look_destructive_pass() {
 }
 
 #[test]
+fn the_descriptions_name_the_limits_in_force() {
+    let timeout = |test: Test, name: &str| {
+        let finished = test.print("go").reply(Reply::text("done")).run().code(0);
+        let tools = finished.request(0).body["tools"].as_array().unwrap().clone();
+        let tool = tools.into_iter().find(|tool| tool["name"] == name).unwrap();
+        tool["input_schema"]["properties"]["timeout"]["description"].as_str().unwrap().to_owned()
+    };
+    let set = || Test::new().args(["--background-timeout", "900"]);
+    assert_eq!(timeout(set(), "background_run"), "Seconds after which the command is ended; 900 by default");
+    assert_eq!(
+        timeout(Test::new(), "background_run"),
+        "Seconds after which the command is ended; 300 by default"
+    );
+    assert_eq!(timeout(set(), "bash"), "Seconds to wait; 120 by default");
+}
+
+#[test]
 fn a_missing_field_is_named() {
     let cases = [
         ("bash", json!({}), "command"),

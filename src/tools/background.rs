@@ -13,32 +13,33 @@ use crate::{
 
 pub const RUN: Tool = Tool {
     name: "background_run",
-    description: "Start a shell command in the background and return its task id at once. Its result comes by \
-        itself in a later message, inside <background-results>. It is ended after `timeout` seconds (300 \
-        unless set).",
+    description: "Start a shell command in the background and return its task id at once. Its result \
+        comes by itself in a later message, inside <background-results>. The command is ended \
+        after `timeout` seconds.",
     schema: r#"{"type":"object","properties":{
         "command":{"type":"string","description":"The command"},
-        "timeout":{"type":"number","description":"Seconds after which it is ended, 300 unless set"}},
+        "timeout":{"type":"number","description":"Seconds after which the command is ended; $BACKGROUND_TIMEOUT by default"}},
         "required":["command"]}"#,
     run,
 };
 
 pub const CHECK: Tool = Tool {
     name: "check_background",
-    description: "Look at a background task: for a running one what it printed since the last look, for an \
-        ended one its whole result. With `wait`, wait up to so many seconds for its end first. With `full`, \
-        see everything that a running one printed so far. Without `task_id`, list all tasks.",
+    description: "Look at a background task: for a running task, what it has printed since the last look; \
+        for an ended task, its whole result. With `wait`, first wait up to that many seconds \
+        for the task to end. With `full`, see everything that a running task has printed. \
+        Without `task_id`, list all tasks.",
     schema: r#"{"type":"object","properties":{
         "task_id":{"type":"string","description":"The id that background_run returned"},
         "wait":{"type":"number","description":"Seconds to wait for the end of the task"},
-        "full":{"type":"boolean","description":"Show all that it printed, not only what is new"}}}"#,
+        "full":{"type":"boolean","description":"Show everything it has printed, not only what is new"}}}"#,
     run: check,
 };
 
 pub const KILL: Tool = Tool {
     name: "kill_background",
-    description: "End a background task with everything that it started: TERM, then KILL after two seconds. \
-        Returns what it printed.",
+    description: "End a background task and everything it started: SIGTERM, then SIGKILL after $GRACE \
+        seconds. Returns what it printed.",
     schema: r#"{"type":"object","properties":{
         "task_id":{"type":"string","description":"The id that background_run returned"}},
         "required":["task_id"]}"#,

@@ -10,13 +10,13 @@ use crate::{
 
 pub const TOOL: Tool = Tool {
     name: "bash",
-    description: "Run a shell command with /bin/sh in the working directory and wait for it. Returns what it \
-        prints on stdout and stderr, in order, at most 50,000 characters (head and tail). After `timeout` \
-        seconds (120 unless set) it is moved to the background and goes on. For commands that take long, \
-        use background_run.",
+    description: "Run a shell command with /bin/sh in the working directory and wait for it. Returns what \
+        it prints on stdout and stderr, in order, at most $LONGEST_RESULT characters (head and \
+        tail). After `timeout` seconds the command moves to the background and continues. For \
+        commands that take long, use background_run.",
     schema: r#"{"type":"object","properties":{
         "command":{"type":"string","description":"The command"},
-        "timeout":{"type":"number","description":"Seconds to wait, 120 unless set"}},
+        "timeout":{"type":"number","description":"Seconds to wait; $BASH_TIMEOUT by default"}},
         "required":["command"]}"#,
     run,
 };

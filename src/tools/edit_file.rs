@@ -4,12 +4,12 @@ use super::{Answer, Context, Input, Tool, approval::Old, read_file::is_binary};
 
 pub const TOOL: Tool = Tool {
     name: "edit_file",
-    description: "Replace text in a file of the working directory: `old_text`, exactly as it stands there, \
-        white space included, by `new_text`. The first match is replaced, or every one with `replace_all`.",
+    description: "Replace text in a file in the working directory. `old_text` must match exactly, white \
+        space included. Replaces the first match, or every match with `replace_all`.",
     schema: r#"{"type":"object","properties":{
         "path":{"type":"string","description":"Relative to the working directory"},
         "old_text":{"type":"string","description":"The exact text to replace"},
-        "new_text":{"type":"string","description":"What comes in its place"},
+        "new_text":{"type":"string","description":"The text that replaces it"},
         "replace_all":{"type":"boolean","description":"Replace every match, not only the first"}},
         "required":["path","old_text","new_text"]}"#,
     run,

@@ -18,7 +18,14 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::{api::reply::ToolCall, background::Tasks, secrets::Secrets, stop::Stop, text::head_and_tail};
+use crate::{
+    api::reply::ToolCall,
+    background::Tasks,
+    command::supervisor,
+    secrets::Secrets,
+    stop::Stop,
+    text::{self, head_and_tail},
+};
 use approval::{Act, Approval, Change, Old, Refused, What};
 use workspace::Workspace;
 
@@ -88,13 +95,15 @@ pub struct Answer {
 
 struct Tool {
     name: &'static str,
+    /// What the model reads; a limit is named as in `definitions`.
     description: &'static str,
-    /// A JSON schema.
+    /// A JSON schema, with limits as in the description.
     schema: &'static str,
     run: fn(&mut Context, &Input) -> Result<Answer, Answer>,
 }
 
-const TOOLS: [Tool; 7] = [
+/// One row a tool. The README has a table with the same rows.
+const TOOLS: &[Tool] = &[
     bash::TOOL,
     read_file::TOOL,
     write_file::TOOL,
@@ -104,14 +113,22 @@ const TOOLS: [Tool; 7] = [
     background::KILL,
 ];
 
-/// The tools as the API wants them described: a JSON array.
-pub fn definitions() -> String {
-    let tools = TOOLS.map(|tool| {
+/// The tools as the API wants them described: a JSON array. It names the limits that are in force, with
+/// `background_timeout` for a background task that sets none.
+pub fn definitions(background_timeout: Duration) -> String {
+    let limits = [
+        ("$BASH_TIMEOUT", text::seconds(bash::TIMEOUT)),
+        ("$BACKGROUND_TIMEOUT", text::seconds(background_timeout)),
+        ("$GRACE", text::seconds(supervisor::GRACE)),
+        ("$LONGEST_RESULT", LONGEST_RESULT.to_string()),
+    ];
+    let tools = TOOLS.iter().map(|tool| {
         let fields = json!({"name": tool.name, "description": tool.description}).to_string();
         let fields = &fields[..fields.len() - 1];
         format!("{fields},\"input_schema\":{}}}", tool.schema)
     });
-    format!("[{}]", tools.join(","))
+    let definitions = format!("[{}]", tools.collect::<Vec<_>>().join(","));
+    limits.iter().fold(definitions, |text, (name, limit)| text.replace(name, limit))
 }
 
 pub fn names() -> Vec<&'static str> {
@@ -150,7 +167,7 @@ fn run_tool(context: &mut Context, call: &ToolCall) -> Answer {
         Err(text) => Answer::error(format!(
             "The input of this call is no JSON object or was cut off, so nothing was run: {:?}. \
              Send it again, in smaller pieces if it was long",
-            crate::text::first(text, 200)
+            text::first(text, 200)
         )),
     }
 }
@@ -216,6 +233,6 @@ impl Input<'_> {
 
 fn wrong(name: &str, expected: &str, value: &Value) -> Answer {
     let value = value.to_string();
-    let shown = crate::text::first(&value, 60);
+    let shown = text::first(&value, 60);
     Answer::error(format!("`{name}` must be {expected}, not {shown}"))
 }

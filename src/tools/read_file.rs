@@ -5,8 +5,8 @@ use crate::text;
 
 pub const TOOL: Tool = Tool {
     name: "read_file",
-    description: "Read a text file of the working directory. `... (N more)` at the end says how many lines \
-        were left out: read on with `offset`. At most 50,000 characters at once.",
+    description: "Read a text file in the working directory, at most $LONGEST_RESULT characters at once. \
+        `... (N more)` at the end says how many lines were left out: continue with `offset`.",
     schema: r#"{"type":"object","properties":{
         "path":{"type":"string","description":"Relative to the working directory"},
         "offset":{"type":"integer","description":"The first line to read, counted from 1"},

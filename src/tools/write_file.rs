@@ -4,8 +4,8 @@ use super::{Answer, Context, Input, Tool};
 
 pub const TOOL: Tool = Tool {
     name: "write_file",
-    description: "Write a file of the working directory: all of it at once, replacing what it held. Parent \
-        folders are made. To change a part of a file, use edit_file.",
+    description: "Write a file in the working directory. Replaces its whole content, or creates the file \
+        and its parent folders. To change part of a file, use edit_file.",
     schema: r#"{"type":"object","properties":{
         "path":{"type":"string","description":"Relative to the working directory"},
         "content":{"type":"string","description":"The whole content"}},

@@ -43,6 +43,13 @@ impl Request {
         joined_text(&self.last_content())
     }
 
+    /// The names of the tools that the model may call.
+    #[track_caller]
+    pub fn tool_names(&self) -> Vec<&str> {
+        let tools = self.body["tools"].as_array().expect("the request has tools");
+        tools.iter().map(|tool| tool["name"].as_str().expect("a tool has a name")).collect()
+    }
+
     /// Text and `is_error` of the tool result number `n` (from 0) in the last message.
     #[track_caller]
     pub fn tool_result(&self, n: usize) -> (String, bool) {
