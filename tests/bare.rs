@@ -20,6 +20,7 @@ use serde_json::json;
 use crate::{
     binary::static_binary,
     support::{
+        copy_program,
         reply::Reply,
         server::Server,
         tls::{named, server_config},
@@ -39,9 +40,9 @@ pub fn bare_root() -> Option<tempfile::TempDir> {
         return None;
     };
     let root = tempfile::tempdir().unwrap();
-    fs::copy(binary, root.path().join("meanwhile")).unwrap();
+    copy_program(binary, root.path().join("meanwhile"));
     fs::create_dir(root.path().join("bin")).unwrap();
-    fs::copy(busybox, root.path().join("bin/busybox")).unwrap();
+    copy_program(busybox, root.path().join("bin/busybox"));
     for name in ["sh", "cat", "sleep", "ls"] {
         symlink("busybox", root.path().join("bin").join(name)).unwrap();
     }

@@ -14,7 +14,7 @@ use wait_timeout::ChildExt;
 use crate::{
     bare::{bare_root, run_in},
     support::{
-        Test,
+        Test, copy_program,
         gate::Gate,
         reply::Reply,
         server::Server,
@@ -347,7 +347,7 @@ fn any_user_runs_it_with_a_folder_of_his_own() {
     std::os::unix::fs::chown(folder.path(), Some(UID), Some(UID)).unwrap();
     // The folder of the build may be closed to others.
     let program = folder.path().join("meanwhile");
-    fs::copy(env!("CARGO_BIN_EXE_meanwhile"), &program).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_meanwhile"), &program);
     let output = Command::new(program)
         .args(["-p", "go"])
         .env_clear()

@@ -4,7 +4,7 @@ use std::{fs, os::unix::process::CommandExt, path::Path, process::Command};
 
 use serde_json::json;
 
-use crate::support::{Test, finished::Finished, reply::Reply, server::Server, stream::Block};
+use crate::support::{Test, copy_program, finished::Finished, reply::Reply, server::Server, stream::Block};
 
 const KEY: &str = "sk-ant-a-secret-of-some-length";
 
@@ -120,7 +120,7 @@ fn a_command_of_the_same_user_cannot_read_the_environment_of_the_program() {
     let home = tempfile::tempdir().unwrap();
     std::os::unix::fs::chown(home.path(), Some(12345), Some(12345)).unwrap();
     let program = home.path().join("meanwhile");
-    fs::copy(env!("CARGO_BIN_EXE_meanwhile"), &program).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_meanwhile"), &program);
     let output = Command::new(&program)
         .args(["-p", "go"])
         .env_clear()

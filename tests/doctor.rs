@@ -11,9 +11,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustls::{ServerConnection, StreamOwned};
 
 use crate::bare::{bare_root, run_in};
-use crate::support::Test;
 use crate::support::finished::Finished;
 use crate::support::tls::{named, server_config};
+use crate::support::{Test, copy_program};
 
 const LINES: [&str; 10] = [
     "shell",
@@ -369,7 +369,7 @@ fn a_folder_of_somebody_else_is_not_taken_for_ours() {
     fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     // The folder of the build may be closed to others.
     let program = folder.path().join("program");
-    fs::copy(env!("CARGO_BIN_EXE_meanwhile"), &program).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_meanwhile"), &program);
     let direct = test.command();
     let mut command = Command::new(program);
     command

@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::Test;
 use crate::support::reply::Reply;
+use crate::support::{Test, copy_program};
 use crate::tools::{LONGEST_RESULT, answer, call, run};
 
 fn mode(path: &Path) -> u32 {
@@ -128,7 +128,7 @@ fn write_file_takes_no_file_away_from_its_owner() {
     set_mode(&workspace.join("theirs"), 0o666);
     // The folder of the build may be closed to others.
     let program = workspace.parent().unwrap().join("program");
-    fs::copy(env!("CARGO_BIN_EXE_meanwhile"), &program).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_meanwhile"), &program);
     let direct = test.command();
     let variables = direct.get_envs();
     let mut command = Command::new(program);

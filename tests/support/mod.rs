@@ -277,3 +277,12 @@ fn environment(dir: &Dir, server: &Server) -> BTreeMap<OsString, OsString> {
     .map(|(name, value)| (name.into(), value))
     .into()
 }
+
+/// Copies a program. Another process does it: a child that a test starts meanwhile in another thread would inherit
+/// the open copy, and the kernel does not run a file that is open for writing.
+#[track_caller]
+pub fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) {
+    let (from, to) = (from.as_ref(), to.as_ref());
+    let status = Command::new("cp").arg(from).arg(to).status().unwrap();
+    assert!(status.success(), "cp {} {}: {status}", from.display(), to.display());
+}
