@@ -75,6 +75,8 @@ fn the_key_in_a_file_or_an_output_is_masked_before_it_is_sent_or_kept() {
         .reply(Reply::tool("background_run", json!({"command": "cat leak.txt"})))
         .reply(Reply::text("waiting"))
         .reply(Reply::text("done"))
+        // The task may have ended before the model says that it waits.
+        .allow_unused()
         .run()
         .code(0);
     for request in &finished.requests {
