@@ -271,7 +271,7 @@ fn a_file_is_replaced_only_as_it_was_shown() {
         .spawn_pty();
     session.expect("meanwhile");
     session.send_line("go");
-    session.expect("write_file: latin1.txt (replaces 4 bytes that are no text)");
+    session.expect("write_file: latin1.txt (replaces 4 bytes that are not text)");
     session.expect("reason why not");
     session.send_line("n");
     session.expect("Done with it.");

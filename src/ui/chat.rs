@@ -8,9 +8,9 @@ use std::{
 };
 
 use super::{
-    lines::Lines,
     roster::Roster,
     screen::{Busy, Screen},
+    stdin::Lines,
     terminal::{Terminal, summary, usage_line},
 };
 use crate::{

@@ -6,11 +6,10 @@ use std::{
 };
 
 use super::{
-    input::{SILENCE, read_task},
     interrupt::Interrupts,
-    lines::Lines,
     question,
     record::Reporter,
+    stdin::{Lines, SILENCE, read_task},
     terminal::{Terminal, has_color},
 };
 use crate::{
@@ -28,7 +27,7 @@ pub fn print(args: &Args, make_agent: impl FnOnce(&Interrupts) -> Result<Agent>)
         let interrupts = Interrupts::listen(args.max_time)?;
         let mut agent = make_agent(&interrupts)?;
         if args.asks && question::is_possible() {
-            agent.ask(Lines::read()?.asker());
+            agent.ask(question::on_stderr(Lines::read()?));
         }
         let outcome = do_task(args, &mut agent, &interrupts, &mut reporter);
         // Nothing of the task lives on when its record says how it ended.

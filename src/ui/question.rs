@@ -1,21 +1,52 @@
-//! Asking for consent: what is to be done, and what the user says to it.
+//! Asking for consent: what the model wants to do, and the answers the user can give.
 
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal, Write},
+    rc::Rc,
+};
 
-use super::diff::diff;
+use crossbeam_channel::Receiver;
+
+use super::{diff::diff, stdin::Lines};
 use crate::{
     text::{head_and_tail, visible},
     tools::{
-        approval::{Act, Old, What},
+        approval::{Act, Asker, Old, What},
         rules::Rule,
     },
 };
 
-/// What is longer is shown by its head and tail: nobody reads more before an answer.
+/// A longer question is shown by its head and tail, in characters.
 const LONGEST: usize = 20_000;
 
-/// What the user is asked: the act, line by line, and what may be answered.
-pub fn question(act: &Act, always: &[Rule]) -> String {
+/// Whether somebody can read a question on standard error and answer it.
+pub fn is_possible() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks on standard error; the next line is the answer.
+pub fn on_stderr(lines: Rc<Lines>) -> Asker {
+    Box::new(move |act, always| {
+        lines.set_aside();
+        // Without a reader there will be no answer either.
+        let _ = write!(io::stderr(), "{}\n? ", question(act, always));
+        lines.received.clone()
+    })
+}
+
+/// Asks above the prompt of a screen; `next_line` makes the next line the answer.
+pub fn on_screen(
+    mut screen: impl Write + 'static,
+    next_line: impl Fn() -> Receiver<String> + 'static,
+) -> Asker {
+    Box::new(move |act, always| {
+        let _ = writeln!(screen, "{}", question(act, always));
+        next_line()
+    })
+}
+
+/// The command, the path or the diff, then the possible answers.
+fn question(act: &Act, always: &[Rule]) -> String {
     let what = match act.what {
         What::Command(command) => command.to_owned(),
         What::Change(change) => {
@@ -24,22 +55,16 @@ pub fn question(act: &Act, always: &[Rule]) -> String {
             let old = match change.old {
                 Old::Nothing => " (new)".into(),
                 Old::Text(_) => String::new(),
-                Old::Other(bytes) => format!(" (replaces {bytes} bytes that are no text)"),
+                Old::Other(bytes) => format!(" (replaces {bytes} bytes that are not text)"),
             };
             format!("{}{old}{}", change.path, lines.collect::<String>())
         }
         What::Read(path) => path.to_owned(),
     };
-    let what = visible(&what).into_owned();
-    let always: Vec<String> = always.iter().map(Rule::text).collect();
-    let always = match always.is_empty() {
-        true => String::new(),
-        false => format!(", a = always ({})", always.join(", ")),
-    };
-    format!("{}: {}\ny = yes, n = no{always}, or a reason why not", act.tool, head_and_tail(&what, LONGEST))
-}
-
-/// Whether somebody can read a question and answer it.
-pub fn is_possible() -> bool {
-    io::stdin().is_terminal() && io::stderr().is_terminal()
+    let what = visible(&what);
+    let what = head_and_tail(&what, LONGEST);
+    let rules: Vec<String> = always.iter().map(Rule::text).collect();
+    let always =
+        if rules.is_empty() { String::new() } else { format!(", a = always ({})", rules.join(", ")) };
+    format!("{}: {what}\ny = yes, n = no{always}, or a reason why not", act.tool)
 }

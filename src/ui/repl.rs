@@ -14,10 +14,10 @@ use super::{
     commands,
     interrupt::Interrupts,
     line::{self, Line, Slash},
-    lines::Lines,
-    question::{self, question},
+    question,
     roster::Roster,
     screen::{Screen, Typed},
+    stdin::Lines,
     terminal::{Terminal, has_color},
 };
 use crate::{
@@ -63,16 +63,12 @@ pub fn run(
         let screen = Screen::open(&interrupts, history, color, greeting)?;
         agent.observe(Box::new(screen.observer()));
         let terminal = Terminal::new(Box::new(screen.writer()) as Box<dyn Write>, color);
-        let (questions, mut writer) = (screen.questions(), screen.writer());
-        agent.ask(Box::new(move |act, always| {
-            let _ = writeln!(writer, "{}", question(act, always));
-            questions()
-        }));
+        agent.ask(question::on_screen(screen.writer(), screen.questions()));
         (Console::Screen(screen), terminal.with_markdown(color))
     } else {
         let lines = Lines::read()?;
         if question::is_possible() {
-            agent.ask(Rc::clone(&lines).asker());
+            agent.ask(question::on_stderr(Rc::clone(&lines)));
         }
         let terminal = Terminal::new(Box::new(io::stdout()) as Box<dyn Write>, color);
         let roster: Rc<RefCell<Roster>> = Rc::default();
@@ -159,7 +155,7 @@ impl Repl<'_> {
                         return Ok(Next::Line(line));
                     }
                     self.chat.terminal.prompt(&roster.borrow().prompt());
-                    agent.wait(lines.received(), settled).map(Typed::Line)
+                    agent.wait(&lines.received, settled).map(Typed::Line)
                 }
             };
             match typed {

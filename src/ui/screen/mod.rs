@@ -7,7 +7,7 @@ mod drawing;
 mod thread;
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, Write},
     path::PathBuf,
     sync::{
         Arc,
@@ -20,7 +20,9 @@ use std::{
 use crossbeam_channel::{Receiver, Sender};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
-use super::{editor::Editor, history::History, interrupt::Interrupts, keys::Keys, roster::Roster};
+use super::{
+    editor::Editor, history::History, interrupt::Interrupts, keys::Keys, roster::Roster, stdin::read_keys,
+};
 use crate::{
     background::News,
     error::{Error, Result},
@@ -115,7 +117,8 @@ impl Screen {
             open: String::new(),
             drawn: Drawn::default(),
         };
-        read_keyboard(messages.clone()).map_err(failed)?;
+        let keys = messages.clone();
+        read_keys(move |bytes| keys.send(Message::Typed(bytes.map(<[u8]>::to_vec))).is_ok())?;
         let draw = move || drawing.run(&greeting, &received, history);
         let thread = threads::start("screen", draw).map_err(failed)?;
         Ok(Screen { messages, typed, left, thread: Some(thread) })
@@ -210,23 +213,4 @@ struct Drawn {
     rows: Vec<String>,
     /// Row and column.
     cursor: (usize, usize),
-}
-
-/// What is typed, as it comes, read by a thread of its own.
-fn read_keyboard(messages: Sender<Message>) -> io::Result<()> {
-    let read = move || {
-        let mut buffer = vec![0; 16 * 1024];
-        loop {
-            let bytes = match io::stdin().lock().read(&mut buffer) {
-                Ok(n @ 1..) => Some(buffer[..n].to_vec()),
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
-                _ => None,
-            };
-            let is_end = bytes.is_none();
-            if messages.send(Message::Typed(bytes)).is_err() || is_end {
-                return;
-            }
-        }
-    };
-    threads::start("input", read).map(drop)
 }
