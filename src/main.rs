@@ -216,17 +216,9 @@ fn transcript(config: &Config) -> Result<Transcript> {
     resumed(config.state_folder.clone(), which)
 }
 
-/// A session that was kept, to be gone on with.
+/// A saved session, to be continued.
 fn resumed(state_folder: Option<PathBuf>, which: Which) -> Result<Transcript> {
-    let (file, lines) = session_store(state_folder)?.open(which)?;
-    let mut transcript = Transcript::load(lines).map_err(|err| Error::File {
-        doing: "read the session",
-        path: file.path().to_owned(),
-        err,
-    })?;
-    transcript.keep(Keeping::In(file));
-    transcript.repair();
-    Ok(transcript)
+    Transcript::resume(&session_store(state_folder)?, which)
 }
 
 fn session_store(state_folder: Option<PathBuf>) -> Result<Store> {

@@ -142,7 +142,7 @@ fn on_a_read_only_root_it_runs_and_says_what_it_cannot_keep() {
     assert_eq!(server.requests()[1].tool_result(0).0, "from the shell");
     let (text, is_error) = server.requests()[2].tool_result(0);
     assert!(is_error && text.contains("Read-only file system"), "{text}");
-    assert_eq!(stderr.matches("the session is not kept").count(), 1, "{stderr}");
+    assert_eq!(stderr.matches("the session is no longer saved").count(), 1, "{stderr}");
 }
 
 /// `unshare` with a PID namespace of its own, in which the program is PID 1; None where that is not allowed.

@@ -54,12 +54,56 @@ fn a_session_is_continued_where_it_ended() {
     assert!(listed.stdout.contains("one"), "{}", listed.stdout);
 }
 
+/// What `meanwhile sessions` prints of the only session, without its age and its id.
+fn listed(finished: Finished) -> String {
+    let folder = finished.dir.workspace().display().to_string();
+    let line = finished.again().arg("sessions").run().code(0).stdout;
+    let words: Vec<&str> = line.split_whitespace().filter(|word| *word != folder).collect();
+    words[words.iter().position(|word| *word == "ago").unwrap() + 2..].join(" ")
+}
+
+#[test]
+fn only_what_the_user_said_counts_as_a_turn() {
+    let markup = Test::new().print("<b>Fix</b> this").reply(Reply::text("done")).run().code(0);
+    assert_eq!(listed(markup), "1 turn <b>Fix</b> this");
+
+    let continued = Test::new()
+        .print("Write much.")
+        .reply(Reply::text("one").stop("max_tokens"))
+        .reply(Reply::tool("background_run", json!({"command": "true"})))
+        .reply(Reply::text("It runs."))
+        .reply(Reply::text("It has ended."))
+        .allow_unused()
+        .run()
+        .code(0);
+    assert_eq!(listed(continued), "1 turn Write much.");
+
+    let mut session = Test::new().reply(Reply::text("no").stop("refusal")).reply(Reply::text("yes")).spawn();
+    session.send_line("Do harm.");
+    session.expect("refused");
+    session.send_line("!echo a command");
+    session.expect("a command");
+    session.send_line("Do good.");
+    session.expect("yes");
+    session.close_stdin();
+    assert_eq!(listed(session.wait().code(0)), "1 turn Do good.");
+}
+
+#[test]
+fn turns_of_a_file_of_an_earlier_version_are_counted() {
+    let first = one_exchange();
+    let path = files(&first.dir).remove(0);
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace(",\"prompt\":0", "")).unwrap();
+    assert_eq!(listed(first), "1 turn one");
+}
+
 #[test]
 fn what_is_not_to_be_kept_is_not() {
     let finished = Test::new().arg("--no-session").print("one").reply(Reply::text("two")).run().code(0);
     assert!(files(&finished.dir).is_empty());
     let finished = finished.again().arg("-c").print("three").run().code(1);
-    finished.stderr_contains("there is no session of");
+    finished.stderr_contains("no session to continue in");
     Test::new().args(["--resume", "zzz"]).print("x").run().code(1).stderr_contains("`zzz`");
     Test::new().arg("sessions").run().code(0).stdout("No sessions.\n");
 }
@@ -90,7 +134,7 @@ fn damaged_lines_are_left_out_and_said() {
     let damaged = text.replace("\"two\"", "\"two\u{0}") + "\u{fffd}\n";
     fs::write(&path, damaged).unwrap();
     let second = first.again().arg("-c").print("go on").reply(Reply::text("done")).run().code(0);
-    second.stderr_contains("damaged lines in the session's file, which are left out: 2\n");
+    second.stderr_contains("unreadable lines in the session file, which were skipped: 2\n");
 }
 
 #[test]
@@ -254,7 +298,7 @@ fn a_state_folder_that_cannot_be_written_is_said_once_and_ends_nothing() {
         .run()
         .code(0)
         .stdout("two\n");
-    assert_eq!(finished.stderr.matches("the session is not kept").count(), 1, "{}", finished.stderr);
+    assert_eq!(finished.stderr.matches("the session is no longer saved").count(), 1, "{}", finished.stderr);
 }
 
 #[test]

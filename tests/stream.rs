@@ -265,7 +265,7 @@ fn what_the_program_has_to_say_is_a_line() {
     let finished = job().env("XDG_STATE_HOME", "/proc/nowhere").reply(Reply::text("done")).run().code(0);
     let notice = the(&finished, "system notice");
     let text = notice["text"].as_str().unwrap();
-    assert!(text.contains("the session is not kept"), "{text}");
+    assert!(text.contains("the session is no longer saved"), "{text}");
 }
 
 #[test]

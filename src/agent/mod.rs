@@ -64,12 +64,13 @@ impl Agent {
     pub fn turn(&mut self, content: Vec<Block>, watch: &mut dyn FnMut(Event)) -> Result<String> {
         let start = self.transcript.mark();
         let pending = std::mem::take(&mut self.pending);
+        let mut prompt = (!content.is_empty()).then_some(pending.len());
         let content = pending.iter().cloned().chain(content);
         let mut content: Vec<Block> = content.map(|block| self.masked(block)).collect();
         let (mut said, mut continuations, mut pauses) = (String::new(), 0, 0);
         loop {
             self.add_news(&mut content, watch);
-            self.push_user(content, watch);
+            self.push_user(content, prompt.take(), watch);
             let sent = Instant::now();
             watch(Event::Request);
             let reply = self.request_in_turn(watch)?;
@@ -112,7 +113,7 @@ impl Agent {
                 _ => return Ok(said.trim().to_owned()),
             };
             if let Some(stop) = self.context.interrupted.take() {
-                self.transcript.push_user(content);
+                self.transcript.push_user(content, None);
                 return Err(Error::Stopped(stop));
             }
         }
@@ -121,7 +122,7 @@ impl Agent {
     /// Takes a turn that was refused out of the history.
     fn take_out(&mut self, start: Mark) -> Error {
         self.transcript.roll_back(start);
-        for task in self.transcript.untold() {
+        for task in self.transcript.undelivered() {
             self.context.tasks.refuse(&task.id);
         }
         Error::Refusal("; the turn was taken out of the conversation".into())
@@ -193,7 +194,7 @@ impl Agent {
             }
             watch(Event::ToolResult { call, answer: &answer, change: self.context.change.take().as_ref() });
             let result = Block::tool_result(&call.id, &answer.text, answer.is_error);
-            self.push_user(vec![result], watch);
+            self.push_user(vec![result], None, watch);
         }
     }
 }

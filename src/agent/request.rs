@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{Agent, Event};
 use crate::{
     api::{
-        message::{Block, Encoded},
+        message::{Block, Encoded, Message},
         receive::Progress,
         reply::Reply,
         retry,
@@ -82,8 +82,9 @@ impl Agent {
     pub(super) fn keep_partial(&mut self, stop: Stop) {
         let partial = std::mem::take(&mut self.partial);
         if !partial.trim().is_empty() {
-            self.transcript.push_assistant(vec![Block::text(partial.trim_end())]);
-            self.transcript.push_user(vec![Block::text(&stop.reply_note())]);
+            let said = Message::assistant(vec![Block::text(partial.trim_end())]);
+            self.transcript.push_reply(said.encode());
+            self.transcript.push_user(vec![Block::text(&stop.reply_note())], None);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     api::message::Block,
     background::{Arrival, Entry, Observer, Tasks, Waited},
     error::{Error, Result},
-    session::transcript::StartedTask,
+    session::records::StartedTask,
 };
 
 fn told_lost(task: &StartedTask) -> Block {
@@ -23,7 +23,7 @@ impl Agent {
     /// Adds what has become of background tasks, in this run and in the one before.
     pub(super) fn add_news(&mut self, content: &mut Vec<Block>, watch: &mut dyn FnMut(Event)) {
         let tasks = &mut self.context.tasks;
-        for task in self.transcript.untold() {
+        for task in self.transcript.undelivered() {
             if tasks.find(&task.id).is_none() {
                 content.push(told_lost(task));
                 tasks.mark_delivered(&task.id);
@@ -77,9 +77,14 @@ impl Agent {
     }
 
     /// What it tells of background tasks counts as told when it is in the history, and no sooner.
-    pub(super) fn push_user(&mut self, content: Vec<Block>, watch: &mut dyn FnMut(Event)) {
+    pub(super) fn push_user(
+        &mut self,
+        content: Vec<Block>,
+        prompt: Option<usize>,
+        watch: &mut dyn FnMut(Event),
+    ) {
         self.keep_journal(watch);
-        self.transcript.push_user(content);
+        self.transcript.push_user(content, prompt);
         for id in self.context.tasks.take_delivered() {
             self.transcript.task_delivered(&id);
         }

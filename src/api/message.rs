@@ -160,9 +160,14 @@ impl Message {
         Encoded(Arc::new(String::from_utf8(text).expect("JSON text is UTF-8")))
     }
 
-    /// None when `text` is no message with at least one block. A content that is only a string becomes a text block.
+    /// Returns None if `text` is not a message with at least one block. A content that is a string becomes a text
+    /// block.
     pub fn from_json(text: &str) -> Option<Message> {
-        let mut value: Value = serde_json::from_str(text).ok()?;
+        Message::from_value(serde_json::from_str(text).ok()?)
+    }
+
+    /// Like `from_json`.
+    pub fn from_value(mut value: Value) -> Option<Message> {
         let role = match value["role"].as_str()? {
             "user" => Role::User,
             "assistant" => Role::Assistant,
@@ -170,11 +175,10 @@ impl Message {
         };
         let content = match value["content"].take() {
             Value::String(text) => vec![Block::text(&text)],
-            Value::Array(blocks) => blocks.into_iter().map(Block::from_value).collect::<Option<_>>()?,
+            Value::Array(blocks) => blocks.into_iter().map(Block::from_value).collect::<Option<Vec<_>>>()?,
             _ => return None,
         };
-        let message = Message { role, content };
-        (!message.content.is_empty()).then_some(message)
+        (!content.is_empty()).then_some(Message { role, content })
     }
 }
 

@@ -7,7 +7,6 @@ mod inputs;
 #[path = "../../tests/support/random.rs"]
 mod random;
 mod reply;
-mod session;
 mod sse;
 
 use std::{

@@ -1,31 +1,29 @@
-//! Session files: append-only JSON lines, one file a session, under the state folder.
+//! Session files: append-only, a record a line, one file for each session, in the state folder.
 //!
-//! A line is a message as it entered the history, or a record with a `type`: the header, who has opened
-//! the file, what was done to the history since. A line is on disk before its message is sent; the last
-//! one may be torn, every other is whole.
+//! A record is on disk before its message is sent. The last line may be torn: then it is cut off.
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, IoSlice, Read, Take, Write},
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    process,
     string::FromUtf8Error,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rustix::{fs::FlockOperation, io::Errno};
-use serde_json::{Value, json};
 
+use super::records::{Header, Record, may_change_turns};
 use crate::{
-    api::message::Message,
     error::{Error, Result},
     private, text,
 };
 
-/// The version of the format; files of a later one are not touched.
+/// The version of the format. A file of a later version is not opened.
 const VERSION: u64 = 1;
 
-/// The folder with all sessions.
+/// The folder of all sessions.
 pub struct Store {
     pub folder: PathBuf,
 }
@@ -37,14 +35,14 @@ pub struct SessionFile {
     file: File,
 }
 
-/// The lines of a session's file that are whole, one after another: it may be large.
+/// The whole lines of a session file, read one after another since the file may be large.
 pub struct Lines(BufReader<Take<File>>);
 
-/// Which session to go on with.
+/// Which session to continue.
 pub enum Which<'a> {
-    /// The last one of this working directory.
+    /// The latest of this working directory.
     Latest(&'a Path),
-    /// The one whose id starts so.
+    /// The one whose id starts with this.
     Id(&'a str),
 }
 
@@ -54,12 +52,14 @@ pub struct Summary {
     /// How long ago it was last written to.
     pub age: Duration,
     pub folder: String,
+    /// How many messages the user wrote.
     pub turns: usize,
+    /// How the first of them begins.
     pub first_words: String,
 }
 
 impl Store {
-    /// Creates the file of a new session with this id.
+    /// Creates the file of a new session with this id. Fails if it exists.
     pub fn create(&self, id: &str, folder: &Path, model: &str) -> io::Result<SessionFile> {
         private::create_folder(&self.folder)?;
         let path = self.path(id);
@@ -67,16 +67,19 @@ impl Store {
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let id = id.to_owned();
         let mut session = SessionFile { id, path, file };
-        let header = json!({
-            "type": "session", "version": VERSION, "id": session.id, "cwd": folder.display().to_string(),
-            "model": model, "time": now(), "pid": std::process::id(),
-        });
-        session.append(&header.to_string())?;
+        session.append(&Record::Session(Header {
+            version: VERSION,
+            id: session.id.clone(),
+            folder: folder.display().to_string(),
+            model: model.to_owned(),
+            time: now(),
+            pid: process::id().into(),
+        }))?;
         Ok(session)
     }
 
-    /// Opens a session to go on with it, and returns its lines after the first. Fails when there is none, when it is open
-    /// in another process, or when a later version has written it.
+    /// Opens a session to continue it, and returns its lines after the header. Fails if there is no such session, if
+    /// another process has it open, or if a later version wrote it.
     pub fn open(&self, which: Which) -> Result<(SessionFile, Lines)> {
         let id = self.find(which)?;
         let path = self.path(&id);
@@ -85,30 +88,29 @@ impl Store {
         let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
         let mut lines = Lines::open(&path).map_err(failed)?;
         let whole = lines.length();
-        let header = lines.header().unwrap_or_default();
-        // A file system without locks is no reason to lose a session.
+        let header = lines.header();
+        // A file system without locks must not cost a session.
         if locked == Err(Errno::WOULDBLOCK) {
-            return Err(in_use(&id, &header, lines));
+            return Err(in_use(&id, header, lines));
         }
-        if header["version"].as_u64().is_none_or(|version| version > VERSION) {
-            let text = format!("`{}` is no session that this version of meanwhile can read", path.display());
+        if header.is_none_or(|header| header.version > VERSION) {
+            let text = format!("this version of meanwhile can't read `{}`", path.display());
             return Err(Error::Session(text));
         }
         file.set_len(whole).map_err(failed)?;
         let mut session = SessionFile { id, path: path.clone(), file };
-        let opened = json!({"type": "opened", "pid": std::process::id(), "time": now()});
-        session.append(&opened.to_string()).map_err(failed)?;
+        session.append(&Record::Opened { pid: process::id().into(), time: now() }).map_err(failed)?;
         Ok((session, lines))
     }
 
-    /// All sessions, the latest first.
+    /// Returns all sessions, the latest first.
     pub fn list(&self) -> Vec<Summary> {
         let latest = self.latest_first();
         let summaries = latest.iter().filter_map(|(age, id)| self.summary(*age, id));
         summaries.collect()
     }
 
-    /// How long ago each session was last written to, and its id.
+    /// Returns how long ago each session was last written to, and its id.
     fn latest_first(&self) -> Vec<(Duration, String)> {
         let age = |id: &String| {
             let modified = fs::metadata(self.path(id)).ok()?.modified().ok()?;
@@ -130,23 +132,23 @@ impl Store {
                 let folder = folder.display().to_string();
                 let is_here = |id: &String| {
                     let header = self.lines(id).and_then(|mut lines| lines.header());
-                    header.is_some_and(|header| header["cwd"] == folder.as_str())
+                    header.is_some_and(|header| header.folder == folder)
                 };
                 let mut latest = self.latest_first().into_iter().map(|(_, id)| id);
                 latest
                     .find(is_here)
-                    .ok_or_else(|| Error::Session(format!("there is no session of {folder} to continue")))
+                    .ok_or_else(|| Error::Session(format!("no session to continue in {folder}")))
             }
             Which::Id(prefix) => {
                 let mut found = self.ids();
                 found.retain(|id| id.starts_with(prefix));
                 match found.len() {
                     1 => Ok(found.remove(0)),
-                    0 => Err(Error::Session(format!(
-                        "there is no session `{prefix}`; `meanwhile sessions` lists them"
-                    ))),
+                    0 => {
+                        Err(Error::Session(format!("no session `{prefix}`; `meanwhile sessions` lists all")))
+                    }
                     n => Err(Error::Session(format!(
-                        "{n} sessions start with `{prefix}`: give more of the id"
+                        "the ids of {n} sessions start with `{prefix}`; give more of the id"
                     ))),
                 }
             }
@@ -162,16 +164,22 @@ impl Store {
     fn summary(&self, age: Duration, id: &str) -> Option<Summary> {
         let mut lines = self.lines(id)?;
         let header = lines.header()?;
-        let mut prompts = lines.map_while(io::Result::ok).filter(|line| is_prompt(line));
-        let first = prompts.next().and_then(|line| Message::from_json(&line));
-        let words = first.as_ref().and_then(|first| first.content[0].str("text"));
-        Some(Summary {
-            id: id.to_owned(),
-            age,
-            folder: header["cwd"].as_str()?.to_owned(),
-            turns: words.iter().len() + prompts.count(),
-            first_words: text::one_line(words.unwrap_or_default(), 60),
-        })
+        let (mut turns, mut first_words) = (0, String::new());
+        for line in lines.map_while(io::Result::ok).filter(|line| may_change_turns(line)) {
+            match Record::parse(line) {
+                Some(Record::Message { message, prompt: Some(prompt) }) => {
+                    turns += 1;
+                    if turns == 1 {
+                        let content = message.decode().content;
+                        let words = content.get(prompt).and_then(|block| block.str("text"));
+                        first_words = text::one_line(words.unwrap_or_default(), 60);
+                    }
+                }
+                Some(Record::RolledBack { turns: Some(left), .. }) => turns = left,
+                _ => {}
+            }
+        }
+        Some(Summary { id: id.to_owned(), age, folder: header.folder, turns, first_words })
     }
 
     fn path(&self, id: &str) -> PathBuf {
@@ -180,9 +188,10 @@ impl Store {
 }
 
 impl SessionFile {
-    /// Writes one line, in one piece.
-    pub fn append(&mut self, line: &str) -> io::Result<()> {
-        let mut pieces = [IoSlice::new(line.as_bytes()), IoSlice::new(b"\n")];
+    /// Writes the line of a record in one piece.
+    pub fn append(&mut self, record: &Record) -> io::Result<()> {
+        let (start, end) = record.text();
+        let mut pieces = [start.as_bytes(), end.as_bytes(), b"\n"].map(IoSlice::new);
         let mut left = &mut pieces[..];
         while !left.is_empty() {
             match self.file.write_vectored(left) {
@@ -201,23 +210,26 @@ impl SessionFile {
 }
 
 impl Lines {
-    /// What is appended from now on is not among them.
+    /// Opens the file at its present length: what is appended later is not read.
     fn open(path: &Path) -> io::Result<Lines> {
-        // A FIFO of that name would wait for a writer.
+        // To open a FIFO of that name would wait for a writer.
         let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
         let length = whole_length(&file)?;
         Ok(Lines(BufReader::new(file.take(length))))
     }
 
-    /// The bytes that have not been read.
+    /// Returns how many bytes are not read yet.
     fn length(&self) -> u64 {
         self.0.get_ref().limit()
     }
 
-    /// The first line.
-    fn header(&mut self) -> Option<Value> {
-        serde_json::from_str(&self.next()?.ok()?).ok()
+    /// Reads the first line.
+    fn header(&mut self) -> Option<Header> {
+        match Record::parse(self.next()?.ok()?)? {
+            Record::Session(header) => Some(header),
+            _ => None,
+        }
     }
 }
 
@@ -241,14 +253,7 @@ impl Iterator for Lines {
     }
 }
 
-/// Whether the line is a message that begins with something that a user has typed, as `Message::to_json` writes it:
-/// the results of tools stand first, and those of background tasks in a tag.
-fn is_prompt(line: &str) -> bool {
-    let rest = line.strip_prefix(r#"{"role":"user","content":[{"type":"text","text":""#);
-    rest.is_some_and(|text| !text.starts_with('<'))
-}
-
-/// The bytes up to the last line feed: what follows it was torn.
+/// Returns the length of the file up to its last line feed: what follows was torn.
 fn whole_length(file: &File) -> io::Result<u64> {
     let mut buffer = [0; 4096];
     let mut end = file.metadata()?.len();
@@ -264,13 +269,15 @@ fn whole_length(file: &File) -> io::Result<u64> {
     Ok(0)
 }
 
-fn in_use(id: &str, header: &Value, lines: Lines) -> Error {
-    let lines = lines.map_while(io::Result::ok);
-    let records = lines.filter_map(|line| serde_json::from_str::<Value>(&line).ok());
-    let pids = records.filter_map(|record| record["pid"].as_u64());
-    let pid = pids.last().or(header["pid"].as_u64());
-    let pid = pid.map_or("another process".to_owned(), |pid| format!("process {pid}"));
-    Error::Session(format!("session {id} is open in {pid}"))
+fn in_use(id: &str, header: Option<Header>, lines: Lines) -> Error {
+    let records = lines.map_while(io::Result::ok).filter_map(Record::parse);
+    let opened = records.filter_map(|record| match record {
+        Record::Opened { pid, .. } => Some(pid),
+        _ => None,
+    });
+    let pid = opened.last().or(header.map(|header| header.pid));
+    let process = pid.map_or("another process".to_owned(), |pid| format!("process {pid}"));
+    Error::Session(format!("session {id} is open in {process}"))
 }
 
 /// Seconds since 1970.

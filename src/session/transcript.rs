@@ -1,48 +1,49 @@
-//! The history of a session: append-only, held as the JSON that is sent, and written to a file as it grows.
+//! The history of a session: held as the JSON that is sent, and written to the session file as it grows.
 //!
-//! It is always a history that the API takes once a user message is at its end: roles alternate, and
-//! every `tool_use` is answered in the next message. Loading a file repeats what was done to the history.
-
-mod change;
+//! Roles alternate, and every `tool_use` is answered in the next message, so that the API takes the history once
+//! a user message is at its end. Every change is a record; loading a session repeats the records.
 
 use std::{
     io,
     path::{Path, PathBuf},
 };
 
-use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
+    compaction,
+    records::{Record, StartedTask},
     repair,
-    store::{SessionFile, Store},
+    store::{SessionFile, Store, Which},
 };
-use crate::api::{
-    message::{self, Block, Encoded, Message, Role},
-    reply::Usage,
+use crate::{
+    api::{
+        message::{Block, Encoded, Message, Role, push},
+        reply::Usage,
+    },
+    error::{Error, Result},
 };
 
-pub use change::Mark;
-
-/// Rather too few: what is estimated then does fit.
+/// Fewer than there are, so that what is estimated to fit does fit.
 const BYTES_PER_TOKEN: usize = 3;
 
 #[derive(Default)]
 pub struct Transcript {
     messages: Vec<Encoded>,
-    /// Of the session, kept or not.
+    /// The id of the session, saved or not.
     pub id: String,
     keeping: Keeping,
-    /// What is wrong with the file, until somebody has asked.
+    /// What is wrong with the session file, until somebody has asked.
     failure: Option<String>,
-    /// How often a summary took the place of messages: what was counted before is not there any more.
+    /// How often a summary replaced messages.
     compactions: usize,
-    /// The background tasks of whose end the model does not know, and those of whose it does.
-    untold: Vec<StartedTask>,
-    told: Vec<StartedTask>,
+    /// How many messages the user wrote.
+    turns: usize,
+    undelivered: Vec<StartedTask>,
+    delivered: Vec<StartedTask>,
     /// What the session has used so far.
     pub usage: Usage,
-    /// How many tokens the history takes: as the last reply has said, and by their bytes what came after it.
+    /// How many tokens the history takes: what the last reply said, and an estimate of what was added since.
     pub tokens: u64,
     /// What the last request and its reply took, until the reply is in the history.
     request: u64,
@@ -53,7 +54,7 @@ pub struct Transcript {
 pub enum Keeping {
     #[default]
     Nowhere,
-    /// In a new session, which begins with the first message.
+    /// To a new session file, which the first record creates.
     New {
         store: Store,
         folder: PathBuf,
@@ -62,43 +63,55 @@ pub enum Keeping {
     In(SessionFile),
 }
 
-/// A background task, in this run of the program or in another.
-#[derive(Debug, PartialEq)]
-pub struct StartedTask {
-    pub id: String,
-    pub command: String,
+/// A point in the history to go back to.
+pub struct Mark {
+    compactions: usize,
+    turns: usize,
+    delivered: usize,
+    messages: usize,
+    last: Option<Encoded>,
 }
 
 impl Transcript {
-    /// The history that `lines` tell of. Fails when they can't be read.
-    pub fn load(lines: impl Iterator<Item = io::Result<String>>) -> io::Result<Transcript> {
+    /// Opens a saved session to continue it. Fails if there is no such session, if it can't be read, or if another
+    /// process has it open.
+    pub fn resume(store: &Store, which: Which) -> Result<Transcript> {
+        let (file, lines) = store.open(which)?;
+        let mut transcript = Transcript::load(lines).map_err(|err| Error::File {
+            doing: "read the session",
+            path: file.path().to_owned(),
+            err,
+        })?;
+        transcript.keep(Keeping::In(file));
+        transcript.repair();
+        Ok(transcript)
+    }
+
+    fn load(lines: impl Iterator<Item = io::Result<String>>) -> io::Result<Transcript> {
         let mut transcript = Transcript::default();
         let mut damaged = 0;
         for line in lines {
-            let line = line?;
-            if let Some(message) = Message::from_json(&line) {
-                drop(line);
-                transcript.add(message.encode());
-                continue;
-            }
-            let Ok(record) = serde_json::from_str::<Value>(&line) else {
-                damaged += 1;
-                continue;
-            };
-            match record["type"].as_str() {
-                Some("usage") => transcript.count(&Usage::from_value(&record)),
-                Some(_) => transcript.repeat(&record),
-                None => {}
+            match Record::parse(line?) {
+                Some(record) => transcript.apply(record),
+                None => damaged += 1,
             }
         }
         if damaged > 0 {
-            let text = "damaged lines in the session's file, which are left out";
-            transcript.failure = Some(format!("{text}: {damaged}"));
+            let text = format!("unreadable lines in the session file, which were skipped: {damaged}");
+            transcript.failure = Some(text);
         }
         Ok(transcript)
     }
 
-    /// From now on every change is written there.
+    /// Makes the history one that can be sent. The file says so, since what later records say of places in the
+    /// history is about the repaired one.
+    fn repair(&mut self) {
+        if repair::repaired(&self.messages) != self.messages {
+            self.record(Record::Repaired);
+        }
+    }
+
+    /// Writes every change there from now on.
     pub fn keep(&mut self, keeping: Keeping) {
         self.id = match &keeping {
             Keeping::In(file) => file.id.clone(),
@@ -107,100 +120,168 @@ impl Transcript {
         self.keeping = keeping;
     }
 
-    /// The id of the session, once something of it is kept.
+    /// Saves nothing, for want of a folder; `take_failure` says so.
+    pub fn keep_nowhere(&mut self) {
+        self.keep(Keeping::Nowhere);
+        self.failure = Some("the session is not saved: there is no folder for it".into());
+    }
+
+    /// Returns the id of the session once a part of it is saved.
     pub fn kept_id(&self) -> Option<&str> {
         matches!(self.keeping, Keeping::In(_)).then_some(&self.id)
     }
 
-    /// There is no place to keep the session in: it is said once.
-    pub fn keep_nowhere(&mut self) {
-        self.keep(Keeping::Nowhere);
-        self.failure = Some("the session is not kept: there is no folder for it".into());
-    }
-
-    /// What is wrong with the file, once: it could not be read whole, or can no longer be written.
+    /// Returns once what is wrong with the session file: it could not be read or written.
     pub fn take_failure(&mut self) -> Option<String> {
         self.failure.take()
     }
 
-    /// Adds what the user side says. After a request that failed, it goes on the message that is already there.
-    pub fn push_user(&mut self, content: Vec<Block>) {
-        self.push(Message::user(content));
-    }
-
-    /// Adds what the model said; nothing when it said nothing.
-    pub fn push_assistant(&mut self, content: Vec<Block>) {
-        self.push(Message::assistant(content));
-    }
-
-    /// Adds the message of a reply. After a pause it goes on its own message.
-    pub fn push_reply(&mut self, message: Encoded) {
-        self.append(message.as_str());
-        self.add(message);
-    }
-
-    /// The program may have ended while tools ran, or the file was damaged: the history is made one that can be sent. The file is told, since what
-    /// it says later of places in the history is about the one that was repaired.
-    pub fn repair(&mut self) {
-        if repair::repaired(&self.messages) != self.messages {
-            self.change(json!({"type": "repaired"}));
-        }
-    }
-
-    /// The messages as they are sent; cloned by reference.
+    /// Returns the messages as they are sent; their texts are shared.
     pub fn messages(&self) -> Vec<Encoded> {
         self.messages.clone()
     }
 
-    /// Their size in bytes.
+    /// Returns the size of the messages in bytes.
     pub fn size(&self) -> usize {
-        self.messages.iter().map(|message| message.len()).sum()
+        self.messages.iter().map(Encoded::len).sum()
     }
 
-    /// The background tasks of whose end the model does not know.
-    pub fn untold(&self) -> &[StartedTask] {
-        &self.untold
+    /// Returns the tasks whose result is not in the history.
+    pub fn undelivered(&self) -> &[StartedTask] {
+        &self.undelivered
+    }
+
+    /// Adds a user message, or adds to the one that is last. `prompt` is the index of the block where the user's
+    /// own words begin, if there are any.
+    pub fn push_user(&mut self, content: Vec<Block>, prompt: Option<usize>) {
+        if !content.is_empty() {
+            self.record(Record::Message { message: Message::user(content).encode(), prompt });
+        }
+    }
+
+    /// Adds the message of a reply, or adds to the one that is last: a turn that was paused goes on.
+    pub fn push_reply(&mut self, message: Encoded) {
+        self.record(Record::Message { message, prompt: None });
     }
 
     pub fn add_usage(&mut self, usage: &Usage) {
-        self.count(usage);
-        let mut record = usage.to_value();
-        record["type"] = "usage".into();
-        self.append(&record.to_string());
+        self.record(Record::Usage(*usage));
     }
 
-    fn count(&mut self, usage: &Usage) {
-        self.usage.add(usage);
-        self.request = usage.context();
+    pub fn task_started(&mut self, id: &str, command: &str) {
+        self.record(Record::TaskStarted(StartedTask { id: id.to_owned(), command: command.to_owned() }));
     }
 
-    fn push(&mut self, message: Message) {
-        if !message.content.is_empty() {
-            let message = message.encode();
-            self.append(message.as_str());
-            self.add(message);
+    pub fn task_delivered(&mut self, id: &str) {
+        self.record(Record::TaskDelivered { id: id.to_owned() });
+    }
+
+    pub fn mark(&self) -> Mark {
+        Mark {
+            compactions: self.compactions,
+            turns: self.turns,
+            delivered: self.delivered.len(),
+            messages: self.messages.len(),
+            last: self.messages.last().cloned(),
         }
     }
 
-    fn add(&mut self, message: Encoded) {
-        match message.role() {
-            Role::User => self.tokens = self.tokens.saturating_add(estimate(message.len())),
-            Role::Assistant if self.request > 0 => self.tokens = std::mem::take(&mut self.request),
-            Role::Assistant => {}
-        }
-        message::push(&mut self.messages, message);
+    /// Takes everything since `mark` out of the history; results delivered since are undelivered again. If
+    /// messages were summarized since, they can't be restored: only the summary stays.
+    pub fn roll_back(&mut self, mark: Mark) {
+        let is_intact = mark.compactions == self.compactions;
+        let (messages, last) = if is_intact { (mark.messages, mark.last) } else { (1, None) };
+        let (delivered, turns) = (Some(mark.delivered), Some(mark.turns));
+        self.record(Record::RolledBack { messages, last, delivered, turns });
     }
 
-    fn append(&mut self, line: &str) {
-        if let Err(err) = self.keeping.append(&self.id, line) {
-            self.failure = Some(format!("the session is not kept from here on: {err}"));
+    /// Shortens the long tool results of all but the last `keep` messages.
+    pub fn shorten(&mut self, keep: usize) {
+        self.record(Record::Shortened { keep });
+    }
+
+    /// Replaces all but the last `keep` messages, of which the first is the model's, by a summary.
+    pub fn compact(&mut self, summary: &str, keep: usize) {
+        self.record(Record::Compacted { summary: summary.to_owned(), keep });
+    }
+
+    /// Takes everything out of the history.
+    pub fn clear(&mut self) {
+        self.record(Record::Cleared);
+    }
+
+    /// Writes the record, then does what it says.
+    fn record(&mut self, record: Record) {
+        if let Err(err) = self.keeping.append(&self.id, &record) {
+            self.failure = Some(format!("the session is no longer saved: {err}"));
             self.keeping = Keeping::Nowhere;
+        }
+        self.apply(record);
+    }
+
+    fn apply(&mut self, record: Record) {
+        match record {
+            Record::Session(_) | Record::Opened { .. } | Record::Unknown(_) => {}
+            Record::Message { message, prompt } => {
+                self.turns += usize::from(prompt.is_some());
+                match message.role() {
+                    Role::User => self.tokens = self.tokens.saturating_add(estimate(message.len())),
+                    Role::Assistant if self.request > 0 => self.tokens = std::mem::take(&mut self.request),
+                    Role::Assistant => {}
+                }
+                push(&mut self.messages, message);
+            }
+            Record::Usage(usage) => {
+                self.usage.add(&usage);
+                self.request = usage.context();
+            }
+            Record::TaskStarted(task) => self.undelivered.push(task),
+            Record::TaskDelivered { id } => {
+                self.delivered.extend(self.undelivered.extract_if(.., |task| task.id == id));
+            }
+            change => {
+                let (before, compactions) = (self.size().max(1) as u64, self.compactions);
+                self.rewrite(change);
+                let after = self.size();
+                let is_summary = self.compactions > compactions;
+                let scaled = self.tokens.saturating_mul(after as u64) / before;
+                self.tokens = if is_summary { estimate(after) } else { scaled };
+                // A reply that became part of this change is no longer in the history.
+                self.request = 0;
+            }
+        }
+    }
+
+    /// Applies a record that changes messages which are in the history.
+    fn rewrite(&mut self, change: Record) {
+        let count = self.messages.len();
+        match change {
+            Record::RolledBack { messages, last, delivered, turns } => {
+                let delivered = delivered.unwrap_or(usize::MAX).min(self.delivered.len());
+                self.undelivered.extend(self.delivered.drain(delivered..));
+                self.turns = turns.unwrap_or(self.turns);
+                self.messages.truncate(messages);
+                if let Some((place, last)) = self.messages.last_mut().zip(last) {
+                    *place = last;
+                }
+            }
+            Record::Shortened { keep } => {
+                compaction::shorten(&mut self.messages[..count.saturating_sub(keep)]);
+            }
+            Record::Compacted { summary, keep } => {
+                self.compactions += 1;
+                let summary = Message::user(vec![Block::text(&summary)]).encode();
+                self.messages.splice(..count.saturating_sub(keep), [summary]);
+            }
+            Record::Repaired => self.messages = repair::repaired(&self.messages),
+            Record::Cleared => self.messages.clear(),
+            _ => {}
         }
     }
 }
 
 impl Keeping {
-    fn append(&mut self, id: &str, line: &str) -> io::Result<()> {
+    fn append(&mut self, id: &str, record: &Record) -> io::Result<()> {
         let describe = |path: &Path, err: io::Error| {
             io::Error::new(err.kind(), format!("failed to write `{}`: {err}", path.display()))
         };
@@ -209,7 +290,7 @@ impl Keeping {
             *self = Keeping::In(file);
         }
         match self {
-            Keeping::In(file) => file.append(line).map_err(|err| describe(file.path(), err)),
+            Keeping::In(file) => file.append(record).map_err(|err| describe(file.path(), err)),
             _ => Ok(()),
         }
     }
@@ -221,6 +302,8 @@ fn estimate(bytes: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn texts(transcript: &Transcript) -> Vec<String> {
@@ -235,6 +318,14 @@ mod tests {
         lines.iter().map(|line| line.to_string()).collect()
     }
 
+    fn user(transcript: &mut Transcript, text: &str) {
+        transcript.push_user(vec![Block::text(text)], Some(0));
+    }
+
+    fn model(transcript: &mut Transcript, text: &str) {
+        transcript.push_reply(Message::assistant(vec![Block::text(text)]).encode());
+    }
+
     const ONE: &str = r#"{"role":"user","content":[{"type":"text","text":"one"}]}"#;
     const TWO: &str = r#"{"role":"assistant","content":[{"type":"text","text":"two"}]}"#;
     const THREE: &str = r#"{"role":"user","content":[{"type":"text","text":"three"}]}"#;
@@ -245,12 +336,11 @@ mod tests {
     fn roles_alternate_whatever_failed() {
         let mut transcript = Transcript::default();
         for text in ["one", "two"] {
-            transcript.push_user(vec![Block::text(text)]);
+            user(&mut transcript, text);
         }
-        transcript.push_assistant(vec![]);
-        transcript.push_user(vec![]);
-        transcript.push_user(vec![Block::text("three")]);
-        transcript.push_assistant(vec![Block::text("four")]);
+        transcript.push_user(vec![], None);
+        user(&mut transcript, "three");
+        model(&mut transcript, "four");
         let expected = [
             r#"{"role":"user","content":[{"type":"text","text":"one"},{"type":"text","text":"two"},{"type":"text","text":"three"}]}"#,
             r#"{"role":"assistant","content":[{"type":"text","text":"four"}]}"#,
@@ -261,10 +351,10 @@ mod tests {
     #[test]
     fn what_is_rolled_back_is_gone_after_loading_too() {
         let mut transcript = Transcript::default();
-        transcript.push_user(vec![Block::text("one")]);
+        user(&mut transcript, "one");
         let mark = transcript.mark();
-        transcript.push_user(vec![Block::text("more")]);
-        transcript.push_assistant(vec![Block::text("no")]);
+        user(&mut transcript, "more");
+        model(&mut transcript, "no");
         transcript.roll_back(mark);
         assert_eq!(texts(&transcript), [ONE]);
 
@@ -276,21 +366,21 @@ mod tests {
     #[test]
     fn what_was_summarized_since_is_not_brought_back() {
         let mut transcript = Transcript::default();
-        transcript.push_user(vec![Block::text("one")]);
-        transcript.push_assistant(vec![Block::text("two")]);
+        user(&mut transcript, "one");
+        model(&mut transcript, "two");
         let mark = transcript.mark();
-        transcript.push_user(vec![Block::text("three")]);
+        user(&mut transcript, "three");
         transcript.compact("sum", 1);
-        transcript.push_assistant(vec![Block::text("no")]);
+        model(&mut transcript, "no");
         transcript.roll_back(mark);
         let summary = r#"{"role":"user","content":[{"type":"text","text":"sum"}]}"#;
         assert_eq!(texts(&transcript), [summary]);
     }
 
     #[test]
-    fn loading_names_tasks_nobody_was_told_of_and_repair_answers_open_calls() {
+    fn loading_names_undelivered_tasks_and_repair_answers_open_calls() {
         let mut loaded = load(lines(&[
-            r#"{"type":"session","version":1}"#,
+            r#"{"type":"opened","pid":1,"time":2}"#,
             ONE,
             r#"{"type":"task","id":"a1","command":"sleep 9"}"#,
             r#"{"type":"task","id":"b2","command":"true"}"#,
@@ -299,7 +389,7 @@ mod tests {
             r#"{"type":"of a later version"}"#,
             CALL,
         ]));
-        assert_eq!(loaded.untold(), [StartedTask { id: "a1".into(), command: "sleep 9".into() }]);
+        assert_eq!(loaded.undelivered(), [StartedTask { id: "a1".into(), command: "sleep 9".into() }]);
         loaded.repair();
         let texts = texts(&loaded);
         assert_eq!(texts[..2], [ONE, CALL]);
@@ -340,19 +430,19 @@ mod tests {
     fn what_a_summary_took_is_not_what_the_history_takes() {
         let mut transcript = Transcript::default();
         let usage = Usage { input: 9000, ..Usage::default() };
-        transcript.push_user(vec![Block::text("one")]);
+        user(&mut transcript, "one");
         transcript.add_usage(&usage);
-        transcript.push_assistant(vec![Block::text("two")]);
+        model(&mut transcript, "two");
         assert_eq!(transcript.tokens, 9000);
         transcript.add_usage(&usage);
         transcript.compact("sum", 0);
         // Interrupted: it has no usage.
-        transcript.push_assistant(vec![Block::text("three")]);
+        model(&mut transcript, "three");
         assert!(transcript.tokens < 100, "{}", transcript.tokens);
     }
 
     #[test]
-    fn what_was_told_in_a_turn_that_is_rolled_back_is_untold() {
+    fn what_was_delivered_in_a_turn_that_is_rolled_back_is_undelivered() {
         let mut transcript = Transcript::default();
         for id in ["a1", "b2"] {
             transcript.task_started(id, "true");
@@ -360,9 +450,9 @@ mod tests {
         transcript.task_delivered("a1");
         let mark = transcript.mark();
         transcript.task_delivered("b2");
-        assert_eq!(transcript.untold(), []);
+        assert_eq!(transcript.undelivered(), []);
         transcript.roll_back(mark);
-        assert_eq!(transcript.untold()[0].id, "b2");
-        assert_eq!(transcript.untold().len(), 1);
+        assert_eq!(transcript.undelivered()[0].id, "b2");
+        assert_eq!(transcript.undelivered().len(), 1);
     }
 }

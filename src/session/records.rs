@@ -1,0 +1,181 @@
+//! The records of a session file, one a line, to and from their text. Pure.
+//!
+//! A record is a message as it entered the history, or an object with a `type`: who opened the file, what a
+//! request used, what was done to the history. To load a session is to repeat its records in order.
+
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+
+use crate::api::{
+    message::{Encoded, Message, Role},
+    reply::Usage,
+};
+
+/// How the line of a user message ends in which the user said nothing.
+const NO_PROMPT: &str = r#","prompt":null}"#;
+
+/// One line of a session file.
+#[derive(Debug, PartialEq)]
+pub enum Record {
+    /// The first line.
+    Session(Header),
+    /// A process goes on with the session.
+    Opened {
+        pid: u64,
+        time: u64,
+    },
+    /// A message of the history. `prompt` is the index of the block where the user's own words begin; tool
+    /// results and notices have none.
+    Message {
+        message: Encoded,
+        prompt: Option<usize>,
+    },
+    /// What one request used.
+    Usage(Usage),
+    TaskStarted(StartedTask),
+    /// The history has the task's result.
+    TaskDelivered {
+        id: String,
+    },
+    /// Only so many messages were left, the last of them as it was before, so many delivered tasks, and so many
+    /// turns. Earlier versions did not write down all of this.
+    RolledBack {
+        messages: usize,
+        last: Option<Encoded>,
+        delivered: Option<usize>,
+        turns: Option<usize>,
+    },
+    /// The long tool results of all but the last `keep` messages were shortened.
+    Shortened {
+        keep: usize,
+    },
+    /// A summary took the place of all but the last `keep` messages.
+    Compacted {
+        summary: String,
+        keep: usize,
+    },
+    Repaired,
+    Cleared,
+    /// Of a type that only a later version knows.
+    Unknown(Value),
+}
+
+/// Which session it is, and who began it.
+#[derive(Debug, PartialEq)]
+pub struct Header {
+    pub version: u64,
+    pub id: String,
+    pub folder: String,
+    pub model: String,
+    /// In seconds since 1970.
+    pub time: u64,
+    pub pid: u64,
+}
+
+/// A background task, of this run of the program or an earlier one.
+#[derive(Debug, PartialEq)]
+pub struct StartedTask {
+    pub id: String,
+    pub command: String,
+}
+
+impl Record {
+    /// Returns None if the line is damaged.
+    pub fn parse(line: String) -> Option<Record> {
+        let value: Value = serde_json::from_str(&line).ok()?;
+        drop(line);
+        let Some(kind) = value["type"].as_str() else {
+            return parse_message(value);
+        };
+        let text = |name: &str| value[name].as_str().map(str::to_owned);
+        let number = |name: &str| value[name].as_u64();
+        let count = |name: &str| number(name).map(|number| number as usize);
+        Some(match kind {
+            "session" => Record::Session(Header {
+                version: number("version")?,
+                id: text("id")?,
+                folder: text("cwd")?,
+                model: text("model")?,
+                time: number("time")?,
+                pid: number("pid")?,
+            }),
+            "opened" => Record::Opened { pid: number("pid")?, time: number("time")? },
+            "usage" => Record::Usage(Usage::from_value(&value)),
+            "task" => Record::TaskStarted(StartedTask { id: text("id")?, command: text("command")? }),
+            "delivered" => Record::TaskDelivered { id: text("id")? },
+            "roll_back" => Record::RolledBack {
+                messages: count("messages")?,
+                last: value["last"].as_str().and_then(Message::from_json).map(|last| last.encode()),
+                delivered: count("told"),
+                turns: count("turns"),
+            },
+            "shortened" => Record::Shortened { keep: count("keep")? },
+            "compacted" => Record::Compacted { summary: text("summary")?, keep: count("keep")? },
+            "repaired" => Record::Repaired,
+            "cleared" => Record::Cleared,
+            _ => Record::Unknown(value),
+        })
+    }
+
+    /// Returns the line, without its line feed, in two parts: the first may be large, and is not copied.
+    pub fn text(&self) -> (Cow<'_, str>, String) {
+        let value = match self {
+            Record::Message { message, .. } if message.role() == Role::Assistant => {
+                return (message.as_str().into(), String::new());
+            }
+            Record::Message { message, prompt: None } => return (unclosed(message), NO_PROMPT.to_owned()),
+            Record::Message { message, prompt: Some(n) } => {
+                return (unclosed(message), format!(r#","prompt":{n}}}"#));
+            }
+            Record::Session(header) => json!({
+                "type": "session", "version": header.version, "id": header.id, "cwd": header.folder,
+                "model": header.model, "time": header.time, "pid": header.pid,
+            }),
+            Record::Opened { pid, time } => json!({"type": "opened", "pid": pid, "time": time}),
+            Record::Usage(usage) => {
+                let mut value = usage.to_value();
+                value["type"] = "usage".into();
+                value
+            }
+            Record::TaskStarted(task) => json!({"type": "task", "id": task.id, "command": task.command}),
+            Record::TaskDelivered { id } => json!({"type": "delivered", "id": id}),
+            Record::RolledBack { messages, last, delivered, turns } => json!({
+                "type": "roll_back", "messages": messages, "last": last.as_ref().map(Encoded::as_str),
+                "told": delivered, "turns": turns,
+            }),
+            Record::Shortened { keep } => json!({"type": "shortened", "keep": keep}),
+            Record::Compacted { summary, keep } => {
+                json!({"type": "compacted", "summary": summary, "keep": keep})
+            }
+            Record::Repaired => json!({"type": "repaired"}),
+            Record::Cleared => json!({"type": "cleared"}),
+            Record::Unknown(value) => return (value.to_string().into(), String::new()),
+        };
+        (value.to_string().into(), String::new())
+    }
+}
+
+/// Whether the line may begin or take back a turn of the user. Most lines are messages that don't, and those can
+/// be large: how they begin and end tells, so that they need not be parsed.
+pub fn may_change_turns(line: &str) -> bool {
+    let is_answer = line.starts_with(Role::User.opening()) && line.ends_with(NO_PROMPT);
+    !is_answer && !line.starts_with(Role::Assistant.opening())
+}
+
+fn parse_message(value: Value) -> Option<Record> {
+    let prompt = value.get("prompt").map(|prompt| prompt.as_u64().map(|prompt| prompt as usize));
+    let message = Message::from_value(value)?;
+    // Earlier versions did not write down who spoke.
+    let prompt = prompt.unwrap_or_else(|| {
+        let text = message.content[0].str("text").filter(|text| !text.starts_with('<'));
+        text.filter(|_| message.role == Role::User).map(|_| 0)
+    });
+    Some(Record::Message { message: message.encode(), prompt })
+}
+
+/// The text of the message, to which fields can be added.
+fn unclosed(message: &Encoded) -> Cow<'_, str> {
+    let text = message.as_str();
+    text[..text.len() - 1].into()
+}
