@@ -97,14 +97,14 @@ fn without_a_terminal_what_would_be_asked_is_refused_and_listed() {
 }
 
 #[test]
-fn a_rule_that_is_none_is_named() {
+fn a_text_that_is_not_a_rule_is_named() {
     for rule in ["cargo *", "bash:", "shell:ls"] {
         Test::new()
             .args(["--deny", rule])
             .print("go")
             .run()
             .code(2)
-            .stderr_contains(&format!("--deny: `{rule}` is no rule"));
+            .stderr_contains(&format!("--deny: `{rule}` is not TOOL"));
     }
 }
 

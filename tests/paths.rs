@@ -157,16 +157,16 @@ fn a_path_that_stays_inside_is_followed() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_refused_and_blocks_nothing() {
+fn other_files_than_regular_ones_are_refused_and_block_nothing() {
     check_refused("folder", "Error: folder is a directory");
     check_refused(".", "Error: . is a directory");
     check_refused("new/", "Error: new/ is a directory");
     check_refused("", "Error: ");
-    check_refused("fifo", "Error: fifo is no regular file");
-    check_refused("socket", "Error: socket is no regular file");
+    check_refused("fifo", "Error: fifo is not a regular file");
+    check_refused("socket", "Error: socket is not a regular file");
     if rustix::process::getuid().is_root() {
-        check_refused("tty", "Error: tty is no regular file");
-        check_refused("zero", "Error: zero is no regular file");
+        check_refused("tty", "Error: tty is not a regular file");
+        check_refused("zero", "Error: zero is not a regular file");
     }
     check_refused("in-circles", "Error: in-circles has too many symbolic links");
     check_refused("inside/below", "Error: ");

@@ -167,7 +167,7 @@ fn nothing_else_of_the_state_folder_can_be_read() {
     for (n, path) in paths[..refused].iter().enumerate() {
         assert_eq!(answer(n), format!("Error: Path escapes workspace: {path}"));
     }
-    assert!(answer(refused).ends_with("c.log is no regular file"));
+    assert!(answer(refused).ends_with("c.log is not a regular file"));
     assert_eq!(answer(refused + 1), "a log");
 }
 

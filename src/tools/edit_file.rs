@@ -1,4 +1,4 @@
-//! `edit_file`: replaces exact text. Line ends, byte order mark and mode of the file stay as they are.
+//! `edit_file`: replaces exact text. The line ends, byte order mark and mode of the file stay as they are.
 
 use super::{Answer, Context, Input, Tool, approval::Old, read_file::is_binary};
 
@@ -41,21 +41,18 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     Ok(Answer::ok(answer))
 }
 
-/// The new content, and what is said of it.
+/// The new content, and the answer.
 fn edit(path: &str, content: &str, old: &str, new: &str, all: bool) -> Result<(String, String), Answer> {
     let (mark, text) = match content.strip_prefix(BYTE_ORDER_MARK) {
         Some(text) => (BYTE_ORDER_MARK, text),
         None => ("", content),
     };
-    // The model sees line feeds only: in a file with CRLF both texts mean that.
+    // The model sees only line feeds. In a file with CRLF they stand for CRLF, in both texts.
     let crlf = |text: &str| text.replace("\r\n", "\n").replace('\n', "\r\n");
     let ends = text.matches('\n').count();
     let all_crlf = ends > 0 && text.matches("\r\n").count() == ends;
-    let is_found = text.contains(old) && !all_crlf;
-    let old = match is_found || !text.contains("\r\n") {
-        true => old.to_owned(),
-        false => crlf(old),
-    };
+    let is_as_written = !text.contains("\r\n") || !all_crlf && text.contains(old);
+    let old = if is_as_written { old.to_owned() } else { crlf(old) };
     let new = if all_crlf || old.contains('\r') { crlf(new) } else { new.to_owned() };
     let Some(at) = text.find(&old) else {
         let hint = nearest(text, &old);
@@ -63,39 +60,30 @@ fn edit(path: &str, content: &str, old: &str, new: &str, all: bool) -> Result<(S
     };
     let line = text[..at].matches('\n').count() + 1;
     let matches = text.matches(&old).count();
-    let (edited, answer) = match (all, matches) {
-        (true, 2..) => (
-            text.replace(&old, &new),
-            format!("Edited {path}: {matches} matches replaced, the first at line {line}"),
-        ),
-        (_, 1) => (text.replacen(&old, &new, 1), format!("Edited {path} at line {line}")),
-        (_, n) => (
-            text.replacen(&old, &new, 1),
-            format!("Edited {path} at line {line}; {} other matches were left", n - 1),
-        ),
+    let edited = if all { text.replace(&old, &new) } else { text.replacen(&old, &new, 1) };
+    let answer = match (all, matches) {
+        (_, 1) => format!("Edited {path} at line {line}"),
+        (true, n) => format!("Edited {path}: {n} matches replaced, the first at line {line}"),
+        (false, n) => format!("Edited {path} at line {line}; {} other matches were left", n - 1),
     };
     Ok((format!("{mark}{edited}"), answer))
 }
 
-/// Where the text stands when white space does not count.
+/// Names the place where the text would match if white space did not count.
 fn nearest(text: &str, old: &str) -> String {
+    let not_empty = |(_, line): &(usize, String)| !line.is_empty();
     let wanted: Vec<String> = squeezed(old).filter(|line| !line.is_empty()).collect();
-    let lines: Vec<(usize, String)> =
-        squeezed(text).enumerate().filter(|(_, line)| !line.is_empty()).collect();
-    let found = lines.windows(wanted.len().max(1)).find(|window| {
-        !wanted.is_empty() && window.iter().zip(&wanted).all(|((_, line), wanted)| line == wanted)
-    });
-    match found.and_then(|window| window.first()) {
-        Some((index, _)) => format!(
-            "; line {} differs only in white space: {:?}",
-            index + 1,
-            text.lines().nth(*index).unwrap_or_default()
-        ),
-        None => String::new(),
-    }
+    let lines: Vec<(usize, String)> = squeezed(text).enumerate().filter(not_empty).collect();
+    let mut windows = lines.windows(wanted.len().max(1));
+    let found = windows.find(|window| window.iter().map(|(_, line)| line).eq(&wanted));
+    let Some((index, _)) = found.and_then(|window| window.first()) else {
+        return String::new();
+    };
+    let line = text.lines().nth(*index).unwrap_or_default();
+    format!("; line {} differs only in white space: {line:?}", index + 1)
 }
 
-/// Each line with its white space reduced to single spaces.
+/// Each line with single spaces for its white space.
 fn squeezed(text: &str) -> impl Iterator<Item = String> {
     text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
 }

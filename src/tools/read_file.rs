@@ -1,4 +1,4 @@
-//! `read_file`: the text of a file, or some lines of it.
+//! `read_file`: returns the text of a file, or some of its lines.
 
 use super::{Answer, Context, Input, LONGEST_RESULT, Tool, approval::What};
 use crate::text;
@@ -15,7 +15,7 @@ pub const TOOL: Tool = Tool {
     run,
 };
 
-/// Where the file tools look for a NUL to tell a binary file, as git does (buffer_is_binary in its xdiff-interface.c).
+/// A file is binary if there is a NUL in so many bytes at its start, as for git (buffer_is_binary in xdiff-interface.c).
 const LOOK_FOR_NUL: usize = 8000;
 
 fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
@@ -28,11 +28,11 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     if is_binary(&content) {
         let size = content.len();
         return Err(Answer::error(format!(
-            "{path} is a binary file ({size} bytes): look at it with bash, for instance with od or strings"
+            "{path} is a binary file ({size} bytes): inspect it with bash, for instance with od or strings"
         )));
     }
     let is_text = std::str::from_utf8(&content).is_ok();
-    // Before a cut could leave a part of a secret.
+    // A cut could leave a part of a secret, so this comes first.
     let text = context.secrets.mask(String::from_utf8_lossy(&content));
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let count = text.lines().count();
@@ -42,15 +42,15 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     let mut shown = excerpt(text, count, offset, limit);
     if !is_text {
         shown.push_str(
-            "\n(not UTF-8: the bytes that are not are shown as \u{fffd}, and edit_file refuses it)",
+            "\n(not UTF-8: invalid bytes are shown as \u{fffd}, and edit_file can't change the file)",
         );
     }
     Ok(Answer::ok(if shown.is_empty() { "(empty)".into() } else { shown }))
 }
 
-/// Up to `limit` lines from line `offset` on, as many as fit, and how many more there are.
+/// At most `limit` lines from line `offset` on, as many as fit into a result, and how many of `count` come after them.
 fn excerpt(text: &str, count: usize, offset: usize, limit: usize) -> String {
-    // Room for the last line, which says how much more there is.
+    // The rest is for the last line, which says how much was left out.
     let mut room = LONGEST_RESULT - 200;
     let mut shown = String::new();
     let mut lines = 0;

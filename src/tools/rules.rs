@@ -1,7 +1,7 @@
-//! `--allow` and `--deny`: which calls are decided beforehand. Pure.
+//! `--allow` and `--deny`: rules that decide on a call in advance. Pure.
 //!
-//! A command is looked at by its shell words. To be denied, one part of it is enough, however it is wrapped;
-//! to be allowed, all of it must be plain and every part must be allowed.
+//! A rule is compared with the shell words of a command. To deny the command, a rule has to match one part of it,
+//! however that is wrapped. To allow it, rules have to match every part, and nothing in it may be hidden.
 
 use super::{
     scripts::{all_commands, unwrapped},
@@ -11,7 +11,7 @@ use super::{
 /// So many wrappers (`env`, `nohup`) around a command are looked at one by one.
 const MOST_WRAPPERS: usize = 8;
 
-/// What a shell may take for more than the words that are read here: then nothing is allowed beforehand.
+/// A shell may read more in these than words; a command with one of them is not allowed in advance.
 const NOT_PLAIN: [&str; 7] = ["`", "\\", "$(", "$'", "${", "<<", "("];
 
 /// `TOOL` or `TOOL:PATTERN`; `*` in a pattern stands for any text.
@@ -22,7 +22,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Fails with a sentence when the rule names none of `tools`.
+    /// Fails with a sentence if the text is not a rule for one of `tools`.
     pub fn parse(text: &str, tools: &[&str]) -> Result<Rule, String> {
         let (tool, pattern) = match text.split_once(':') {
             Some((tool, pattern)) => (tool, Some(pattern.trim()).filter(|p| *p != "*")),
@@ -30,14 +30,12 @@ impl Rule {
         };
         if !tools.contains(&tool) || pattern == Some("") {
             let tools = tools.join(", ");
-            return Err(format!(
-                "`{text}` is no rule: it takes the form TOOL or TOOL:PATTERN, and the tools are {tools}"
-            ));
+            return Err(format!("`{text}` is not TOOL or TOOL:PATTERN, where TOOL is one of {tools}"));
         }
         Ok(Rule { tool: tool.to_owned(), pattern: pattern.map(str::to_owned) })
     }
 
-    /// The rule as one writes it.
+    /// The rule as it is written.
     pub fn text(&self) -> String {
         match &self.pattern {
             Some(pattern) => format!("{}:{pattern}", self.tool),
@@ -45,52 +43,47 @@ impl Rule {
         }
     }
 
-    /// A rule for `bash` holds for both ways to run a command.
+    /// A rule for `bash` holds for both tools that run a command.
     fn is_for(&self, tool: &str) -> bool {
         self.tool == tool || self.tool == "bash" && tool == "background_run"
     }
+
+    /// `cargo *` matches `cargo` alone too.
+    fn matches(&self, command: &str) -> bool {
+        let matches = |pattern: &String| {
+            glob(pattern, command) || pattern.strip_suffix(" *").is_some_and(|pattern| pattern == command)
+        };
+        self.pattern.as_ref().is_none_or(matches)
+    }
 }
 
-/// The first of the rules that denies a command: one part of it that matches is enough.
+/// The first of the rules that denies a command.
 pub fn denies_command<'a>(rules: &'a [Rule], tool: &str, command: &str) -> Option<&'a Rule> {
     let parts = all_parts(command);
-    rules.iter().filter(|rule| rule.is_for(tool)).find(|rule| {
-        let Some(pattern) = &rule.pattern else {
-            return true;
-        };
-        parts.iter().any(|text| matches(pattern, text))
-    })
+    let denies = |rule: &&Rule| rule.pattern.is_none() || parts.iter().any(|part| rule.matches(part));
+    rules.iter().filter(|rule| rule.is_for(tool)).find(denies)
 }
 
-/// Whether the rules allow the whole of a command: each of its parts, none of which writes to a file by itself.
+/// Whether the rules allow a whole command.
 pub fn allow_command(rules: &[Rule], tool: &str, command: &str) -> bool {
-    let mut rules = rules.iter().filter(|rule| rule.is_for(tool)).peekable();
-    if rules.peek().is_none() {
-        return false;
-    }
-    let patterns: Option<Vec<&str>> = rules.map(|rule| rule.pattern.as_deref()).collect();
-    let Some(patterns) = patterns else {
-        return true;
-    };
-    let Some(parts) = plain_parts(command) else {
-        return false;
-    };
-    let allowed = |part: &SimpleCommand| patterns.iter().any(|p| matches(p, &part.words.join(" ")));
-    !parts.is_empty() && parts.iter().all(allowed)
+    let rules: Vec<&Rule> = rules.iter().filter(|rule| rule.is_for(tool)).collect();
+    let is_allowed = |part: &SimpleCommand| rules.iter().any(|rule| rule.matches(&part.words.join(" ")));
+    rules.iter().any(|rule| rule.pattern.is_none())
+        || plain_parts(command).is_some_and(|parts| !parts.is_empty() && parts.iter().all(is_allowed))
 }
 
 /// The first of the rules that names a file.
 pub fn names_file<'a>(rules: &'a [Rule], tool: &str, path: &str) -> Option<&'a Rule> {
-    let mut rules = rules.iter().filter(|rule| rule.is_for(tool));
-    rules.find(|rule| rule.pattern.as_ref().is_none_or(|p| glob(p, path)))
+    let names = |rule: &&Rule| rule.pattern.as_ref().is_none_or(|pattern| glob(pattern, path));
+    rules.iter().filter(|rule| rule.is_for(tool)).find(names)
 }
 
-/// The rules that allow this command and others that begin like it; none when it is not plain.
+/// The rules that allow this command and those that begin alike; none if something in it may be hidden.
 pub fn rules_like(command: &str) -> Vec<Rule> {
     let parts = plain_parts(command).unwrap_or_default();
     let mut rules: Vec<Rule> = Vec::new();
     for part in &parts {
-        // `cargo test` and `cargo publish` have little in common; `ls -l` and `ls -a` have.
+        // `cargo test` and `cargo publish` have little in common, but `ls -l` and `ls -a` do.
         let second = part.words.get(1).filter(|word| {
             word.starts_with(|c: char| c.is_ascii_lowercase())
                 && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
@@ -115,7 +108,7 @@ pub fn rule_for_folder(tool: &str, path: &str) -> Rule {
     Rule { tool: tool.into(), pattern: Some(pattern).filter(|p| p != "*") }
 }
 
-/// The simple commands of a text in which nothing is hidden; None where that can't be told.
+/// The simple commands of a text. None if something in it may be hidden, or if it writes to a file.
 fn plain_parts(command: &str) -> Option<Vec<SimpleCommand>> {
     if NOT_PLAIN.iter().any(|odd| command.contains(odd)) {
         return None;
@@ -142,12 +135,7 @@ fn all_parts(command: &str) -> Vec<String> {
     all
 }
 
-/// `cargo *` stands for `cargo` alone too.
-fn matches(pattern: &str, text: &str) -> bool {
-    glob(pattern, text) || pattern.strip_suffix(" *") == Some(text)
-}
-
-/// Whether `*` can stand for texts such that the pattern is the text.
+/// Whether the pattern matches the whole text.
 fn glob(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
@@ -308,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rule_is_named() {
+    fn a_text_that_is_not_a_rule_is_named() {
         for text in ["", "cargo *", "rm:x", "bash:", "bash:  "] {
             let err = Rule::parse(text, &["bash"]).unwrap_err();
             assert!(err.contains(text) && err.contains("TOOL:PATTERN"), "{err}");

@@ -1,7 +1,7 @@
-//! The folder that the file tools may touch, and no other.
+//! Confines the file tools to the working directory and the folders that the user adds.
 //!
-//! A path is resolved with all its links, checked, and then opened component by component from a
-//! handle on the folder without following any link: what is swapped in between is an error, not a way out.
+//! A path is resolved with all its links and checked. Then it is opened component by component from a handle on the
+//! folder, without following links: if somebody swaps a component in between, that is an error and no way out.
 
 use std::{
     collections::VecDeque,
@@ -20,68 +20,68 @@ use uuid::Uuid;
 
 use super::Answer;
 
-/// As many links as the kernel follows in one path (path_resolution(7)).
+/// The kernel follows as many links in one path (path_resolution(7)).
 const MOST_LINKS: usize = 40;
 
-/// PATH_MAX, with its final NUL (limits.h).
+/// PATH_MAX without its final NUL (limits.h), in bytes.
 const LONGEST_PATH: usize = 4095;
 
-/// A file larger than this is no source code; reading it whole would cost as much memory.
+/// The largest file that is read, in bytes: a larger one is not source code and would take as much memory.
 const LARGEST: u64 = 64 * 1024 * 1024;
 
 pub struct Workspace {
     /// The working directory first.
     roots: Vec<Root>,
-    /// A folder whose logs may be read, where it exists: those of the program's own tasks.
+    /// The folder with the logs of background tasks, which may be read. It may not exist yet.
     logs: Option<PathBuf>,
     writable: bool,
 }
 
-/// A folder that is open to the file tools.
+/// A folder that the file tools may use.
 struct Root {
-    /// Without links.
+    /// Absolute, without links.
     path: PathBuf,
     handle: OwnedFd,
 }
 
-/// A regular file of the workspace, or the place for one.
+/// A name in a folder of the workspace; the file may not exist.
 struct Place {
     folder: OwnedFd,
     name: OsString,
 }
 
 impl Workspace {
-    /// The working directory. Fails when it can't be opened.
+    /// A workspace of this working directory. Fails if that can't be opened.
     pub fn open(folder: &Path) -> io::Result<Workspace> {
         Ok(Workspace { roots: vec![Root::open(folder)?], logs: None, writable: true })
     }
 
-    /// Opens another folder. Fails when that is none.
+    /// Adds another folder. Fails if that can't be opened.
     pub fn add(&mut self, folder: &Path) -> io::Result<()> {
         self.roots.push(Root::open(folder)?);
         Ok(())
     }
 
-    /// Lets the logs in this folder be read, once it exists.
+    /// Allows reading the logs in this folder, once it exists.
     pub fn add_logs(&mut self, folder: Option<PathBuf>) {
         self.logs = folder;
     }
 
-    /// From now on nothing is written.
+    /// Refuses all writes from now on.
     pub fn make_read_only(&mut self) {
         self.writable = false;
     }
 
-    /// The whole content of a regular file, at most 64 MiB.
+    /// The whole content of a regular file, at most `LARGEST` bytes. Fails with an answer for the model.
     pub fn read(&self, path: &str) -> Result<Vec<u8>, Answer> {
         let place = self.place(path, false)?;
         let failed = |err| failure("read", path, err);
-        // Not blocking: a FIFO would wait for a writer.
+        // NONBLOCK, since opening a FIFO would wait for a writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file =
             rustix::fs::openat(&place.folder, &place.name, flags, Mode::empty()).map_err(
                 |err| match err {
-                    // A socket can't be opened, nor can every device.
+                    // Sockets can't be opened, and neither can some devices.
                     Errno::NXIO => irregular(path),
                     err => failed(err),
                 },
@@ -90,7 +90,7 @@ impl Workspace {
         regular(path, FileType::from_raw_mode(stat.st_mode))?;
         if stat.st_size as u64 > LARGEST {
             return Err(Answer::error(format!(
-                "{path} is {} bytes long, more than the {LARGEST} that are read at once: use bash with head, tail, sed or grep",
+                "{path} has {} bytes, and the limit is {LARGEST}: use bash with head, tail, sed or grep",
                 stat.st_size
             )));
         }
@@ -100,8 +100,8 @@ impl Workspace {
         Ok(content)
     }
 
-    /// Replaces or creates a regular file, with its parent folders: all of it, or nothing on an error.
-    /// Mode and owner of an old file stay; one whose owner can't is not replaced.
+    /// Replaces or creates a regular file and its parent folders. Mode and owner of an old file stay. On an error,
+    /// which is an answer for the model, the old file is unchanged.
     pub fn write(&self, path: &str, content: &[u8]) -> Result<(), Answer> {
         self.check_writable(path)?;
         let place = self.place(path, true)?;
@@ -112,7 +112,7 @@ impl Workspace {
         };
         if let Some(old) = &old {
             regular(path, FileType::from_raw_mode(old.st_mode))?;
-            // A rename needs no permission on the file, but a file made read-only is meant to stay.
+            // A rename needs no permission on the file, but whoever made a file read-only wants it to stay.
             rustix::fs::accessat(&place.folder, &place.name, Access::WRITE_OK, AtFlags::empty())
                 .map_err(|err| failure("write", path, err))?;
         }
@@ -125,32 +125,30 @@ impl Workspace {
         })
     }
 
-    /// An error when no file may be written there.
+    /// Fails with an answer for the model if no file may be written there.
     pub fn check_writable(&self, path: &str) -> Result<(), Answer> {
         if !self.writable {
             let text = format!("failed to write {path}: the sandbox is read-only");
             return Err(Answer::error(text));
         }
         let resolved = self.resolve(path)?;
-        match self.roots.iter().any(|root| resolved.starts_with(&root.path)) {
-            true => Ok(()),
-            false => Err(escapes(path)),
-        }
+        let is_inside = self.roots.iter().any(|root| resolved.starts_with(&root.path));
+        if is_inside { Ok(()) } else { Err(escapes(path)) }
     }
 
-    /// How many bytes a file has that can't be read here; None where there is none.
+    /// The size in bytes of a file that can't be read here. None if there is no file.
     pub fn size(&self, path: &str) -> Option<u64> {
         Some(fs::metadata(self.resolve(path).ok()?).ok()?.len())
     }
 
-    /// What `path` names, without links: relative to the working directory where it is in it.
+    /// What `path` names, without links; relative to the working directory if it is inside.
     pub fn name(&self, path: &str) -> Result<String, Answer> {
         let resolved = self.resolve(path)?;
         let name = resolved.strip_prefix(&self.roots[0].path).unwrap_or(&resolved);
         Ok(name.to_string_lossy().into_owned())
     }
 
-    /// Where `path` is in the workspace; with `create` its parent folders are made.
+    /// Where `path` is in the workspace. With `create`, creates its parent folders.
     fn place(&self, path: &str, create: bool) -> Result<Place, Answer> {
         let resolved = self.resolve(path)?;
         let is_log = !create && resolved.extension() == Some("log".as_ref());
@@ -179,10 +177,10 @@ impl Workspace {
         Ok(Place { folder, name: name.to_owned() })
     }
 
-    /// `path` without links and dots. What does not exist has no links.
+    /// `path` made absolute, without links and dots. Components that don't exist stay as they are.
     fn resolve(&self, path: &str) -> Result<PathBuf, Answer> {
         if path.len() > LONGEST_PATH {
-            let text = format!("the path is {} bytes long, {LONGEST_PATH} are possible", path.len());
+            let text = format!("the path has {} bytes, and the limit is {LONGEST_PATH}", path.len());
             return Err(Answer::error(text));
         }
         let mut resolved = PathBuf::from("/");
@@ -235,17 +233,17 @@ fn open_folder(at: impl std::os::fd::AsFd, name: &OsStr) -> rustix::io::Result<O
     rustix::fs::openat(at, name, flags, Mode::empty())
 }
 
-/// Writes and syncs a file that must not exist yet.
+/// Creates a file, writes it and syncs it, with mode and owner of `old`. Fails if the file exists.
 fn write_new(folder: &OwnedFd, name: &str, content: &[u8], old: Option<&rustix::fs::Stat>) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut file = File::from(rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o666))?);
     file.write_all(content)?;
     if let Some(old) = old {
-        // Where the group can't stay, as for who is no member of it, the owner must; the mode comes after, since
-        // a change of owner clears its special bits.
+        // The group may change, since only its members can keep it, but the owner must not. The mode is set last,
+        // since a change of owner clears its special bits.
         let _ = std::os::unix::fs::fchown(&file, Some(old.st_uid), Some(old.st_gid));
         if rustix::fs::fstat(&file)?.st_uid != old.st_uid {
-            let text = "it belongs to another user, who would lose it: write to it with bash";
+            let text = "it belongs to another user, and a new file would not: write to it with bash";
             return Err(io::Error::other(text));
         }
         rustix::fs::fchmod(&file, Mode::from_raw_mode(old.st_mode & 0o7777))?;
@@ -262,7 +260,7 @@ fn regular(path: &str, kind: FileType) -> Result<(), Answer> {
 }
 
 fn irregular(path: &str) -> Answer {
-    Answer::error(format!("{path} is no regular file"))
+    Answer::error(format!("{path} is not a regular file"))
 }
 
 fn escapes(path: &str) -> Answer {

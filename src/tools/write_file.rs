@@ -1,4 +1,4 @@
-//! `write_file`: a whole file at once.
+//! `write_file`: replaces or creates a whole file.
 
 use super::{Answer, Context, Input, Tool};
 
