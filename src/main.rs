@@ -134,11 +134,9 @@ fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
             deny: rules("--deny", &config.deny)?,
             allow: rules("--allow", &config.allow)?,
             asks: config.asks,
-            ..Approval::default()
+            asker: None,
         },
-        change: None,
         secrets: config.secrets,
-        interrupted: None,
     };
     let settings = agent::Settings {
         max_retries: config.max_retries,

@@ -30,6 +30,11 @@ impl Stop {
         }
     }
 
+    /// Whether it ends the program even at the prompt, where Ctrl-C only ends a turn.
+    pub fn ends_program(self) -> bool {
+        self != Stop::Interrupted
+    }
+
     /// For the user: the last sentence of the run.
     pub fn sentence(self) -> String {
         match self {

@@ -99,6 +99,16 @@ fn a_signal_ends_the_program_with_its_own_exit_code() {
     check_signal(Test::new().print("go"), None, Signal::INT, 130);
 }
 
+#[test]
+fn a_signal_ends_the_program_while_the_users_own_command_runs() {
+    let mut session = Test::new().spawn();
+    session.send_line("!touch begun; sleep 600");
+    let begun = session.dir().workspace().join("begun");
+    wait_until("the command runs", || begun.exists());
+    session.signal(Signal::TERM);
+    session.wait().code(143);
+}
+
 /// What the model reads, when the session is continued, of a run that was stopped: behind a reply that was cut off,
 /// and as the result of a command.
 #[track_caller]

@@ -21,7 +21,8 @@ use crate::{
     },
     error::{Error, Result},
     session::transcript::{Mark, Transcript},
-    tools::{self, Answer, Context, approval::Asker},
+    stop::Stop,
+    tools::{self, Context, Outcome, approval::Asker},
 };
 
 /// How often a reply that was cut off by its length is continued.
@@ -91,7 +92,9 @@ impl Agent {
             }
             content = match reply.stop {
                 _ if !reply.calls.is_empty() => {
-                    self.run_tools(&reply.calls, watch);
+                    if let Some(stop) = self.run_tools(&reply.calls, watch) {
+                        return Err(Error::Stopped(stop));
+                    }
                     Vec::new()
                 }
                 StopReason::PauseTurn if pauses < MOST_PAUSES && !said_nothing => {
@@ -112,10 +115,6 @@ impl Agent {
                 }
                 _ => return Ok(said.trim().to_owned()),
             };
-            if let Some(stop) = self.context.interrupted.take() {
-                self.transcript.push_user(content, None);
-                return Err(Error::Stopped(stop));
-            }
         }
     }
 
@@ -179,23 +178,27 @@ impl Agent {
         &self.transcript
     }
 
-    /// Runs the calls in order. After an interruption the rest is not run, but answered. The history has each
-    /// result as soon as it exists.
-    fn run_tools(&mut self, calls: &[ToolCall], watch: &mut dyn FnMut(Event)) {
+    /// Runs the calls in order, and adds each result to the history at once. Returns what stopped one of them; those
+    /// after it are answered, but not run.
+    fn run_tools(&mut self, calls: &[ToolCall], watch: &mut dyn FnMut(Event)) -> Option<Stop> {
+        let mut stop = None;
         for call in calls {
             watch(Event::ToolCall(call));
-            let answer = match self.context.interrupted {
+            let outcome = match stop {
                 None => tools::run(&mut self.context, call),
-                Some(stop) => Answer::error(stop.not_run()),
+                Some(stop) => Outcome::not_run(stop),
             };
-            if let Some(why) = self.context.approval.refused.take() {
+            stop = outcome.stop;
+            if let Some(why) = outcome.refused {
                 let call = call.clone();
                 self.run.refused.push(Refused { call, why });
             }
-            watch(Event::ToolResult { call, answer: &answer, change: self.context.change.take().as_ref() });
+            let answer = &outcome.answer;
+            watch(Event::ToolResult { call, answer, change: outcome.change.as_deref() });
             let result = Block::tool_result(&call.id, &answer.text, answer.is_error);
             self.push_user(vec![result], None, watch);
         }
+        stop
     }
 }
 

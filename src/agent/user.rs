@@ -1,17 +1,24 @@
-//! What the user does beside talking to the model.
+//! What the user does apart from talking to the model.
 
 use super::Agent;
-use crate::{api::message::Block, session::transcript::Transcript, tools};
+use crate::{
+    api::message::Block,
+    error::{Error, Result},
+    session::transcript::Transcript,
+    tools::{self, Outcome},
+};
 
 impl Agent {
-    /// Runs a command for the user and returns what came of it. The model is told with the next thing that is said.
-    pub fn run_command(&mut self, command: &str) -> String {
-        let answer = tools::run_command(&mut self.context, command);
-        // An interrupt has ended the command: there is no turn that it could end.
-        self.context.interrupted = None;
+    /// Runs a command for the user and returns its result, which the model reads with the next message. Fails with
+    /// a stop that ends the program.
+    pub fn run_command(&mut self, command: &str) -> Result<String> {
+        let Outcome { answer, stop, .. } = tools::run_command(&mut self.context, command);
+        if let Some(stop) = stop.filter(|stop| stop.ends_program()) {
+            return Err(Error::Stopped(stop));
+        }
         let text = format!("(The user has run this command: {command}\nIts result:)\n{}", answer.text);
         self.pending.push(Block::text(&text));
-        answer.text
+        Ok(answer.text)
     }
 
     /// The user types: a request will follow.

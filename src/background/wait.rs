@@ -33,11 +33,22 @@ pub enum Arrival<T> {
 }
 
 /// How a wait for a task ended.
+#[derive(Clone, Copy)]
 pub enum Waited {
     /// What was waited for has happened, or there is no such task.
     Ended,
     TimedOut,
     Stopped(Stop),
+}
+
+impl Waited {
+    /// What stopped the wait.
+    pub fn stop(self) -> Option<Stop> {
+        match self {
+            Waited::Stopped(stop) => Some(stop),
+            Waited::Ended | Waited::TimedOut => None,
+        }
+    }
 }
 
 impl<T> Arrival<T> {
@@ -71,10 +82,7 @@ impl Tasks {
 
     /// Waits until the time has come. Fails at once with a stop.
     pub fn pause(&mut self, until: Instant) -> Result<(), Stop> {
-        match self.wait_while(Some(until), |_| true) {
-            Waited::Stopped(stop) => Err(stop),
-            Waited::Ended | Waited::TimedOut => Ok(()),
-        }
+        self.wait_while(Some(until), |_| true).stop().map_or(Ok(()), Err)
     }
 
     /// Waits until the shell of the task has ended; something that it started may still run.

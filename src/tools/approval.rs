@@ -5,7 +5,7 @@
 use crossbeam_channel::Receiver;
 
 use super::{
-    Answer, Tasks,
+    Answer, Outcome, Tasks,
     rules::{Rule, allow_command, denies_command, names_file, rule_for_folder, rules_like},
 };
 use crate::{background::Arrival, secrets::Secrets, stop::Stop};
@@ -88,17 +88,15 @@ pub struct Approval {
     pub asks: bool,
     /// None when nobody is there.
     pub asker: Option<Asker>,
-    /// Why the last call was refused, until somebody has asked.
-    pub refused: Option<&'static str>,
 }
 
 impl Approval {
-    /// Whether the user was shown the act and consented; an answer for the model when it is not allowed.
-    pub fn check(&mut self, act: &Act, tasks: &mut Tasks) -> Result<bool, Refused> {
+    /// Returns whether the user was asked and consented. Fails with the outcome of a call that may not be run.
+    pub fn check(&mut self, act: &Act, tasks: &mut Tasks) -> Result<bool, Outcome> {
         if let Some(rule) = denied(&self.deny, act) {
             let rule = rule.text();
             let text = format!("refused: the user has denied it beforehand (--deny '{rule}'). Do without it");
-            return self.refuse("denied by a rule", text);
+            return Err(refused("denied by a rule", text));
         }
         if !self.asks || matches!(act.what, What::Read(_)) || allowed(&self.allow, act) {
             return Ok(false);
@@ -111,40 +109,28 @@ impl Approval {
         let Some(asker) = &mut self.asker else {
             let text = "refused: it needs the user's consent (--ask), and nobody is there to give it. Do without it, \
                 or say what you would have done";
-            return self.refuse("nobody was there to be asked", text.into());
+            return Err(refused("nobody was there to be asked", text.into()));
         };
         let answers = asker(act, &always);
-        match wait_for_consent(&answers, &always, tasks)? {
+        let no = "the user said no";
+        match wait_for_consent(&answers, &always, tasks).map_err(Outcome::not_run)? {
             Consent::Yes => Ok(true),
             Consent::Always => {
                 self.allow.extend(always);
                 Ok(true)
             }
-            Consent::No => self.refuse("the user said no", "refused by the user".into()),
-            Consent::Reason(reason) => {
-                self.refuse("the user said no", format!("refused by the user, who says: {reason}"))
-            }
+            Consent::No => Err(refused(no, "refused by the user".into())),
+            Consent::Reason(reason) => Err(refused(no, format!("refused by the user, who says: {reason}"))),
         }
     }
-
-    fn refuse(&mut self, why: &'static str, text: String) -> Result<bool, Refused> {
-        self.refused = Some(why);
-        Err(Refused::Answered(Answer::error(text)))
-    }
 }
 
-/// Why an act is not done.
-pub enum Refused {
-    Answered(Answer),
-    Stopped(Stop),
+fn refused(why: &'static str, text: String) -> Outcome {
+    Outcome { refused: Some(why), ..Answer::error(text).into() }
 }
 
-/// Nothing else is done meanwhile, but that tasks go on and their ends are told.
-fn wait_for_consent(
-    answers: &Receiver<String>,
-    always: &[Rule],
-    tasks: &mut Tasks,
-) -> Result<Consent, Refused> {
+/// Waits until the user has answered. Tasks go on meanwhile.
+fn wait_for_consent(answers: &Receiver<String>, always: &[Rule], tasks: &mut Tasks) -> Result<Consent, Stop> {
     loop {
         match tasks.wait(answers, None) {
             Arrival::Message(line) => {
@@ -153,7 +139,7 @@ fn wait_for_consent(
                 }
             }
             Arrival::Closed => return Ok(Consent::No),
-            Arrival::Stopped(stop) => return Err(Refused::Stopped(stop)),
+            Arrival::Stopped(stop) => return Err(stop),
             Arrival::Task | Arrival::TimedOut => {}
         }
     }

@@ -2,12 +2,9 @@
 
 use std::time::Instant;
 
-use super::{Answer, Context, Input, Tool, approval::What, guard};
+use super::{Answer, Context, Input, Outcome, Tool, approval::What, guard};
 use crate::{
-    background::{
-        Waited,
-        task::{Status, Task, exit_text, left_text},
-    },
+    background::task::{Status, Task, exit_text, left_text},
     text,
 };
 
@@ -46,17 +43,17 @@ pub const KILL: Tool = Tool {
     run: kill,
 };
 
-fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
+fn run(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
     let command = input.text("command")?;
     let limit = input.seconds("timeout")?;
     guard::check(command)?;
     context.approve("background_run", What::Command(command))?;
     let id = context.tasks.start_background(command, limit).map_err(Answer::error)?;
     let command = text::first(command, 80);
-    Ok(Answer::ok(format!("Background task {id} started: {command}")))
+    Ok(Answer::ok(format!("Background task {id} started: {command}")).into())
 }
 
-fn check(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
+fn check(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
     let wait = input.seconds("wait")?;
     let full = input.flag("full")?;
     let Some(id) = input.optional_text("task_id")? else {
@@ -64,43 +61,33 @@ fn check(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     };
     find(context, id)?;
     let until = Instant::now() + wait.unwrap_or_default();
-    if let Waited::Stopped(stop) = context.tasks.wait_for(id, until) {
-        context.interrupted = Some(stop);
-    }
+    let stop = context.tasks.wait_for(id, until).stop();
     let answer = describe(find(context, id)?, full);
     if find(context, id)?.status() != Status::Running {
         context.tasks.mark_delivered(id);
     }
-    Ok(Answer::ok(answer))
+    Ok(Outcome { stop, ..Answer::ok(answer).into() })
 }
 
 /// All tasks, a line each; with `until`, after one of them has ended.
-fn list(context: &mut Context, until: Option<Instant>) -> Answer {
-    if let Some(until) = until
-        && let Waited::Stopped(stop) = context.tasks.wait_for_any(Some(until))
-    {
-        context.interrupted = Some(stop);
-    }
+fn list(context: &mut Context, until: Option<Instant>) -> Outcome {
+    let stop = until.and_then(|until| context.tasks.wait_for_any(Some(until)).stop());
     context.tasks.receive();
     let lines = context.tasks.list().map(|task| {
         let command = text::one_line(&task.command, 60);
         format!("{}: [{}] {command}", task.id, task.status().name())
     });
     let lines: Vec<String> = lines.collect();
-    match lines.is_empty() {
-        true => Answer::ok("No background tasks."),
-        false => Answer::ok(lines.join("\n")),
-    }
+    let text = if lines.is_empty() { "No background tasks.".into() } else { lines.join("\n") };
+    Outcome { stop, ..Answer::ok(text).into() }
 }
 
-fn kill(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
+fn kill(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
     let id = input.text("task_id")?;
     find(context, id)?;
-    if let Waited::Stopped(stop) = context.tasks.kill(id) {
-        context.interrupted = Some(stop);
-    }
+    let stop = context.tasks.kill(id).stop();
     context.tasks.mark_delivered(id);
-    Ok(Answer::ok(describe(find(context, id)?, true)))
+    Ok(Outcome { stop, ..Answer::ok(describe(find(context, id)?, true)).into() })
 }
 
 fn find<'a>(context: &'a Context, id: &str) -> Result<&'a Task, Answer> {

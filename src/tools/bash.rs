@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Answer, Context, Input, Tool, approval::What, guard};
+use super::{Answer, Context, Input, Outcome, Tool, approval::What, guard};
 use crate::{
     background::{Waited, task::left_text},
     text::seconds,
@@ -23,7 +23,7 @@ pub const TOOL: Tool = Tool {
 
 pub const TIMEOUT: Duration = Duration::from_secs(120);
 
-fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
+fn run(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
     let command = input.text("command")?;
     let limit = input.seconds("timeout")?.unwrap_or(TIMEOUT);
     guard::check(command)?;
@@ -31,8 +31,8 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     run_and_wait(context, command, limit)
 }
 
-/// Runs a command that somebody has allowed.
-pub fn run_and_wait(context: &mut Context, command: &str, limit: Duration) -> Result<Answer, Answer> {
+/// Runs a command that is allowed.
+pub fn run_and_wait(context: &mut Context, command: &str, limit: Duration) -> Result<Outcome, Outcome> {
     let tasks = &mut context.tasks;
     let id = tasks.start_foreground(command, limit).map_err(Answer::error)?;
     let waited = tasks.wait_for_shell(&id, Instant::now() + limit);
@@ -51,7 +51,7 @@ pub fn run_and_wait(context: &mut Context, command: &str, limit: Duration) -> Re
             // It was shown: the next look starts here.
             task.take_new();
             tasks.move_to_background(&id);
-            return Ok(Answer::ok(text));
+            return Ok(Answer::ok(text).into());
         }
         Waited::TimedOut => {
             let text = format!(
@@ -60,15 +60,12 @@ pub fn run_and_wait(context: &mut Context, command: &str, limit: Duration) -> Re
                 task.take_new()
             );
             tasks.move_to_background(&id);
-            return Err(Answer::error(text));
+            return Err(Answer::error(text).into());
         }
-        Waited::Stopped(stop) => {
-            context.interrupted = Some(stop);
-            Answer::error(stop.command_result(&task.output()))
-        }
+        Waited::Stopped(stop) => Answer::error(stop.command_result(&task.output())),
     };
     tasks.forget(&id);
-    Ok(answer)
+    Ok(Outcome { stop: waited.stop(), ..answer.into() })
 }
 
 fn with_log(text: String, left_out: u64, log: Option<std::path::PathBuf>) -> String {

@@ -1,6 +1,6 @@
 //! `edit_file`: replaces exact text. The line ends, byte order mark and mode of the file stay as they are.
 
-use super::{Answer, Context, Input, Tool, approval::Old, read_file::is_binary};
+use super::{Answer, Context, Input, Outcome, Tool, approval::Old, read_file::is_binary};
 
 pub const TOOL: Tool = Tool {
     name: "edit_file",
@@ -17,28 +17,28 @@ pub const TOOL: Tool = Tool {
 
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
+fn run(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
     let path = input.text("path")?;
     let old_text = input.text("old_text")?;
     let new_text = input.text("new_text")?;
     let replace_all = input.flag("replace_all")?;
     if old_text.is_empty() {
-        return Err(Answer::error("old_text is empty: use write_file to write a whole file"));
+        return Err(Answer::error("old_text is empty: use write_file to write a whole file").into());
     }
     if old_text == new_text {
-        return Err(Answer::error("old_text and new_text are the same: there is nothing to change"));
+        return Err(Answer::error("old_text and new_text are the same: there is nothing to change").into());
     }
     let content = context.workspace.read(path)?;
     let content = match String::from_utf8(content) {
         Ok(text) if !is_binary(text.as_bytes()) => text,
         _ => {
             let text = format!("{path} is not UTF-8 text, and was not changed: edit it with bash");
-            return Err(Answer::error(text));
+            return Err(Answer::error(text).into());
         }
     };
     let (edited, answer) = edit(path, &content, old_text, new_text, replace_all)?;
-    context.write("edit_file", path, Old::Text(content), edited)?;
-    Ok(Answer::ok(answer))
+    let change = context.write("edit_file", path, Old::Text(content), edited)?;
+    Ok(Outcome { change, ..Answer::ok(answer).into() })
 }
 
 /// The new content, and the answer.

@@ -26,7 +26,7 @@ use crate::{
     stop::Stop,
     text::{self, head_and_tail},
 };
-use approval::{Act, Approval, Change, Old, Refused, What};
+use approval::{Act, Approval, Change, Old, What};
 use workspace::Workspace;
 
 /// No result is longer, in characters.
@@ -37,26 +37,14 @@ pub struct Context {
     pub workspace: Workspace,
     pub tasks: Tasks,
     pub approval: Approval,
-    /// What the last call has made of a file, where the user has not been shown it.
-    pub change: Option<Change>,
     /// Texts that must not leave in a result: the credential.
     pub secrets: Secrets,
-    /// What stopped a tool.
-    pub interrupted: Option<Stop>,
 }
 
 impl Context {
-    /// Whether the user was shown it and consented; an answer for the model when it may not be done.
-    fn approve(&mut self, tool: &'static str, what: What) -> Result<bool, Answer> {
-        let act = Act { tool, what };
-        let refused = self.approval.check(&act, &mut self.tasks);
-        refused.map_err(|refused| match refused {
-            Refused::Answered(answer) => answer,
-            Refused::Stopped(stop) => {
-                self.interrupted = Some(stop);
-                Answer::error(stop.not_run())
-            }
-        })
+    /// Returns whether the user was asked and consented. Fails with the outcome of a call that may not be run.
+    fn approve(&mut self, tool: &'static str, what: What) -> Result<bool, Outcome> {
+        self.approval.check(&Act { tool, what }, &mut self.tasks)
     }
 
     /// What stands in a file now.
@@ -68,21 +56,48 @@ impl Context {
         }
     }
 
-    /// Writes a file, when that may be done.
-    fn write(&mut self, tool: &'static str, path: &str, old: Old, new: String) -> Result<(), Answer> {
+    /// Writes a file if that is allowed. Returns the change, unless the user was shown it before.
+    fn write(
+        &mut self,
+        tool: &'static str,
+        path: &str,
+        old: Old,
+        new: String,
+    ) -> Result<Option<Box<Change>>, Outcome> {
         self.workspace.check_writable(path)?;
         let change = Change { path: self.workspace.name(path)?, old, new };
         let was_shown = self.approve(tool, What::Change(&change))?;
         // While the question was open, somebody may have written.
         if self.approval.asks && self.old(path) != change.old {
             let text = format!("{path} has changed since it was shown to the user: read it again");
-            return Err(Answer::error(text));
+            return Err(Answer::error(text).into());
         }
         self.workspace.write(path, change.new.as_bytes())?;
-        if !was_shown {
-            self.change = Some(change.masked(&self.secrets));
-        }
-        Ok(())
+        Ok((!was_shown).then(|| Box::new(change.masked(&self.secrets))))
+    }
+}
+
+/// What has come of a call.
+pub struct Outcome {
+    pub answer: Answer,
+    /// What it has changed in a file, unless the user was shown it before.
+    pub change: Option<Box<Change>>,
+    /// Why it was not allowed.
+    pub refused: Option<&'static str>,
+    /// What stopped it, and stops the turn.
+    pub stop: Option<Stop>,
+}
+
+impl From<Answer> for Outcome {
+    fn from(answer: Answer) -> Outcome {
+        Outcome { answer, change: None, refused: None, stop: None }
+    }
+}
+
+impl Outcome {
+    /// The outcome of a call that is not run because the turn was stopped.
+    pub fn not_run(stop: Stop) -> Outcome {
+        Outcome { stop: Some(stop), ..Answer::error(stop.not_run()).into() }
     }
 }
 
@@ -99,7 +114,7 @@ struct Tool {
     description: &'static str,
     /// A JSON schema, with limits as in the description.
     schema: &'static str,
-    run: fn(&mut Context, &Input) -> Result<Answer, Answer>,
+    run: fn(&mut Context, &Input) -> Result<Outcome, Outcome>,
 }
 
 /// One row a tool. The README has a table with the same rows.
@@ -136,40 +151,41 @@ pub fn names() -> Vec<&'static str> {
 }
 
 /// Runs one call.
-pub fn run(context: &mut Context, call: &ToolCall) -> Answer {
-    let answer = run_tool(context, call);
-    fit(answer, context)
+pub fn run(context: &mut Context, call: &ToolCall) -> Outcome {
+    let outcome = run_tool(context, call).unwrap_or_else(|early| early);
+    fit(outcome, context)
 }
 
-/// Runs a command for the user himself: nothing needs consent.
-pub fn run_command(context: &mut Context, command: &str) -> Answer {
-    let answer = bash::run_and_wait(context, command, bash::TIMEOUT);
-    let answer = answer.unwrap_or_else(|error| error);
-    fit(answer, context)
+/// Runs a command that the user has typed, which needs no consent.
+pub fn run_command(context: &mut Context, command: &str) -> Outcome {
+    let outcome = bash::run_and_wait(context, command, bash::TIMEOUT);
+    fit(outcome.unwrap_or_else(|early| early), context)
 }
 
-/// The answer as it may be sent: without secrets, and not too long.
-fn fit(answer: Answer, context: &Context) -> Answer {
-    let mut text = context.secrets.mask(answer.text).into_owned();
+/// The outcome with an answer that may be sent: without secrets, and not too long.
+fn fit(outcome: Outcome, context: &Context) -> Outcome {
+    let Answer { text, is_error } = outcome.answer;
+    let mut text = context.secrets.mask(text).into_owned();
     if text.chars().count() > LONGEST_RESULT {
         // Room for the line that says how much was left out.
         text = head_and_tail(&text, LONGEST_RESULT - 100).into_owned();
     }
-    Answer { text, ..answer }
+    Outcome { answer: Answer { text, is_error }, ..outcome }
 }
 
-fn run_tool(context: &mut Context, call: &ToolCall) -> Answer {
+fn run_tool(context: &mut Context, call: &ToolCall) -> Result<Outcome, Outcome> {
     let Some(tool) = TOOLS.iter().find(|tool| tool.name == call.name) else {
-        return Answer::error(format!("Unknown tool `{}`; the tools are {}", call.name, names().join(", ")));
+        let text = format!("Unknown tool `{}`; the tools are {}", call.name, names().join(", "));
+        return Err(Answer::error(text).into());
     };
-    match &call.input {
-        Ok(fields) => (tool.run)(context, &Input(fields)).unwrap_or_else(|error| error),
-        Err(text) => Answer::error(format!(
+    let fields = call.input.as_ref().map_err(|text| {
+        Answer::error(format!(
             "The input of this call is no JSON object or was cut off, so nothing was run: {:?}. \
              Send it again, in smaller pieces if it was long",
             text::first(text, 200)
-        )),
-    }
+        ))
+    })?;
+    (tool.run)(context, &Input(fields))
 }
 
 impl Answer {

@@ -1,6 +1,6 @@
 //! `read_file`: returns the text of a file, or some of its lines.
 
-use super::{Answer, Context, Input, LONGEST_RESULT, Tool, approval::What};
+use super::{Answer, Context, Input, LONGEST_RESULT, Outcome, Tool, approval::What};
 use crate::text;
 
 pub const TOOL: Tool = Tool {
@@ -18,7 +18,7 @@ pub const TOOL: Tool = Tool {
 /// A file is binary if there is a NUL in so many bytes at its start, as for git (buffer_is_binary in xdiff-interface.c).
 const LOOK_FOR_NUL: usize = 8000;
 
-fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
+fn run(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
     let path = input.text("path")?;
     let offset = input.count("offset")?.unwrap_or(1);
     let limit = input.count("limit")?.unwrap_or(usize::MAX);
@@ -29,7 +29,8 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
         let size = content.len();
         return Err(Answer::error(format!(
             "{path} is a binary file ({size} bytes): inspect it with bash, for instance with od or strings"
-        )));
+        ))
+        .into());
     }
     let is_text = std::str::from_utf8(&content).is_ok();
     // A cut could leave a part of a secret, so this comes first.
@@ -37,7 +38,7 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let count = text.lines().count();
     if offset > count.max(1) {
-        return Err(Answer::error(format!("{path} has {count} lines; there is no line {offset}")));
+        return Err(Answer::error(format!("{path} has {count} lines; there is no line {offset}")).into());
     }
     let mut shown = excerpt(text, count, offset, limit);
     if !is_text {
@@ -45,7 +46,7 @@ fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
             "\n(not UTF-8: invalid bytes are shown as \u{fffd}, and edit_file can't change the file)",
         );
     }
-    Ok(Answer::ok(if shown.is_empty() { "(empty)".into() } else { shown }))
+    Ok(Answer::ok(if shown.is_empty() { "(empty)".into() } else { shown }).into())
 }
 
 /// At most `limit` lines from line `offset` on, as many as fit into a result, and how many of `count` come after them.

@@ -1,6 +1,6 @@
 //! `write_file`: replaces or creates a whole file.
 
-use super::{Answer, Context, Input, Tool};
+use super::{Answer, Context, Input, Outcome, Tool};
 
 pub const TOOL: Tool = Tool {
     name: "write_file",
@@ -13,10 +13,11 @@ pub const TOOL: Tool = Tool {
     run,
 };
 
-fn run(context: &mut Context, input: &Input) -> Result<Answer, Answer> {
+fn run(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
     let path = input.text("path")?;
     let content = input.text("content")?;
     let old = context.old(path);
-    context.write("write_file", path, old, content.to_owned())?;
-    Ok(Answer::ok(format!("Wrote {} bytes", content.len())))
+    let change = context.write("write_file", path, old, content.to_owned())?;
+    let answer = Answer::ok(format!("Wrote {} bytes", content.len()));
+    Ok(Outcome { change, ..answer.into() })
 }

@@ -18,7 +18,6 @@ use crate::{
     api::message::Block,
     error::{Error, Result},
     session::transcript::Transcript,
-    stop::Stop,
 };
 
 /// How often the token count is updated while a reply streams.
@@ -63,13 +62,15 @@ impl Chat<'_> {
         self.work(|agent, show| agent.compact(show))
     }
 
-    /// Runs a shell command for the user. The model reads the result with the next message.
-    pub fn run_command(&mut self, command: &str) {
+    /// Runs a shell command for the user. The model reads the result with the next message. Fails with a stop
+    /// that ends the program.
+    pub fn run_command(&mut self, command: &str) -> Result<()> {
         let mut progress = Progress::new(&self.console);
         progress.begin(command.to_owned());
-        self.last_result = self.agent.run_command(command);
+        self.last_result = self.agent.run_command(command)?;
         drop(progress);
         self.terminal.line(&self.last_result);
+        Ok(())
     }
 
     fn work(&mut self, work: impl FnOnce(&mut Agent, &mut dyn FnMut(Event)) -> Result<()>) -> Result<()> {
@@ -86,7 +87,7 @@ impl Chat<'_> {
         drop(progress);
         match done {
             Ok(()) => terminal.line(&usage_line(&agent.transcript().usage)),
-            Err(err @ Error::Stopped(stop)) if stop != Stop::Interrupted => return Err(err),
+            Err(err @ Error::Stopped(stop)) if stop.ends_program() => return Err(err),
             Err(err) => terminal.error(&err),
         }
         Ok(())

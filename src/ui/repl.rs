@@ -125,7 +125,7 @@ impl Repl<'_> {
                     Line::Slash(slash, argument) => commands::run(&mut self.chat, slash, argument)?,
                     Line::Unknown(name) => self.chat.terminal.line(&line::unknown(name)),
                     Line::Shell("") => self.chat.terminal.line("Usage: !COMMAND"),
-                    Line::Shell(command) => self.chat.run_command(command),
+                    Line::Shell(command) => self.chat.run_command(command)?,
                     Line::Message(message) => self.send(message)?,
                 },
             }
