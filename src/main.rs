@@ -10,8 +10,6 @@ mod command;
 mod config;
 mod error;
 mod private;
-#[cfg(test)]
-mod properties;
 mod secrets;
 mod session;
 mod stop;

@@ -221,20 +221,3 @@ fn is_word(text: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
     !text.is_empty() && text.bytes().all(fits)
 }
-
-/// What becomes of a stream that comes in these pieces, and the text that is shown on the way.
-#[cfg(test)]
-pub fn fold<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Result<Reply>, String) {
-    let (mut decoder, mut fold) = (super::sse::Decoder::default(), Fold::default());
-    let (mut shown, mut is_done) = (String::new(), Ok(false));
-    let mut each = |data: &str| {
-        if let Ok(false) = is_done {
-            is_done = fold.event(data, &mut shown);
-        }
-    };
-    for chunk in chunks {
-        decoder.feed(chunk, &mut each).unwrap();
-    }
-    decoder.finish(&mut each);
-    (is_done.and_then(|_| fold.finish()), shown)
-}

@@ -2,7 +2,7 @@
 
 pub mod client;
 pub mod connection;
-pub mod fold;
+mod fold;
 pub mod message;
 pub mod probe;
 pub mod receive;
@@ -11,10 +11,12 @@ pub mod reply;
 pub mod request;
 mod response;
 pub mod retry;
-pub mod sse;
+mod sse;
 pub mod transport;
 
 #[cfg(test)]
-mod recorded;
+mod test_damage;
 #[cfg(test)]
-mod wire;
+mod test_recorded;
+#[cfg(test)]
+mod test_wire;

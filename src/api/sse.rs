@@ -103,6 +103,8 @@ fn data_of(line: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
     use super::*;
 
     fn decode(chunks: &[&[u8]]) -> Vec<String> {
@@ -141,12 +143,89 @@ mod tests {
 
     #[test]
     fn an_endless_stream_is_refused() {
-        for begin in ["data: ", ": "] {
+        const MEBIBYTE: usize = 1024 * 1024;
+        // One line without an end, whatever it holds, or the data of many lines.
+        for (start, end) in
+            [("data: ", ""), ("event: ", ""), (": ", ""), ("", ""), ("data: ", "\n"), ("data:", "\r\n")]
+        {
+            let line = format!("{start}{}{end}", "x".repeat(MEBIBYTE));
             let mut decoder = Decoder::default();
-            let megabyte = vec![b'x'; 1024 * 1024];
-            decoder.feed(begin.as_bytes(), |_| ()).unwrap();
-            let refused = (0..70).find(|_| decoder.feed(&megabyte, |_| ()).is_err());
-            assert_eq!(refused, Some(63));
+            let refused = (0..70).find(|_| decoder.feed(line.as_bytes(), |_| ()).is_err());
+            assert_eq!(refused, Some(if line.len() > MEBIBYTE { 63 } else { 64 }), "{start:?}, {end:?}");
+            let mut largest = 0;
+            decoder.finish(|data| largest = data.len());
+            assert!(largest <= LONGEST_STREAM, "an event of {largest} bytes");
+        }
+    }
+
+    const PIECES: [&str; 22] = [
+        "data: ",
+        "data:",
+        "data",
+        "event: ",
+        "event:message_stop",
+        "id: 1",
+        "retry: 3",
+        ": comment",
+        ":",
+        " ",
+        "\n",
+        "\r",
+        "\r\n",
+        "\n\n",
+        "\r\r",
+        "\r\n\r\n",
+        "\u{feff}",
+        "{\"a\":\"é\"}",
+        "\u{1f980}",
+        "\0",
+        "x",
+        "data: {\"type\":\"ping\"}\n\n",
+    ];
+
+    fn stream() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            9 => select(&PIECES[..]).prop_map(|piece| piece.as_bytes().to_vec()),
+            1 => vec(any::<u8>(), 1..4),
+        ];
+        vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+    }
+
+    /// The events by the letter of the standard, line by line, with the whole stream at hand.
+    fn by_the_standard(stream: &[u8]) -> Vec<String> {
+        let text = String::from_utf8_lossy(stream);
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let text = text.replace("\r\n", "\n").replace('\r', "\n");
+        let (mut events, mut data) = (Vec::new(), Vec::new());
+        // The last event of the API may lack its empty line; the standard would drop it.
+        for line in text.split('\n').chain([""]) {
+            let (field, value) = line.split_once(':').unwrap_or((line, ""));
+            if line.is_empty() && !data.is_empty() {
+                events.push(data.join("\n"));
+                data.clear();
+            } else if field == "data" {
+                data.push(value.strip_prefix(' ').unwrap_or(value));
+            }
+        }
+        events
+    }
+
+    proptest! {
+        #[test]
+        fn any_stream_gives_the_events_of_the_standard(stream in stream(), lengths in vec(0..24usize, 0..8)) {
+            let expected = by_the_standard(&stream);
+            assert_eq!(decode(&[&stream]), expected);
+            let (mut pieces, mut rest) = (Vec::new(), stream.as_slice());
+            for length in lengths {
+                let (piece, after) = rest.split_at(length.min(rest.len()));
+                pieces.push(piece);
+                rest = after;
+            }
+            pieces.push(rest);
+            assert_eq!(decode(&pieces), expected, "cut into {pieces:?}");
+            // Lossy decoding turns a byte into three.
+            let size: usize = expected.iter().map(String::len).sum();
+            assert!(size <= 3 * stream.len());
         }
     }
 }

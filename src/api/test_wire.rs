@@ -1,21 +1,38 @@
-//! What the wire really looks like, a stream for each fact: padding, pings, pieces cut anywhere, blocks that
-//! overlap, empty things, unknown things, failures in mid-stream, gateways.
+//! What streams really look like, one for each fact: padding, pings, pieces cut anywhere, overlapping blocks,
+//! empty and unknown things, failures in the middle of a stream, gateways.
 
 use serde_json::{Value, json};
 
 use super::{
-    fold::{self, Fold},
+    fold::Fold,
     reply::{Reply, StopReason},
+    sse::Decoder,
 };
 use crate::error::{Error, Result};
 
-/// A stream of these events' data, as the API frames them.
+/// A stream of events with this data, framed as the API does it.
 fn framed(events: &[&str]) -> String {
     events.iter().map(|data| format!("event: x\ndata: {data}\n\n")).collect()
 }
 
+/// The reply to a stream that comes in these pieces, and the text that is shown meanwhile.
+pub fn fold_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Result<Reply>, String) {
+    let (mut decoder, mut fold) = (Decoder::default(), Fold::default());
+    let (mut shown, mut is_whole) = (String::new(), Ok(false));
+    let mut each = |data: &str| {
+        if let Ok(false) = is_whole {
+            is_whole = fold.event(data, &mut shown);
+        }
+    };
+    for piece in pieces {
+        decoder.feed(piece, &mut each).unwrap();
+    }
+    decoder.finish(&mut each);
+    (is_whole.and_then(|_| fold.finish()), shown)
+}
+
 fn fold(stream: &str) -> Result<Reply> {
-    fold::fold([stream.as_bytes()]).0
+    fold_pieces([stream.as_bytes()]).0
 }
 
 const STOP: &str = r#"{"type":"message_stop"  }"#;
@@ -25,7 +42,7 @@ fn delta(stop: &str) -> String {
         .to_string()
 }
 
-/// Folds the events, ended as a whole reply with this stop reason.
+/// Folds the events and then the end of a whole reply with this stop reason.
 #[track_caller]
 fn check(events: &[&str], stop: &str, expected: Value) -> Reply {
     let delta = delta(stop);
@@ -121,7 +138,7 @@ fn a_call_that_the_length_limit_has_cut_is_no_call() {
         json!([{"type": "tool_use", "id": "t1", "name": "bash", "input": {}, "caller": {"type": "direct"}}]),
     );
     assert_eq!(reply.calls[0].input, Err(r#"{"command":"rm -rf"#.to_owned()));
-    // Cut before the first piece, it looks like a call without arguments.
+    // A call that was cut before its first piece looks like one without arguments.
     let reply = fold(&framed(&[CALL, &delta("max_tokens"), STOP])).unwrap();
     assert!(reply.calls[0].input.is_err());
 }
@@ -169,7 +186,7 @@ fn a_text_comes_however_it_comes() {
     }
     let slash = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a\/b"}}"#;
     let reply = check(&[TEXT, slash], "end_turn", json!([{"text": "a/b", "type": "text"}]));
-    // As it would be written: a session that is whole is not repaired.
+    // As `serde_json` writes it, so that a session without damage is not repaired.
     assert!(reply.message.unwrap().as_str().contains(r#""a/b""#));
 }
 
@@ -179,7 +196,7 @@ fn texts_of_different_blocks_do_not_run_together() {
         json!({"type": "content_block_start", "index": n, "content_block": {"type": "text", "text": format!("t{n}")}}).to_string()
     };
     let events = [start(0), start(1), STOP.to_owned()].map(|data| format!("data: {data}\n\n"));
-    let (reply, shown) = fold::fold([events.concat().as_bytes()]);
+    let (reply, shown) = fold_pieces([events.concat().as_bytes()]);
     assert_eq!(shown, "t0\n\nt1");
     assert_eq!(reply.unwrap().said, shown);
 }

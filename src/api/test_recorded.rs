@@ -1,26 +1,27 @@
-//! Recorded streams of the real API, cut in every way that a network may: the same reply comes out, or an error.
+//! Recorded streams of the real API: however a network cuts one, it gives the same reply, or an error.
 //!
-//! The variable `MEANWHILE_RECORDINGS` names their folder; without it this is skipped, with a line that says so.
+//! The variable `MEANWHILE_RECORDINGS` names their folder. Without it these tests say that they are skipped.
 
 use std::{env, fs};
 
 use serde_json::Value;
 
-use super::{fold, reply::Reply};
+use super::{reply::Reply, test_wire::fold_pieces};
 use crate::error::Error;
 
 fn fold<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Reply, Error> {
-    fold::fold(chunks).0
+    fold_pieces(chunks).0
 }
 
-/// Long streams are cut at every so many bytes, short ones at each.
+/// A stream of at most so many bytes is cut at every byte.
 const SHORT: usize = 2000;
+/// A longer one is cut in so many places.
 const SAMPLES: usize = 50;
 
-/// The streams in the folder, with their names.
-fn streams() -> Vec<(String, String)> {
+/// The streams in the folder, with the names of their files.
+pub fn streams() -> Vec<(String, String)> {
     let Some(folder) = env::var_os("MEANWHILE_RECORDINGS") else {
-        eprintln!("skipped: MEANWHILE_RECORDINGS names no folder of recorded responses");
+        eprintln!("skipped: MEANWHILE_RECORDINGS is not set to a folder of recorded responses");
         return Vec::new();
     };
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());

@@ -1,24 +1,17 @@
-//! Replies: streams of events, damaged in any way, give an error or a message that can be sent back.
+//! However a stream or a body is damaged, it gives an error or a message that can be sent back.
 
-use std::{env, fs};
-
+use proptest::{
+    collection::vec,
+    prelude::*,
+    sample::{Index, select},
+};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    check,
-    inputs::{bytes, chunks, damage, once_in, one, shuffle},
-    random::Random,
+    fold::Fold, message::Block, reply::Reply, sse::Decoder, test_recorded::streams, test_wire::fold_pieces,
 };
-use crate::{
-    api::{
-        fold::{Fold, fold},
-        message::Block,
-        reply::Reply,
-        sse::Decoder,
-    },
-    error::Error,
-};
+use crate::error::Error;
 
 /// A text, thinking and two calls at once, a citation, a block of a kind that is not known.
 const EVENTS: [&str; 25] = [
@@ -82,57 +75,96 @@ const WORDS: [&str; 30] = [
     "\n\n",
 ];
 
-/// What the damage starts from: the events above, and recorded streams where there are some.
+/// What is damaged: the events above, and recorded streams if there are some.
 fn seeds() -> Vec<Vec<String>> {
     let mut seeds = vec![EVENTS.map(str::to_owned).to_vec()];
-    let folder = env::var_os("MEANWHILE_RECORDINGS");
-    for entry in folder.iter().flat_map(|folder| fs::read_dir(folder).unwrap()) {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "json") {
-            continue;
-        }
-        let recording: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    for (_, stream) in streams() {
         let mut events = Vec::new();
-        let stream = recording["body_sse"].as_str().unwrap_or_default();
-        let mut decoder = Decoder::default();
-        let fed = decoder.feed(stream.as_bytes(), |data| events.push(data.to_owned()));
-        fed.unwrap();
+        Decoder::default().feed(stream.as_bytes(), |data| events.push(data.to_owned())).unwrap();
         seeds.push(events);
     }
     seeds
 }
 
-/// JSON in JSON, so deep that what is read has to be bounded somewhere.
-fn nested(random: &mut Random, event: &str) -> String {
-    // Around the depth at which it is refused, more often than not.
-    let depth = [random.below(140), 116 + random.below(12)][random.below(2) as usize] as usize;
-    let (open, close) = [("[", "]"), ("{\"a\":", "}")][random.below(2) as usize];
-    let inner = format!("{}1{}", open.repeat(depth), close.repeat(depth));
-    let escaped = format!("\"{{\\\"a\\\":{}}}\"", inner.replace('"', "\\\""));
-    let place = one(random, &["{}", "null", "[]", "\"\"", "{\"a\":[1]}"]);
-    match once_in(random, 2) {
-        true => event.replacen(place, &inner, 1),
-        false => event.replacen("\"{\\\"a\\\":[[{}]]}\"", &escaped, 1),
+/// Drops, doubles and swaps items, or cuts the rest off.
+type Shuffle = Vec<(u8, Index, Index)>;
+
+fn shuffles() -> impl Strategy<Value = Shuffle> {
+    vec((0..4u8, any::<Index>(), any::<Index>()), 0..5)
+}
+
+fn shuffle(items: &mut Vec<String>, changes: &Shuffle) {
+    for (kind, at, other) in changes {
+        if items.is_empty() {
+            return;
+        }
+        let (at, other) = (at.index(items.len()), other.index(items.len()));
+        match kind {
+            0 => drop(items.remove(at)),
+            1 => items.insert(other, items[at].clone()),
+            2 => items.swap(at, other),
+            _ => items.truncate(at.max(items.len() / 2)),
+        }
     }
 }
 
-fn damaged(random: &mut Random, seed: &[String]) -> Vec<u8> {
-    let mut events = seed.to_vec();
-    shuffle(random, &mut events, 4);
-    if once_in(random, 2) && !events.is_empty() {
-        let event = random.below(events.len() as u64) as usize;
-        events[event] = nested(random, &events[event]);
+/// Changes some bytes: cuts the end off, replaces up to 24 bytes with a word or with themselves twice, or flips a bit.
+type Damage = Vec<(u8, Index, usize, &'static str)>;
+
+fn damages() -> impl Strategy<Value = Damage> {
+    vec((0..10u8, any::<Index>(), 0..24usize, prop_oneof![Just(""), select(&WORDS[..])]), 0..5)
+}
+
+fn damage(bytes: &mut Vec<u8>, changes: &Damage) {
+    for (kind, at, length, word) in changes {
+        let at = at.index(bytes.len() + 1);
+        let end = bytes.len().min(at + length);
+        match kind {
+            0 => bytes.truncate(at.max(bytes.len() / 2)),
+            1 => drop(bytes.splice(at..at, bytes[at..end].to_vec())),
+            2 | 3 if at < bytes.len() => bytes[at] ^= 1 << (length % 8),
+            4..7 => drop(bytes.splice(at..at, word.bytes())),
+            _ => drop(bytes.splice(at..end, word.bytes())),
+        }
     }
-    // Half of the streams end as they should, whatever comes before.
-    if once_in(random, 2) {
-        events.push(r#"{"type":"message_stop"}"#.into());
-    }
-    let frame = |event: &String| format!("event: x\ndata: {event}\n\n");
-    let mut stream: Vec<u8> = events.iter().flat_map(|event| frame(event).into_bytes()).collect();
-    if once_in(random, 2) {
-        damage(random, &mut stream, &WORDS, 4);
-    }
-    stream
+}
+
+/// Puts JSON inside of an event's JSON, so deep that what is read has to be bounded somewhere.
+#[derive(Debug, Clone)]
+struct Nest {
+    event: Index,
+    depth: usize,
+    brackets: (&'static str, &'static str),
+    /// What it replaces. Without this, it goes into the input of a call.
+    place: Option<&'static str>,
+}
+
+fn nests() -> impl Strategy<Value = Option<Nest>> {
+    let brackets = select(&[("[", "]"), ("{\"a\":", "}")][..]);
+    let place = proptest::option::of(select(&["{}", "null", "[]", "\"\"", "{\"a\":[1]}"][..]));
+    // Around the depth at which it is refused, more often than not.
+    let nest = (any::<Index>(), prop_oneof![0..140usize, 116..128usize], brackets, place);
+    proptest::option::of(nest.prop_map(|(event, depth, brackets, place)| Nest {
+        event,
+        depth,
+        brackets,
+        place,
+    }))
+}
+
+fn nest(events: &mut [String], nest: &Nest) {
+    let Some(event) = (!events.is_empty()).then(|| nest.event.get_mut(events)) else {
+        return;
+    };
+    let (open, close) = nest.brackets;
+    let inner = format!("{}1{}", open.repeat(nest.depth), close.repeat(nest.depth));
+    *event = match nest.place {
+        Some(place) => event.replacen(place, &inner, 1),
+        None => {
+            let escaped = format!("\"{{\\\"a\\\":{}}}\"", inner.replace('"', "\\\""));
+            event.replacen("\"{\\\"a\\\":[[{}]]}\"", &escaped, 1)
+        }
+    };
 }
 
 /// What goes into the history is a message that can be read again, and whose calls can be answered.
@@ -156,56 +188,70 @@ fn assert_can_be_sent(reply: &Reply) {
     }
 }
 
-/// What it is, whatever ids were made up for calls without one.
+/// The reply as text, without the random ids that replace missing ones.
 fn described(reply: &Result<Reply, Error>) -> String {
     let calls = reply.iter().flat_map(|reply| &reply.calls);
     let made_up = calls.filter(|call| Uuid::parse_str(&call.id).is_ok());
     made_up.fold(format!("{reply:?}"), |text, call| text.replace(&call.id, "made up"))
 }
 
-#[test]
-fn a_damaged_stream_gives_an_error_or_a_message() {
-    let seeds = seeds();
-    check("a_damaged_stream_gives_an_error_or_a_message", 200, |random| {
-        let seed = &seeds[random.below(seeds.len() as u64) as usize];
-        let stream = damaged(random, seed);
-        let (whole, shown) = fold([stream.as_slice()]);
-        let (cut, shown_cut) = fold(chunks(random, &stream));
+proptest! {
+    #[test]
+    fn a_damaged_stream_gives_an_error_or_a_message(
+        mut events in select(seeds()),
+        shuffles in shuffles(),
+        nested in nests(),
+        // Half of the streams end as they should, whatever comes before.
+        has_end in any::<bool>(),
+        damages in damages(),
+        lengths in vec(0..200usize, 0..8),
+    ) {
+        shuffle(&mut events, &shuffles);
+        nested.iter().for_each(|nested| nest(&mut events, nested));
+        events.extend(has_end.then(|| r#"{"type":"message_stop"}"#.to_owned()));
+        let frame = |event: &String| format!("event: x\ndata: {event}\n\n");
+        let mut stream = events.iter().map(frame).collect::<String>().into_bytes();
+        damage(&mut stream, &damages);
+
+        let (whole, shown) = fold_pieces([stream.as_slice()]);
+        let (mut pieces, mut rest) = (Vec::new(), stream.as_slice());
+        for length in lengths {
+            let (piece, after) = rest.split_at(length.min(rest.len()));
+            pieces.push(piece);
+            rest = after;
+        }
+        let (cut, shown_cut) = fold_pieces(pieces.into_iter().chain([rest]));
         assert_eq!(described(&whole), described(&cut));
         assert_eq!(shown, shown_cut);
         match &whole {
             Ok(reply) => assert_can_be_sent(reply),
             Err(err) => assert!(!err.to_string().is_empty()),
         }
-    });
-}
+    }
 
-#[test]
-fn a_damaged_body_gives_an_error_or_a_message() {
-    check("a_damaged_body_gives_an_error_or_a_message", 300, |random| {
+    #[test]
+    fn a_damaged_body_gives_an_error_or_a_message(
+        shuffles in shuffles(),
+        nested in nests(),
+        damages in damages(),
+        other in proptest::option::weighted(0.1, select(&WORDS[..])),
+    ) {
         let mut blocks: Vec<String> = EVENTS.iter().filter_map(|event| block(event)).collect();
-        shuffle(random, &mut blocks, 4);
-        if once_in(random, 3) && !blocks.is_empty() {
-            blocks[0] = nested(random, &blocks[0]);
-        }
+        shuffle(&mut blocks, &shuffles);
+        nested.iter().for_each(|nested| nest(&mut blocks, nested));
         let usage = r#"{"input_tokens":1,"output_tokens":2}"#;
         let content = blocks.join(",");
         let body =
             format!(r#"{{"type":"message","content":[{content}],"stop_reason":"end_turn","usage":{usage}}}"#);
-        let mut body = body.into_bytes();
-        damage(random, &mut body, &WORDS, 4);
-        if once_in(random, 8) {
-            body = one(random, &WORDS).as_bytes().to_vec();
+        let mut body = other.map_or(body, str::to_owned).into_bytes();
+        damage(&mut body, &damages);
+        if let Ok(body) = serde_json::from_slice(&body) {
+            match Fold::message(body) {
+                Ok(reply) => assert_can_be_sent(&reply),
+                Err(err) => assert!(!err.to_string().is_empty()),
+            }
         }
-        body.extend(bytes(random, 2));
-        let Ok(body) = serde_json::from_slice(&body) else {
-            return;
-        };
-        match Fold::message(body) {
-            Ok(reply) => assert_can_be_sent(&reply),
-            Err(err) => assert!(!err.to_string().is_empty()),
-        }
-    });
+    }
 }
 
 /// The block that an event starts.
