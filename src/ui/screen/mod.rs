@@ -1,10 +1,10 @@
-//! The terminal while somebody sits at it: output scrolls above, the prompt stays below and can be typed at.
+//! A terminal at which a person types while output appears: output scrolls above, the prompt stays below.
 //!
-//! One thread draws, and only that one: what others print comes to it as messages, so that nothing tears the
-//! line that is being typed. What is drawn is one write, of what has changed.
+//! Only the thread "screen" writes to the terminal. Everybody else sends it messages, so that no output tears the
+//! line being typed.
 
-mod drawing;
-mod thread;
+mod canvas;
+mod prompt;
 
 use std::{
     io::{self, Write},
@@ -18,53 +18,52 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
-use super::{
-    editor::Editor, history::History, interrupt::Interrupts, keys::Keys, roster::Roster, stdin::read_keys,
-};
+use super::{interrupt::Interrupts, stdin::read_keys};
 use crate::{
     background::News,
     error::{Error, Result},
-    stop::Stop,
     threads,
 };
+use canvas::Canvas;
+use prompt::{Prompt, ToMain};
 
 /// What the user does.
 #[derive(Debug)]
 pub enum Typed {
     Line(String),
-    /// Whether the line has something in it.
+    /// Whether there is text in the line, when that has changed.
     Typing(bool),
-    /// A key, while an output is followed.
+    /// A key that ends `Screen::follow`.
     Key,
     Leave,
 }
 
 /// What the thread is told.
 enum Message {
-    /// From the keyboard; None when the terminal is gone.
+    /// Bytes from the keyboard; None when the terminal is gone.
     Typed(Option<Vec<u8>>),
     News(News),
     Print(String),
-    /// What the program is at, and since when; None when it waits for the user.
+    /// What the program is doing; None when it waits for the user.
     Busy(Option<Busy>),
-    /// The next line is the answer to a question.
+    /// The next line goes to this channel, as the answer to a question.
     Ask(Sender<String>),
-    /// The next key ends the following of an output.
+    /// The next key is reported instead of edited with.
     Follow,
     Signal(i32),
     Close,
 }
 
-/// What the program is at.
+/// What the program is doing.
 pub struct Busy {
     pub what: String,
     pub since: Instant,
     pub tokens: u64,
 }
 
-/// The terminal. Dropping it leaves the terminal as it was found.
+/// The terminal. Dropping it restores the terminal.
 pub struct Screen {
     messages: Sender<Message>,
     pub typed: Receiver<Typed>,
@@ -76,7 +75,8 @@ pub struct Screen {
 pub struct Writer(Sender<Message>);
 
 impl Screen {
-    /// Takes over the terminal that stdin and stdout are, with `greeting` above the prompt. Fails when it can't be set or there can't be a thread.
+    /// Takes over the terminal that stdin and stdout are, and prints `greeting`. Fails if the terminal's modes
+    /// can't be read, or no thread can be started.
     pub fn open(
         interrupts: &Interrupts,
         history: Option<PathBuf>,
@@ -85,46 +85,28 @@ impl Screen {
     ) -> Result<Screen> {
         let failed = |err| Error::System { doing: "set up the terminal", err };
         let found = tcgetattr(io::stdin()).map_err(|err| failed(err.into()))?;
-        // What prints faster than the terminal shows waits.
+        // Bounded, so that a command can't print faster than the terminal shows.
         let (messages, received) = crossbeam_channel::bounded(256);
-        // Nobody types faster than this is read.
+        // Unbounded: nobody types faster than this is read.
         let (typed_sender, typed) = crossbeam_channel::unbounded();
         let signals = messages.clone();
-        let (back, out) = (found.clone(), io::stdout());
+        let (modes, out) = (found.clone(), io::stdout());
         interrupts.watch(Box::new(move |signal| match signal {
             Some(signal) => drop(signals.try_send(Message::Signal(signal))),
-            // The program ends here and now.
-            None => {
-                let _ = tcsetattr(&out, OptionalActions::Now, &back);
-            }
+            // The program exits without returning from `main`.
+            None => drop(tcsetattr(&out, OptionalActions::Now, &modes)),
         }));
         let left = Arc::new(AtomicBool::new(false));
-        let drawing = Drawing {
-            found,
-            raise: interrupts.sender(),
-            typed: typed_sender,
-            left: Arc::clone(&left),
-            roster: Roster::default(),
-            editor: Editor::new(History::default()),
-            keys: Keys::default(),
-            color,
-            busy: None,
-            asked: None,
-            is_followed: false,
-            put_aside: None,
-            was_typing: false,
-            interrupted: None,
-            open: String::new(),
-            drawn: Drawn::default(),
-        };
+        let to_main = ToMain { typed: typed_sender, stops: interrupts.sender(), left: Arc::clone(&left) };
         let keys = messages.clone();
         read_keys(move |bytes| keys.send(Message::Typed(bytes.map(<[u8]>::to_vec))).is_ok())?;
-        let draw = move || drawing.run(&greeting, &received, history);
-        let thread = threads::start("screen", draw).map_err(failed)?;
+        let canvas = Canvas::new(found, color);
+        let run = move || Prompt::new(canvas, to_main, history).run(&greeting, &received);
+        let thread = threads::start("screen", run).map_err(failed)?;
         Ok(Screen { messages, typed, left, thread: Some(thread) })
     }
 
-    /// Whether the user has left, whatever lines were typed before that.
+    /// Whether the user has asked to exit. Lines typed before that may still be in `typed`.
     pub fn was_left(&self) -> bool {
         self.left.load(Ordering::Acquire)
     }
@@ -133,19 +115,18 @@ impl Screen {
         Writer(self.messages.clone())
     }
 
-    /// Takes what happens to background tasks.
+    /// Returns a function that shows what happens to background tasks.
     pub fn observer(&self) -> impl Fn(News) + use<> {
         let messages = self.messages.clone();
-        // Nobody looks any more when the thread has gone.
         move |news| drop(messages.send(Message::News(news)))
     }
 
-    /// Says what the program is at, in a line that disappears.
+    /// Says what the program is doing, in a row that disappears with None.
     pub fn busy(&self, busy: Option<Busy>) {
         let _ = self.messages.send(Message::Busy(busy));
     }
 
-    /// A function that makes the next line that is typed an answer.
+    /// Returns a function that makes the next line an answer, which comes on the channel it returns.
     pub fn questions(&self) -> impl Fn() -> Receiver<String> + use<> {
         let messages = self.messages.clone();
         move || {
@@ -155,7 +136,7 @@ impl Screen {
         }
     }
 
-    /// From now on until the next key, that key is told of instead of edited with.
+    /// Makes the next key a `Typed::Key`.
     pub fn follow(&self) {
         let _ = self.messages.send(Message::Follow);
     }
@@ -173,7 +154,6 @@ impl Drop for Screen {
 impl Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes).into_owned();
-        // Nobody looks any more when the thread has gone.
         let _ = self.0.send(Message::Print(text));
         Ok(bytes.len())
     }
@@ -183,34 +163,10 @@ impl Write for Writer {
     }
 }
 
-/// What the thread knows.
-struct Drawing {
-    /// The terminal's modes before.
-    found: Termios,
-    raise: Sender<Stop>,
-    typed: Sender<Typed>,
-    left: Arc<AtomicBool>,
-    roster: Roster,
-    editor: Editor,
-    keys: Keys,
-    color: bool,
-    busy: Option<Busy>,
-    asked: Option<Sender<String>>,
-    is_followed: bool,
-    /// The line that was being typed when a question came.
-    put_aside: Option<(String, usize)>,
-    was_typing: bool,
-    /// When the last Ctrl-C came.
-    interrupted: Option<Instant>,
-    /// The last line of the output, as long as it has no end.
-    open: String,
-    drawn: Drawn,
-}
-
-/// What stands below the output.
-#[derive(Default, PartialEq)]
-struct Drawn {
-    rows: Vec<String>,
-    /// Row and column.
-    cursor: (usize, usize),
+impl Busy {
+    fn text(&self) -> String {
+        let seconds = self.since.elapsed().as_secs();
+        let tokens = if self.tokens == 0 { String::new() } else { format!(", {} tokens", self.tokens) };
+        format!("* {}, {seconds} s{tokens} (Ctrl-C interrupts)", self.what)
+    }
 }
