@@ -183,6 +183,40 @@ fn a_flag_that_makes_no_sense_is_named() {
     }
 }
 
+/// The program ends with code 2, a sentence that names the option and the way out, and no request.
+#[track_caller]
+fn check_outside_its_mode(args: &[&str], sentence: &str) {
+    let finished = Test::new().args(args).run().code(2).stdout("");
+    assert_eq!(finished.stderr, format!("meanwhile: {sentence}; try `meanwhile --help`\n"), "{args:?}");
+    assert_eq!(finished.requests.len(), 0);
+}
+
+#[test]
+fn an_option_outside_its_mode_is_a_usage_error() {
+    for option in [
+        "--output-format=json",
+        "--on-end=kill",
+        "--max-turns=1",
+        "--max-time=1",
+        "--max-total-tokens=1",
+        "--quiet",
+        "--verbose",
+    ] {
+        let name = option.split('=').next().unwrap();
+        // The record is on stdout if that was asked for.
+        if name != "--output-format" {
+            check_outside_its_mode(&[option], &format!("{name} needs -p"));
+            check_outside_its_mode(&["go", option], &format!("{name} needs -p"));
+        }
+    }
+    Test::new().arg("--output-format=json").run().code(2).stderr_contains("--output-format needs -p");
+    check_outside_its_mode(&["-p", "go", "--wake"], "--wake can't be used with -p");
+    check_outside_its_mode(&["-p", "go", "--no-wake"], "--no-wake can't be used with -p");
+    check_outside_its_mode(&["sessions", "--model", "m"], "--model can't be used with `sessions`");
+    check_outside_its_mode(&["doctor", "-f", "task.txt"], "--file can't be used with `doctor`");
+    check_outside_its_mode(&["demo", "--max-turns", "1"], "--max-turns needs -p");
+}
+
 #[test]
 fn a_number_of_retries_that_is_none_is_named() {
     check_refused(Test::new().arg("--max-retries=many"), &["--max-retries", "meanwhile --help"]);

@@ -189,7 +189,7 @@ fn a_closed_stdout_ends_quietly() {
 #[test]
 fn help_and_version_go_to_stdout_and_need_nothing() {
     let bare = || Test::new().env_remove("MODEL_ID").env_remove("ANTHROPIC_API_KEY");
-    bare().arg("--help").run().code(0).stdout_contains("Usage: meanwhile");
+    bare().arg("--help").run().code(0).stdout_contains("meanwhile [OPTIONS] -p");
     bare().arg("-h").run().code(0).stdout_contains("--max-output-tokens");
     // The commit follows where the Makefile has told it.
     let version = concat!("meanwhile ", env!("CARGO_PKG_VERSION"));

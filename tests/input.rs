@@ -124,6 +124,28 @@ fn a_file_is_the_task_or_more_of_it() {
     check(run(empty.args(["-f", "prompt.txt"]), ""), &["explain"]);
 }
 
+/// What is sent first in a conversation that begins with these arguments.
+#[track_caller]
+fn check_first_message(args: &[&str], expected: &[&str]) {
+    let test =
+        Test::new().file("prompt.txt", "/from the file\n").file("empty.txt", "\n").reply(Reply::text("done"));
+    let finished = test.args(args).run().code(0).stdout_contains("done");
+    let content = finished.request(0).last_content();
+    let texts: Vec<&str> = content.iter().map(|block| block["text"].as_str().unwrap()).collect();
+    assert_eq!(texts, expected, "{args:?}");
+}
+
+#[test]
+fn without_print_a_file_is_the_first_message_of_the_conversation() {
+    check_first_message(&["-f", "prompt.txt"], &["/from the file\n"]);
+    check_first_message(&["--file", "prompt.txt", "explain"], &["explain", "/from the file\n"]);
+    check_first_message(&["--file", "empty.txt", "explain"], &["explain"]);
+    let missing = Test::new().args(["-f", "missing.txt"]).run().code(2);
+    missing.stderr_contains("failed to read file `missing.txt`");
+    let finished = Test::new().file("empty.txt", "").args(["-f", "empty.txt"]).run().code(0);
+    assert_eq!(finished.requests.len(), 0);
+}
+
 #[test]
 fn a_file_is_found_from_the_working_directory_and_by_its_whole_path() {
     let test = job().file("deep/prompt.txt", "deep");

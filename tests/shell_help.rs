@@ -260,7 +260,7 @@ fn the_manual_page_is_rendered_without_a_warning() {
             return;
         };
         assert_eq!((code, warnings.as_str()), (Some(0), ""), "{args:?}");
-        for heading in ["NAME", "SYNOPSIS", "OPTIONS", "EXIT STATUS"] {
+        for heading in ["NAME", "USAGE", "OPTIONS", "EXIT CODES"] {
             assert!(text.contains(heading), "{heading} in {text}");
         }
     }

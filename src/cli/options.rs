@@ -1,94 +1,305 @@
-//! The one table of options and commands: the parser, the help, the completions and the man page read it.
+//! The table of options and commands: one row each. The parser, the help, the completions and the manual page read it.
+//!
+//! To add an option, add a row here and the field that its setter fills in `Args`.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use super::args::{Args, ColorWhen, Format, Loudness, Mode, OnEnd, SandboxMode, Session, Shell};
 
 /// An option of the command line.
 pub struct Opt {
     pub short: Option<char>,
     pub long: &'static str,
-    /// The name of its value; None for a switch.
-    pub value: Option<&'static str>,
-    /// The words that it takes, where there are only some.
-    pub words: &'static [&'static str],
+    pub takes: Takes,
     pub help: &'static str,
+    /// The value without the option, as it would be typed.
+    pub default: Option<&'static str>,
+    /// Where the option is valid: anywhere if empty.
+    pub modes: &'static [Mode],
 }
 
-/// A word that stands first and is no prompt.
+/// The value of an option: its name in the help, and where it goes.
+pub enum Takes {
+    Nothing(fn(&mut Args)),
+    /// A whole number from a minimum to `u32::MAX`.
+    Number(&'static str, u32, fn(&mut Args, u32)),
+    /// One of these words; the setter gets its position.
+    Word(&'static str, &'static [&'static str], fn(&mut Args, usize)),
+    Text(&'static str, fn(&mut Args, String)),
+    Path(&'static str, fn(&mut Args, PathBuf)),
+}
+
+/// A word that selects a mode if it is the only one, or the first with its argument.
 pub struct Command {
     pub name: &'static str,
-    /// The name of its argument, and the words that it takes.
-    pub argument: Option<(&'static str, &'static [&'static str])>,
+    pub mode: Mode,
     pub help: &'static str,
 }
 
-pub const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
-pub const FORMATS: [&str; 3] = ["text", "json", "stream-json"];
-pub const ON_END: [&str; 3] = ["wait", "kill", "fail"];
-pub const COLOR: [&str; 3] = ["auto", "always", "never"];
+pub const SHELLS: [(&str, Shell); 3] = [("bash", Shell::Bash), ("zsh", Shell::Zsh), ("fish", Shell::Fish)];
 
 pub const COMMANDS: [Command; 5] = [
-    command("demo", None, "see it work: no key and no network needed"),
-    command("sessions", None, "list the sessions that can be continued"),
-    command("doctor", None, "look at what this machine has and what is missing"),
-    command("completions", Some(("SHELL", &SHELLS)), "print completions for bash, zsh or fish"),
-    command("man", None, "print the manual page"),
+    Command { name: "demo", mode: Mode::Demo, help: "see it work, without a key or a network" },
+    Command { name: "sessions", mode: Mode::Sessions, help: "list the sessions that can be continued" },
+    Command { name: "doctor", mode: Mode::Doctor, help: "check what this machine has and what is missing" },
+    Command {
+        name: "completions",
+        mode: Mode::Completions(Shell::Bash),
+        help: "print completions for bash, zsh or fish",
+    },
+    Command { name: "man", mode: Mode::Man, help: "print this help as a manual page" },
 ];
+
+const TASKS: &[Mode] = &[Mode::Chat, Mode::Print];
+const PRINT: &[Mode] = &[Mode::Print];
+const CHAT: &[Mode] = &[Mode::Chat];
+const ANY: &[Mode] = &[];
 
 pub const OPTIONS: [Opt; 36] = [
-    switch(Some('p'), "print", "do one task (stdin is added to it), print the answer, exit"),
-    value(Some('f'), "file", "FILE", "take the task, or more of it, from FILE"),
+    switch("print", "do one task (stdin is added to the prompt), print the answer, exit", |args| {
+        args.mode = Mode::Print
+    })
+    .short('p')
+    .only(ANY),
+    path("file", "FILE", "read the task, or the first message, from FILE", |args, path| {
+        args.run.file = Some(path)
+    })
+    .short('f'),
+    word(
+        "output-format",
+        "FORMAT",
+        &["text", "json", "stream-json"],
+        "text, json or stream-json",
+        |args, n| {
+            args.run.format = [Format::Text, Format::Json, Format::StreamJson][n];
+        },
+    )
+    .only(PRINT),
+    word(
+        "on-end",
+        "WHAT",
+        &["wait", "kill", "fail"],
+        "if tasks still run at the end: wait, kill or fail",
+        |args, n| {
+            args.run.on_end = [OnEnd::Wait, OnEnd::Kill, OnEnd::Fail][n];
+        },
+    )
+    .only(PRINT),
+    number("max-turns", "N", "stop after N replies of the model", |args, n| {
+        args.limits.max_turns = Some(n.into())
+    })
+    .only(PRINT),
+    number("max-time", "S", "stop after S seconds", |args, n| args.run.max_time = Some(seconds(n)))
+        .only(PRINT),
+    number("max-total-tokens", "N", "stop after N tokens, input and output together", |args, n| {
+        args.limits.max_total_tokens = Some(n.into());
+    })
+    .only(PRINT),
+    switch("continue", "continue the last session of this directory", |args| {
+        args.session = Session::Continue
+    })
+    .short('c'),
+    text("resume", "ID", "continue a session; the start of its id is enough", |args, id| {
+        args.session = Session::Resume(id);
+    }),
+    switch("no-session", "do not save the session", |args| args.session = Session::None),
+    text("model", "ID", "the model (or set MODEL_ID)", |args, id| args.model = Some(id)).short('m').only(&[
+        Mode::Chat,
+        Mode::Print,
+        Mode::Doctor,
+    ]),
+    number("max-output-tokens", "N", "longest reply, in tokens", |args, n| args.limits.max_output_tokens = n)
+        .default("8000"),
+    // The smallest of all current models: <https://docs.anthropic.com/en/docs/about-claude/models>.
+    number("context-window", "N", "size of the model's context window, in tokens", |args, n| {
+        args.limits.context_window = n.into();
+    })
+    .default("200000"),
+    // With the waits in between, about a minute and a half.
     Opt {
-        words: &FORMATS,
-        ..value(None, "output-format", "FORMAT", "with -p: text, json or stream-json [text]")
-    },
-    Opt {
-        words: &ON_END,
-        ..value(None, "on-end", "WHAT", "with -p, to tasks that still run: wait, kill or fail [wait]")
-    },
-    value(None, "max-turns", "N", "with -p: no more replies of the model than this"),
-    value(None, "max-time", "S", "with -p: no more seconds than this, all in all"),
-    value(None, "max-total-tokens", "N", "with -p: no more tokens, in and out, than this"),
-    switch(Some('c'), "continue", "go on with the last session of this directory"),
-    value(None, "resume", "ID", "go on with a session; the start of its id is enough"),
-    switch(None, "no-session", "keep nothing of this session"),
-    value(Some('m'), "model", "ID", "the model (or the variable MODEL_ID)"),
-    value(None, "max-output-tokens", "N", "how long one reply may be, in tokens [8000]"),
-    value(None, "context-window", "N", "how much the model can hold, in tokens [200000]"),
-    value(None, "max-retries", "N", "how often a failed request is tried again [8]"),
-    value(None, "idle-timeout", "S", "give up a stream that is silent for so long [300]"),
-    value(None, "background-timeout", "S", "time limit of a background task, in seconds [300]"),
-    value(None, "max-background", "N", "how many background tasks may run at once [64]"),
-    value(None, "log-limit", "MIB", "how large the log of one command may get [64]"),
-    switch(None, "wake", "a background task that ends wakes the agent, as it does in a terminal"),
-    switch(None, "no-wake", "it does not"),
-    switch(None, "ask", "ask before a command is run or a file is written"),
-    value(None, "allow", "RULE", "without asking: `bash:cargo *`, `write_file:src/*`, `edit_file`"),
-    value(None, "deny", "RULE", "never, asked or not: `bash:git push*`"),
-    value(None, "add-dir", "FOLDER", "open another folder to the file tools and the sandbox"),
-    value(None, "sandbox", "MODE", "commands may write: workspace, read-only or off [off]"),
-    switch(None, "no-network", "commands may not use TCP"),
-    value(None, "keep-env", "NAME", "commands see this variable, even a credential"),
-    value(None, "drop-env", "NAME", "commands do not see this variable"),
-    switch(None, "scrub-env", "commands see no variable whose name looks like a secret's"),
-    value(None, "record", "FILE", "write every reply of the API to FILE"),
-    value(None, "replay", "FILE", "answer from FILE instead of the network"),
-    Opt { words: &COLOR, ..value(None, "color", "WHEN", "auto, always or never; NO_COLOR is minded [auto]") },
-    switch(Some('q'), "quiet", "with -p: nothing on stderr but errors"),
-    switch(Some('v'), "verbose", "say of each request how long it took and what it used"),
-    switch(Some('h'), "help", "print this"),
-    switch(Some('V'), "version", "print the version"),
+        takes: Takes::Number("N", 0, |args, n| args.limits.max_retries = n),
+        ..number("max-retries", "N", "how often to retry a failed request", |_, _| ())
+    }
+    .default("8"),
+    // Longer than the API is ever silent: it sends pings.
+    number("idle-timeout", "S", "give up on a reply after S seconds without data", |args, n| {
+        args.limits.idle_timeout = seconds(n);
+    })
+    .default("300"),
+    number("background-timeout", "S", "time limit of a background task, in seconds", |args, n| {
+        args.commands.background_timeout = seconds(n);
+    })
+    .default("300"),
+    // Each task costs two processes and a thread.
+    number("max-background", "N", "how many background tasks may run at once", |args, n| {
+        args.commands.max_background = n as usize;
+    })
+    .default("64"),
+    // A command that prints without end must not fill the disk.
+    number("log-limit", "MIB", "largest log of one command, in MiB", |args, n| {
+        args.commands.log_limit = u64::from(n) * 1024 * 1024;
+    })
+    .default("64"),
+    switch("wake", "start a turn when a background task ends [at a terminal]", |args| {
+        args.run.wakes = Some(true);
+    })
+    .only(CHAT),
+    switch("no-wake", "don't start a turn when a background task ends", |args| args.run.wakes = Some(false))
+        .only(CHAT),
+    switch("ask", "ask before running a command or writing a file", |args| args.run.asks = true),
+    text(
+        "allow",
+        "RULE",
+        "never ask for these: `bash:cargo *`, `write_file:src/*`, `edit_file`",
+        |args, rule| {
+            args.allow.push(rule);
+        },
+    ),
+    text("deny", "RULE", "never do these, even if allowed: `bash:git push*`", |args, rule| {
+        args.deny.push(rule)
+    }),
+    path("add-dir", "FOLDER", "let the file tools and the sandbox use FOLDER too", |args, path| {
+        args.commands.add_dirs.push(path);
+    }),
+    word(
+        "sandbox",
+        "MODE",
+        &SANDBOXES,
+        "where commands may write: workspace, read-only or off",
+        |args, n| {
+            args.commands.sandbox = [SandboxMode::Off, SandboxMode::Workspace, SandboxMode::ReadOnly][n % 3];
+            args.commands.best_effort = n > 2;
+        },
+    ),
+    switch("no-network", "commands may not use TCP", |args| args.commands.no_network = true),
+    text("keep-env", "NAME", "show this variable to commands, even a credential", |args, name| {
+        args.commands.keep_env.push(name);
+    }),
+    text("drop-env", "NAME", "hide this variable from commands", |args, name| {
+        args.commands.drop_env.push(name)
+    }),
+    switch("scrub-env", "hide variables from commands whose name looks like a secret's", |args| {
+        args.commands.scrub_env = true;
+    }),
+    path("record", "FILE", "write the replies of the API to FILE", |args, path| args.record = Some(path)),
+    path("replay", "FILE", "read the replies from FILE instead of the network", |args, path| {
+        args.replay = Some(path);
+    }),
+    word(
+        "color",
+        "WHEN",
+        &["auto", "always", "never"],
+        "auto, always or never; honors NO_COLOR",
+        |args, n| {
+            args.run.color = [ColorWhen::Auto, ColorWhen::Always, ColorWhen::Never][n];
+        },
+    )
+    .only(&[Mode::Chat, Mode::Print, Mode::Demo]),
+    switch("quiet", "print nothing on stderr but errors", |args| args.run.loudness = Loudness::Quiet)
+        .short('q')
+        .only(PRINT),
+    switch("verbose", "print the time and the tokens of each request", |args| {
+        args.run.loudness = Loudness::Verbose
+    })
+    .short('v')
+    .only(PRINT),
+    switch("help", "print this help", |args| args.mode = Mode::Help).short('h').only(ANY),
+    switch("version", "print the version", |args| args.mode = Mode::Version).short('V').only(ANY),
 ];
 
-const fn command(
-    name: &'static str,
-    argument: Option<(&'static str, &'static [&'static str])>,
+/// With `best-effort`, commands run even if the kernel cannot enforce all of it.
+const SANDBOXES: [&str; 6] =
+    ["off", "workspace", "read-only", "off,best-effort", "workspace,best-effort", "read-only,best-effort"];
+
+impl Opt {
+    /// The name of the value, as the help shows it; None for a switch.
+    pub fn value(&self) -> Option<&'static str> {
+        match self.takes {
+            Takes::Nothing(_) => None,
+            Takes::Number(name, ..) | Takes::Word(name, ..) | Takes::Text(name, _) | Takes::Path(name, _) => {
+                Some(name)
+            }
+        }
+    }
+
+    /// The words that the value can be; empty if it can be anything.
+    pub fn words(&self) -> &'static [&'static str] {
+        match self.takes {
+            Takes::Word(_, words, _) => words,
+            _ => &[],
+        }
+    }
+
+    /// Stores `value`. Fails with a sentence that names the option.
+    pub fn set(&self, args: &mut Args, value: OsString) -> Result<(), String> {
+        let long = self.long;
+        let bad = |expected: String, value: &str| format!("--{long} takes {expected}, not `{value}`");
+        let text =
+            || value.clone().into_string().map_err(|value| bad("UTF-8".into(), &value.to_string_lossy()));
+        match self.takes {
+            Takes::Nothing(set) => set(args),
+            Takes::Path(_, set) => set(args, value.into()),
+            Takes::Text(_, set) => set(args, text()?),
+            Takes::Number(_, least, set) => {
+                let text = text()?;
+                let number = text.parse().ok().filter(|number| *number >= least);
+                set(args, number.ok_or_else(|| bad(format!("a whole number from {least} on"), &text))?);
+            }
+            Takes::Word(_, words, set) => {
+                let text = text()?;
+                let found = words.iter().position(|word| *word == text);
+                set(args, found.ok_or_else(|| bad(format!("one of {}", words.join(", ")), &text))?);
+            }
+        }
+        Ok(())
+    }
+
+    const fn short(self, short: char) -> Opt {
+        Opt { short: Some(short), ..self }
+    }
+
+    const fn default(self, value: &'static str) -> Opt {
+        Opt { default: Some(value), ..self }
+    }
+
+    const fn only(self, modes: &'static [Mode]) -> Opt {
+        Opt { modes, ..self }
+    }
+}
+
+fn seconds(n: u32) -> Duration {
+    Duration::from_secs(n.into())
+}
+
+type Name = &'static str;
+
+const fn opt(long: Name, takes: Takes, help: &'static str) -> Opt {
+    Opt { short: None, long, takes, help, default: None, modes: TASKS }
+}
+
+const fn switch(long: Name, help: &'static str, set: fn(&mut Args)) -> Opt {
+    opt(long, Takes::Nothing(set), help)
+}
+
+const fn number(long: Name, value: Name, help: &'static str, set: fn(&mut Args, u32)) -> Opt {
+    opt(long, Takes::Number(value, 1, set), help)
+}
+
+const fn text(long: Name, value: Name, help: &'static str, set: fn(&mut Args, String)) -> Opt {
+    opt(long, Takes::Text(value, set), help)
+}
+
+const fn path(long: Name, value: Name, help: &'static str, set: fn(&mut Args, PathBuf)) -> Opt {
+    opt(long, Takes::Path(value, set), help)
+}
+
+/// The first word is the default.
+const fn word(
+    long: Name,
+    value: Name,
+    words: &'static [&'static str],
     help: &'static str,
-) -> Command {
-    Command { name, argument, help }
-}
-
-const fn switch(short: Option<char>, long: &'static str, help: &'static str) -> Opt {
-    Opt { short, long, value: None, words: &[], help }
-}
-
-const fn value(short: Option<char>, long: &'static str, value: &'static str, help: &'static str) -> Opt {
-    Opt { short, long, value: Some(value), words: &[], help }
+    set: fn(&mut Args, usize),
+) -> Opt {
+    Opt { default: Some(words[0]), ..opt(long, Takes::Word(value, words, set), help) }
 }

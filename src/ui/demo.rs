@@ -17,7 +17,7 @@ use super::{
 use crate::{
     agent::Agent,
     api::{message::Block, recording::Replay},
-    cli::ColorWhen,
+    cli::args::ColorWhen,
     error::{Error, Result},
 };
 
@@ -42,15 +42,22 @@ const FILES: [(&str, &str); 3] = [
     ),
 ];
 
-/// Plays the recording with the agent that `make_agent` builds for the scratch folder.
-pub fn run(make_agent: impl FnOnce(PathBuf, Replay, &Interrupts) -> Result<Agent>) -> Result<()> {
+/// Replays the recording with the agent that `make_agent` builds for the scratch folder.
+pub fn run(
+    color: ColorWhen,
+    make_agent: impl FnOnce(PathBuf, Replay, &Interrupts) -> Result<Agent>,
+) -> Result<()> {
     let folder = std::env::temp_dir().join(format!("meanwhile-demo-{}", Uuid::new_v4().simple()));
-    let result = play(&folder, make_agent);
+    let result = play(&folder, color, make_agent);
     let _ = fs::remove_dir_all(&folder);
     result
 }
 
-fn play(folder: &Path, make_agent: impl FnOnce(PathBuf, Replay, &Interrupts) -> Result<Agent>) -> Result<()> {
+fn play(
+    folder: &Path,
+    color: ColorWhen,
+    make_agent: impl FnOnce(PathBuf, Replay, &Interrupts) -> Result<Agent>,
+) -> Result<()> {
     let failed = |err| Error::File { doing: "prepare the scratch folder", path: folder.to_owned(), err };
     fs::create_dir_all(folder).map_err(failed)?;
     for (name, content) in FILES {
@@ -58,9 +65,9 @@ fn play(folder: &Path, make_agent: impl FnOnce(PathBuf, Replay, &Interrupts) -> 
     }
     let replay = Replay::parse("demo", RECORDING, Some(PACE))?;
     let mut agent = make_agent(folder.to_owned(), replay, &Interrupts::listen(None)?)?;
-    let mut terminal = Terminal::new(io::stdout(), has_color(ColorWhen::Auto, &io::stdout()));
+    let mut terminal = Terminal::new(io::stdout(), has_color(color, &io::stdout()));
     terminal.line("(a recorded session: the model's words are replayed, the rest is real)");
     terminal.prompt(&format!("meanwhile > {PROMPT}\n"));
-    headless::run(&mut agent, vec![Block::text(PROMPT)], &mut |event| terminal.show(event))?;
+    headless::run_to_end(&mut agent, vec![Block::text(PROMPT)], &mut |event| terminal.show(event))?;
     Ok(())
 }

@@ -1,8 +1,9 @@
-//! `meanwhile doctor`: what this machine has and what is missing, a line each. Sends no credential and no
-//! request that costs anything.
+//! `meanwhile doctor`: what this machine has and what is missing, a line each.
+//!
+//! It sends no credential, and no request that costs anything.
 
 use std::{
-    fs,
+    env, fs,
     os::unix::{ffi::OsStrExt, process::parent_id},
     path::Path,
     time::{Duration, Instant, SystemTime},
@@ -15,21 +16,20 @@ use crate::{
         connection::Server,
         probe::{self, Answer},
     },
-    cli::Args,
     command::sandbox::support,
-    config::{self, Survey},
-    error,
-    text::duration,
+    config::Survey,
+    error::{self, Error},
+    text::{duration, visible},
     threads,
 };
 
-/// The whole look is over after about a second.
+/// How long to wait for the server.
 const PATIENCE: Duration = Duration::from_millis(900);
 
 /// TLS and signatures tolerate a few minutes.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 
-/// What was found of one thing.
+/// What was found out about one thing.
 enum Finding {
     Good(String),
     /// Something works less well without it.
@@ -38,64 +38,71 @@ enum Finding {
     Bad(String),
 }
 
-/// The report, and whether all that is needed is there.
-pub fn examine(args: &Args) -> error::Result<(String, bool)> {
-    let survey = config::survey(args)?;
-    let state = config::state_folder();
+use Finding::{Bad, Good, Poor};
+
+/// Prints the report. Fails if something that is needed is missing.
+pub fn run(survey: &Survey) -> error::Result<()> {
     let mut findings = vec![
         ("shell", shell()),
         ("proc", proc()),
-        ("state folder", state_folder(state.as_deref())),
-        ("temp folder", temp_folder(&std::env::temp_dir())),
+        ("state folder", state_folder(survey.state_folder.as_deref())),
+        ("temp folder", folder(&env::temp_dir(), "commands may need it")),
         ("sandbox", sandbox()),
-        ("model", needed(&survey.model, "is set")),
+        ("model", needed(&survey.model)),
         ("credential", credential(&survey.credential)),
     ];
-    findings.extend(network(&survey));
-    let is_well = !findings.iter().any(|(_, finding)| matches!(finding, Finding::Bad(_)));
+    findings.extend(network(survey));
+    let is_well = !findings.iter().any(|(_, finding)| matches!(finding, Bad(_)));
     let lines = findings.into_iter().map(|(name, finding)| {
         let (mark, text) = match finding {
-            Finding::Good(text) => ("ok", text),
-            Finding::Poor(text) => ("--", text),
-            Finding::Bad(text) => ("!!", text),
+            Good(text) => ("ok", text),
+            Poor(text) => ("--", text),
+            Bad(text) => ("!!", text),
         };
         format!("{mark} {name:<13} {text}\n")
     });
-    Ok((lines.collect(), is_well))
+    super::print(&visible(&lines.collect::<String>()))?;
+    if is_well {
+        Ok(())
+    } else {
+        Err(Error::Config("meanwhile can't work until the lines marked !! are fixed".into()))
+    }
 }
 
 fn shell() -> Finding {
     match fs::metadata("/bin/sh") {
-        Ok(_) => Finding::Good("/bin/sh".into()),
-        Err(err) => Finding::Poor(format!("/bin/sh: {err}; only the file tools work")),
+        Ok(_) => Good("/bin/sh".into()),
+        Err(err) => Poor(format!("/bin/sh: {err}; only the file tools work")),
     }
 }
 
 fn proc() -> Finding {
-    match Path::new("/proc/self").exists() {
-        true => Finding::Good("/proc".into()),
-        false => Finding::Poor("no /proc: of a command only its process group is ended with it".into()),
+    if Path::new("/proc/self").exists() {
+        Good("/proc".into())
+    } else {
+        Poor("no /proc: of a command, only its process group can be ended".into())
     }
 }
 
-/// Whether files can be made in the folder, which is made where it is missing.
+/// Whether the folder can be used, or created where it is missing.
 fn state_folder(path: Option<&Path>) -> Finding {
     const WITHOUT: &str = "sessions and logs are not kept";
     let Some(path) = path else {
-        return Finding::Poor(format!("none; {WITHOUT}"));
+        return Poor(format!("none; {WITHOUT}"));
     };
     let existing = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
-    match writable(existing) {
-        Ok(()) => Finding::Good(path.display().to_string()),
-        Err(err) => Finding::Poor(format!("{}: {err}; {WITHOUT}", existing.display())),
+    match folder(existing, WITHOUT) {
+        Good(_) => Good(path.display().to_string()),
+        finding => finding,
     }
 }
 
-/// Nobody makes this one.
-fn temp_folder(path: &Path) -> Finding {
+/// Whether files can be created in the folder.
+fn folder(path: &Path, without: &str) -> Finding {
+    let shown = path.display();
     match writable(path) {
-        Ok(()) => Finding::Good(path.display().to_string()),
-        Err(err) => Finding::Poor(format!("{}: {err}; commands may miss it", path.display())),
+        Ok(()) => Good(shown.to_string()),
+        Err(err) => Poor(format!("{shown}: {err}; {without}")),
     }
 }
 
@@ -108,41 +115,39 @@ fn writable(folder: &Path) -> std::io::Result<()> {
 
 fn sandbox() -> Finding {
     match support() {
-        (true, true) => Finding::Good("the kernel can enforce --sandbox and --no-network".into()),
-        (true, false) => Finding::Poor("the kernel can enforce --sandbox, but not --no-network".into()),
-        _ => Finding::Poor("the kernel can enforce neither --sandbox nor --no-network".into()),
+        (true, true) => Good("the kernel can enforce --sandbox and --no-network".into()),
+        (true, false) => Poor("the kernel can enforce --sandbox, but not --no-network".into()),
+        _ => Poor("the kernel can enforce neither --sandbox nor --no-network".into()),
     }
 }
 
-fn needed(found: &std::result::Result<String, String>, is: &str) -> Finding {
+fn needed(found: &Result<String, String>) -> Finding {
     match found {
-        Ok(name) => Finding::Good(format!("{name} {is}")),
-        Err(text) => Finding::Bad(text.clone()),
+        Ok(name) => Good(format!("{name} is set")),
+        Err(text) => Bad(text.clone()),
     }
 }
 
-/// Whether it is there, and out of sight: a command may read the environment of the shell that started the program.
-fn credential(found: &std::result::Result<String, String>) -> Finding {
+/// Whether it is set, and hidden: a command can read the environment of the shell that started the program.
+fn credential(found: &Result<String, String>) -> Finding {
     let name = found.as_deref().unwrap_or_default();
-    let value = std::env::var_os(name).unwrap_or_default();
+    let value = env::var_os(name).unwrap_or_default();
     let parent = fs::read(format!("/proc/{}/environ", parent_id())).unwrap_or_default();
     let is_it =
         |variable: &[u8]| variable.starts_with(name.as_bytes()) && variable.ends_with(value.as_bytes());
-    match !value.is_empty() && parent.split(|byte| *byte == 0).any(is_it) {
-        true => Finding::Poor(
-            "is set, but commands can read it in the environment of what started meanwhile: \
-             `exec meanwhile` leaves nothing there"
-                .into(),
-        ),
-        false => needed(found, "is set"),
+    if !value.is_empty() && parent.split(|byte| *byte == 0).any(is_it) {
+        let text = "is set, but commands can read it in the environment of the process that started meanwhile: \
+                    start it with `exec meanwhile`";
+        return Poor(text.into());
     }
+    needed(found)
 }
 
 /// DNS, TLS and the clock, with one request to the server.
 fn network(survey: &Survey) -> Vec<(&'static str, Finding)> {
     let server = match &survey.server {
         Ok(server) => server.clone(),
-        Err(text) => return vec![("endpoint", Finding::Bad(text.clone()))],
+        Err(text) => return vec![("endpoint", Bad(text.clone()))],
     };
     let url = server.url.clone();
     let late = || format!("no answer within {}", duration(PATIENCE));
@@ -151,23 +156,21 @@ fn network(survey: &Survey) -> Vec<(&'static str, Finding)> {
     let address = address.recv_deadline(until).unwrap_or_else(|_| Err(late()));
     let answer = answer.recv_deadline(until).unwrap_or_else(|_| Answer { status: Err(late()), date: None });
     let dns = match address {
-        Ok(address) => Finding::Good(address),
-        Err(text) => Finding::Bad(text),
+        Ok(address) => Good(address),
+        Err(text) => Bad(text),
     };
     let endpoint = match answer.status {
-        Ok(status) => {
-            Finding::Good(format!("{url} answers (status {status} to a request without a credential)"))
-        }
-        Err(text) => Finding::Bad(format!("{url}: {text}")),
+        Ok(status) => Good(format!("{url} answers (status {status} to a request without a credential)")),
+        Err(text) => Bad(format!("{url}: {text}")),
     };
     let clock = match answer.date {
-        None => Finding::Poor("the server told no time to compare with".into()),
+        None => Poor("the server sent no date to compare with".into()),
         Some(date) => clock(date),
     };
     vec![("dns", dns), ("endpoint", endpoint), ("clock", clock)]
 }
 
-/// Looks the server up and asks it, on a thread that may take longer than anybody waits.
+/// Looks up the server and asks it, on a thread of its own: it may take longer than `PATIENCE`.
 fn look_at(server: Server) -> (Receiver<Result<String, String>>, Receiver<Answer>) {
     let (address, found) = crossbeam_channel::bounded(1);
     let (answer, received) = crossbeam_channel::bounded(1);
@@ -175,7 +178,7 @@ fn look_at(server: Server) -> (Receiver<Result<String, String>>, Receiver<Answer
         let _ = address.send(probe::address(&server));
         let _ = answer.send(probe::ask(&server, PATIENCE));
     };
-    // Without a thread both stay silent.
+    // If no thread can be started, nothing is received.
     let _ = threads::start("probe", look);
     (found, received)
 }
@@ -183,10 +186,6 @@ fn look_at(server: Server) -> (Receiver<Result<String, String>>, Receiver<Answer
 fn clock(server: SystemTime) -> Finding {
     let now = SystemTime::now();
     let off = now.duration_since(server).or_else(|_| server.duration_since(now)).unwrap_or_default();
-    match off < CLOCK_TOLERANCE {
-        true => Finding::Good(format!("{} off the server's", duration(off))),
-        false => {
-            Finding::Bad(format!("{} off the server's: certificates may not be accepted", duration(off)))
-        }
-    }
+    let text = format!("{} off the server's", duration(off));
+    if off < CLOCK_TOLERANCE { Good(text) } else { Bad(format!("{text}: certificates may be rejected")) }
 }

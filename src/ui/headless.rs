@@ -15,21 +15,21 @@ use super::{
 use crate::{
     agent::{Agent, Event},
     background::task::Status,
-    cli::{Args, Format, Loudness, OnEnd},
+    cli::args::{Format, Loudness, OnEnd, Run},
     error::{Error, Result},
     stop::Stop,
 };
 
 /// Does one task with everything that belongs to it, with the agent that `make_agent` builds.
-pub fn print(args: &Args, make_agent: impl FnOnce(&Interrupts) -> Result<Agent>) -> Result<()> {
-    let mut reporter = Reporter::new(args.format);
+pub fn print(run: &Run, make_agent: impl FnOnce(&Interrupts) -> Result<Agent>) -> Result<()> {
+    let mut reporter = Reporter::new(run.format);
     let task = || {
-        let interrupts = Interrupts::listen(args.max_time)?;
+        let interrupts = Interrupts::listen(run.max_time)?;
         let mut agent = make_agent(&interrupts)?;
-        if args.asks && question::is_possible() {
+        if run.asks && question::is_possible() {
             agent.ask(question::on_stderr(Lines::read()?));
         }
-        let outcome = do_task(args, &mut agent, &interrupts, &mut reporter);
+        let outcome = do_task(run, &mut agent, &interrupts, &mut reporter);
         // Nothing of the task lives on when its record says how it ended.
         agent.end_tasks(&mut |event| drop(reporter.event(&event)));
         reporter.end(&agent);
@@ -51,16 +51,11 @@ pub fn refuse(err: Error, format: Format) -> Result<()> {
     outcome.map(drop)
 }
 
-fn do_task(
-    args: &Args,
-    agent: &mut Agent,
-    interrupts: &Interrupts,
-    reporter: &mut Reporter,
-) -> Result<String> {
-    let mut stderr = Terminal::new(io::stderr(), has_color(args.color, &io::stderr()));
+fn do_task(run: &Run, agent: &mut Agent, interrupts: &Interrupts, reporter: &mut Reporter) -> Result<String> {
+    let mut stderr = Terminal::new(io::stderr(), has_color(run.color, &io::stderr()));
     reporter.begin(agent)?;
-    let (content, gave_up) = read_task(args.prompt.as_deref(), args.file.as_deref(), agent)?;
-    if gave_up && args.loudness != Loudness::Quiet {
+    let (content, gave_up) = read_task(run.prompt.as_deref(), run.file.as_deref(), agent)?;
+    if gave_up && run.loudness != Loudness::Quiet {
         let seconds = SILENCE.as_secs();
         stderr.line(&format!(
             "meanwhile: nothing came on standard input for {seconds} s: going on without it (</dev/null avoids the wait)"
@@ -77,9 +72,9 @@ fn do_task(
             | Event::Discarded
             | Event::TaskStarted { .. }
             | Event::TaskEnded(_) => {}
-            _ if args.loudness == Loudness::Quiet => {}
+            _ if run.loudness == Loudness::Quiet => {}
             Event::Reply { reply, time } => {
-                if args.loudness == Loudness::Verbose {
+                if run.loudness == Loudness::Verbose {
                     stderr.request(reply, time);
                 }
                 unshown += &reply.said;
@@ -96,7 +91,7 @@ fn do_task(
         }
     };
     let answer = agent.turn(content, &mut watch)?;
-    finish_tasks(agent, args.on_end, answer, &mut watch)
+    finish_tasks(agent, run.on_end, answer, &mut watch)
 }
 
 /// What becomes of background tasks when the model is done. Returns the last thing that the model said.
@@ -125,7 +120,7 @@ fn finish_tasks(
 }
 
 /// Does a task and all of its background tasks; for the demonstration, which has no options.
-pub fn run(
+pub fn run_to_end(
     agent: &mut Agent,
     task: Vec<crate::api::message::Block>,
     watch: &mut dyn FnMut(Event),

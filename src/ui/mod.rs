@@ -26,3 +26,17 @@ mod stdin;
 mod style;
 mod terminal;
 mod undo;
+
+use std::io::{self, Write};
+
+use crate::error::{Error, Result};
+
+/// Prints to standard output. Nobody reading it any more is no failure.
+pub fn print(text: &str) -> Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(err) if err.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::System { doing: "write to standard output", err })
+        }
+        _ => Ok(()),
+    }
+}

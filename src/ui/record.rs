@@ -18,7 +18,7 @@ use crate::{
         reply::{ToolCall, Usage},
     },
     background::task::Task,
-    cli::Format,
+    cli::args::Format,
     command::exit::Exit,
     error::{Error, Result},
     stop::Stop,

@@ -17,16 +17,17 @@ use super::{
     question,
     roster::Roster,
     screen::{Screen, Typed},
-    stdin::Lines,
+    stdin::{self, Lines},
     terminal::{Terminal, has_color},
 };
 use crate::{
     agent::Agent,
+    api::message::Block,
     background::Arrival,
-    cli::Args,
+    cli::args::Run,
     error::{Error, Result},
     stop::Stop,
-    text::{first, visible},
+    text::{self, visible},
 };
 
 /// Tasks that end together wake the agent once: so long after the last one.
@@ -42,24 +43,28 @@ struct Repl<'a> {
 /// What ends the wait at the prompt.
 enum Next {
     Line(String),
+    Message(Vec<Block>),
     /// Tasks have ended whose results the model has not been told.
     Woken,
     Leave,
 }
 
-/// Takes tasks until the user leaves. The first may stand on the command line. `history` is where lines are kept.
+/// Talks with the user until they leave. `history` is the file that keeps typed lines.
+///
+/// Fails with a stop that ends the program, or if the agent, the file or the terminal can't be used.
 pub fn run(
-    args: &Args,
+    run: &Run,
     history: Option<PathBuf>,
     sessions: Sessions,
     make_agent: impl FnOnce(&Interrupts) -> Result<Agent>,
 ) -> Result<()> {
     let interrupts = Interrupts::listen(None)?;
     let mut agent = make_agent(&interrupts)?;
-    let color = has_color(args.color, &io::stdout());
+    let first = first(run, &mut agent)?;
+    let color = has_color(run.color, &io::stdout());
     let is_rich = io::stdin().is_terminal() && io::stdout().is_terminal() && can_draw();
     let (console, terminal) = if is_rich {
-        let greeting = visible(&greeting(args, agent.model())).into_owned();
+        let greeting = visible(&greeting(run.asks, agent.model())).into_owned();
         let screen = Screen::open(&interrupts, history, color, greeting)?;
         agent.observe(Box::new(screen.observer()));
         let terminal = Terminal::new(Box::new(screen.writer()) as Box<dyn Write>, color);
@@ -77,9 +82,9 @@ pub fn run(
         (Console::Plain { lines, roster }, terminal)
     };
     let chat = Chat { agent, console, terminal, sessions, last_result: String::new() };
-    let wakes = args.wake.unwrap_or(io::stdin().is_terminal());
+    let wakes = run.wakes.unwrap_or(io::stdin().is_terminal());
     let mut repl = Repl { chat, wakes, is_typing: false };
-    let ended = repl.converse(args.prompt.clone());
+    let ended = repl.converse(first);
     repl.say_how_to_continue();
     let Chat { mut agent, console, .. } = repl.chat;
     // Give the terminal back before ending the tasks, which may take a while.
@@ -88,15 +93,25 @@ pub fn run(
     ended
 }
 
+/// What the command line says to begin with: a prompt is read like a typed line, but the text of a file is a message,
+/// whatever it looks like.
+fn first(run: &Run, agent: &mut Agent) -> Result<Option<Next>> {
+    let Some(path) = &run.file else {
+        return Ok(run.prompt.clone().map(Next::Line));
+    };
+    let content = stdin::read_message(run.prompt.as_deref(), path, agent)?;
+    Ok(Some(content).filter(|content| !content.is_empty()).map(Next::Message))
+}
+
 /// A terminal that knows no cursor movement gets plain lines.
 fn can_draw() -> bool {
     std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
 /// What stands above the first prompt.
-fn greeting(args: &Args, model: &str) -> String {
-    let asks = if args.asks { "" } else { "; commands run without asking" };
-    format!("meanwhile with {model}: /help lists the commands{asks}\n")
+fn greeting(asks: bool, model: &str) -> String {
+    let notice = if asks { "" } else { "; commands run without asking" };
+    format!("meanwhile with {model}: /help lists the commands{notice}\n")
 }
 
 impl Repl<'_> {
@@ -104,21 +119,22 @@ impl Repl<'_> {
         if let Console::Screen(_) = self.chat.console
             && let Some(id) = self.chat.agent.transcript().kept_id()
         {
-            let line = format!("To continue this session: meanwhile --resume {}", first(id, 8));
+            let line = format!("To continue this session: meanwhile --resume {}", text::first(id, 8));
             self.chat.terminal.line(&line);
         }
     }
 
-    fn converse(&mut self, first: Option<String>) -> Result<()> {
+    fn converse(&mut self, first: Option<Next>) -> Result<()> {
         let mut first = first;
         loop {
             let next = match first.take() {
-                Some(line) => Next::Line(line),
+                Some(next) => next,
                 None => self.wait()?,
             };
             match next {
                 Next::Leave => return Ok(()),
                 Next::Woken => self.chat.turn(Vec::new())?,
+                Next::Message(content) => self.chat.turn(content)?,
                 Next::Line(line) => match line::parse(&line) {
                     Line::Empty => {}
                     Line::Slash(Slash::Exit, _) => return Ok(()),

@@ -97,13 +97,24 @@ pub fn read_task(prompt: Option<&str>, file: Option<&Path>, agent: &mut Agent) -
         is_skipped = piped.is_none();
         texts.extend(piped);
     }
-    let texts = texts.iter().filter(|text| !text.trim().is_empty());
-    let content: Vec<Block> = texts.map(|text| Block::text(text)).collect();
+    let content = blocks(&texts);
     if content.is_empty() {
         let what = "no prompt: give one after -p, in a --file, or pipe one into standard input";
         return Err(Error::Usage(what.into()));
     }
     Ok((content, is_skipped))
+}
+
+/// A text block for each of the prompt and the file that is not blank. Fails if the file can't be read, or with a stop.
+pub fn read_message(prompt: Option<&str>, file: &Path, agent: &mut Agent) -> Result<Vec<Block>> {
+    let mut texts: Vec<String> = prompt.into_iter().map(str::to_owned).collect();
+    texts.extend(read_file(file, agent)?);
+    Ok(blocks(&texts))
+}
+
+fn blocks(texts: &[String]) -> Vec<Block> {
+    let texts = texts.iter().filter(|text| !text.trim().is_empty());
+    texts.map(|text| Block::text(text)).collect()
 }
 
 /// In a thread too: opening a FIFO blocks until somebody writes to it.

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     agent::Event,
     api::reply::{Reply, ToolCall, Usage},
-    cli::ColorWhen,
+    cli::args::ColorWhen,
     error::Error,
     text::{duration, first, one_line, sentence, visible},
     tools::approval::Change,

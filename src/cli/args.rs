@@ -1,0 +1,154 @@
+//! What can be typed on the command line, as types. The environment is not in them; `config` adds it.
+//!
+//! The groups become parts of the configuration as they are.
+
+use std::{path::PathBuf, time::Duration};
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Mode {
+    /// The prompt loop.
+    #[default]
+    Chat,
+    /// One task, then exit.
+    Print,
+    Demo,
+    Sessions,
+    Doctor,
+    Completions(Shell),
+    Man,
+    Help,
+    Version,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// How `-p` prints its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Format {
+    #[default]
+    Text,
+    Json,
+    StreamJson,
+}
+
+/// What happens to tasks that still run when the model is done.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum OnEnd {
+    #[default]
+    Wait,
+    Kill,
+    Fail,
+}
+
+/// Where commands may write.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum SandboxMode {
+    #[default]
+    Off,
+    Workspace,
+    ReadOnly,
+}
+
+/// When colors are used.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum ColorWhen {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+/// How much is printed on stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Loudness {
+    Quiet,
+    #[default]
+    Normal,
+    Verbose,
+}
+
+/// Which session to use.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Session {
+    #[default]
+    New,
+    /// The last one of the working directory.
+    Continue,
+    /// The one whose id starts with this.
+    Resume(String),
+    /// A new one that is not saved.
+    None,
+}
+
+/// The command line.
+#[derive(Debug, Default, PartialEq)]
+pub struct Args {
+    pub mode: Mode,
+    pub run: Run,
+    pub model: Option<String>,
+    pub session: Session,
+    pub limits: Limits,
+    pub commands: Commands,
+    /// Rules, as they were typed.
+    pub allow: Vec<String>,
+    pub deny: Vec<String>,
+    pub record: Option<PathBuf>,
+    pub replay: Option<PathBuf>,
+}
+
+/// How a run begins, what it prints, and when it ends.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Run {
+    pub prompt: Option<String>,
+    pub file: Option<PathBuf>,
+    pub format: Format,
+    pub on_end: OnEnd,
+    pub max_time: Option<Duration>,
+    pub loudness: Loudness,
+    pub color: ColorWhen,
+    /// Whether the end of a background task starts a turn; None: at a terminal only.
+    pub wakes: Option<bool>,
+    /// Whether to ask before what no rule decides.
+    pub asks: bool,
+}
+
+/// The limits of replies and requests.
+#[derive(Debug, Default, PartialEq)]
+pub struct Limits {
+    /// In tokens.
+    pub max_output_tokens: u32,
+    /// In tokens.
+    pub context_window: u64,
+    /// How often in a row a failed request is tried again.
+    pub max_retries: u32,
+    /// A reply that is silent for so long is given up.
+    pub idle_timeout: Duration,
+    /// Replies of the model.
+    pub max_turns: Option<u64>,
+    /// Input and output of the whole run together.
+    pub max_total_tokens: Option<u64>,
+}
+
+/// What commands may do.
+#[derive(Debug, Default, PartialEq)]
+pub struct Commands {
+    pub background_timeout: Duration,
+    pub max_background: usize,
+    /// The largest size of a log, in bytes.
+    pub log_limit: u64,
+    /// Folders that are open beside the working directory.
+    pub add_dirs: Vec<PathBuf>,
+    pub sandbox: SandboxMode,
+    /// Run commands even if the kernel can't enforce all of the sandbox.
+    pub best_effort: bool,
+    pub no_network: bool,
+    pub keep_env: Vec<String>,
+    pub drop_env: Vec<String>,
+    pub scrub_env: bool,
+}

@@ -1,0 +1,159 @@
+//! The wiring: from a `Config` to an agent with its transport, tools, tasks and transcript.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    agent::{self, Agent},
+    api::{client::Client, recording::Recorder, request, transport::Transport},
+    background::{self, Tasks},
+    cli::args::{Loudness, Session},
+    command::{children::Children, log::Logs, supervisor},
+    config::{Config, Source},
+    error::{Error, Result},
+    session::{
+        self,
+        store::{Store, Which},
+        transcript::{Keeping, Transcript},
+    },
+    tools::{self, Context, approval::Approval, rules::Rule, workspace::Workspace},
+    ui::interrupt::Interrupts,
+};
+
+/// The agent that `config` describes. Fails if a file, a folder, a rule or a certificate can't be used.
+pub fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
+    let transcript = transcript(&config)?;
+    let tasks = tasks(&config, interrupts)?;
+    let workspace = workspace(&config)?;
+    let mut transport = match config.source {
+        Source::Api(endpoint) => Transport::network(endpoint)?,
+        Source::Recording(replay) => Transport::replay(replay),
+    };
+    if let Some(path) = &config.record {
+        transport.record_to(Recorder::create(path)?);
+    }
+    let system = system_prompt(&config.folder, &workspace);
+    let about = agent::About {
+        folder: config.folder.display().to_string(),
+        model: config.model.clone(),
+        tools: tools::names(),
+    };
+    let client = request::Settings {
+        model: config.model,
+        max_tokens: config.limits.max_output_tokens,
+        system: config.secrets.mask(system).into_owned(),
+        tools: tools::definitions(config.commands.background_timeout),
+    };
+    let context = Context {
+        workspace,
+        tasks,
+        approval: Approval {
+            deny: rules("--deny", &config.deny)?,
+            allow: rules("--allow", &config.allow)?,
+            asks: config.run.asks,
+            asker: None,
+        },
+        secrets: config.secrets,
+    };
+    let settings = agent::Settings {
+        max_retries: config.limits.max_retries,
+        context_window: config.limits.context_window,
+        max_turns: config.limits.max_turns,
+        max_total_tokens: config.limits.max_total_tokens,
+        about,
+    };
+    Ok(Agent::new(Client::new(transport, client), context, settings, transcript))
+}
+
+fn rules(option: &str, texts: &[String]) -> Result<Vec<Rule>> {
+    let parse = |text: &String| {
+        Rule::parse(text, &tools::names()).map_err(|err| Error::Usage(format!("{option}: {err}")))
+    };
+    texts.iter().map(parse).collect()
+}
+
+/// The folders that the file tools may use: the same as for commands.
+fn workspace(config: &Config) -> Result<Workspace> {
+    let failed = |path: &Path, err| Error::File { doing: "open the folder", path: path.to_owned(), err };
+    let mut workspace = Workspace::open(&config.folder).map_err(|err| failed(&config.folder, err))?;
+    for folder in &config.commands.add_dirs {
+        workspace.add(folder).map_err(|err| failed(folder, err))?;
+    }
+    workspace.add_logs(config.log_folder());
+    if config.sandbox.writable.as_ref().is_some_and(Vec::is_empty) {
+        workspace.make_read_only();
+    }
+    Ok(workspace)
+}
+
+/// The background tasks, with all that commands have in common.
+fn tasks(config: &Config, interrupts: &Interrupts) -> Result<Tasks> {
+    if config.run.loudness != Loudness::Quiet && !Path::new("/proc/self").exists() {
+        let _ = writeln!(
+            io::stderr(),
+            "meanwhile: no /proc here: of a command, only its process group can be ended"
+        );
+    }
+    let doing = "reap the orphans of this container";
+    let children = Children::new().map_err(|err| Error::System { doing, err })?;
+    let settings = background::Settings {
+        folder: config.folder.clone(),
+        hidden: config.hidden_variables.clone(),
+        limit: config.commands.background_timeout,
+        max_running: config.commands.max_background,
+        open_files: supervisor::raise_open_files(),
+        logs: config.log_folder().map(|folder| Logs::new(folder, config.commands.log_limit)),
+        children: Arc::new(children),
+        sandbox: config.sandbox.clone(),
+        secrets: config.secrets.clone(),
+    };
+    Ok(Tasks::new(settings, interrupts.stops.clone()))
+}
+
+/// The history to start from, and where it is kept.
+fn transcript(config: &Config) -> Result<Transcript> {
+    let which = match &config.session {
+        Session::Continue => Which::Latest(&config.folder),
+        Session::Resume(id) => Which::Id(id),
+        Session::None | Session::New => {
+            let mut transcript = Transcript::default();
+            match session_store(config.state_folder.clone()) {
+                _ if config.session == Session::None => transcript.keep(Keeping::Nowhere),
+                Ok(store) => {
+                    let (folder, model) = (config.folder.clone(), config.model.clone());
+                    transcript.keep(Keeping::New { store, folder, model });
+                }
+                Err(_) => transcript.keep_nowhere(),
+            }
+            return Ok(transcript);
+        }
+    };
+    resumed(config.state_folder.clone(), which)
+}
+
+/// A saved session, to be continued. Fails if it can't be found, opened or read.
+pub fn resumed(state_folder: Option<PathBuf>, which: Which) -> Result<Transcript> {
+    Transcript::resume(&session_store(state_folder)?, which)
+}
+
+/// The saved sessions. Fails if there is no folder for them.
+pub fn session_store(state_folder: Option<PathBuf>) -> Result<Store> {
+    let folder = state_folder.ok_or_else(|| {
+        Error::Session("there is no folder to keep sessions in: set `HOME` or `XDG_STATE_HOME`".into())
+    })?;
+    Ok(Store { folder: folder.join("sessions") })
+}
+
+/// The system prompt with the project's own instructions. They are read like any file of the workspace: links that
+/// lead out of it are not followed.
+fn system_prompt(folder: &Path, workspace: &Workspace) -> String {
+    let instructions = ["AGENTS.md", "CLAUDE.md"].into_iter().find_map(|name| {
+        let content = workspace.read(name).ok()?;
+        Some((name, String::from_utf8_lossy(&content).into_owned()))
+    });
+    let instructions = instructions.as_ref().map(|(name, text)| (*name, text.as_str()));
+    session::prompt::system_prompt(folder, instructions)
+}
