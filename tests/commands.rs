@@ -241,7 +241,7 @@ fn a_background_task_ends_with_its_shell() {
         [
             format!("[bg:ID] completed: exit code 0 after T: {} & echo up", mark.sleep()).as_str(),
             "| up",
-            "(1 process that it started lives on; kill_background with task_id ID ends it)",
+            "(1 process that it started is still running; kill_background with task_id ID ends it)",
             "</background-results>",
         ]
     );

@@ -23,7 +23,7 @@ fn names_of_tools_and_files_are_shown_and_not_obeyed() {
         .spawn_pty();
     session.shows("meanwhile >");
     session.send("go\r");
-    session.shows("completed (exit 3");
+    session.shows("exit code 3 after ");
     session.shows("The end.");
     session.send("/tasks\r/last\r/save x\r");
     session.shows("Saved to x.");

@@ -143,7 +143,7 @@ fn a_task_that_ends_is_announced_above_what_is_typed_and_waits_for_the_line() {
     session.shows("meanwhile [1 running] > and then");
     session.dir().write("go", "");
     let screen = session.shows_that("the announcement", |screen| {
-        screen.contains(" completed (exit 0, ") && screen.ends_with("meanwhile > and then")
+        screen.contains("  exit code 0 after ") && screen.ends_with("meanwhile > and then")
     });
     assert!(!screen.contains("I see."), "{screen}");
     enter(&mut session, "", "I see.");
@@ -186,7 +186,7 @@ fn without_wake_a_task_that_ends_is_only_announced() {
     session.send("begin\r");
     session.shows("meanwhile [1 running] >");
     session.dir().write("go", "");
-    session.shows(" completed (exit 0, ");
+    session.shows("  exit code 0 after ");
     let screen = enter(&mut session, "/usage", "Replies in this run: 2");
     assert!(!screen.contains("I see."), "{screen}");
     enter(&mut session, "well?", "I see.");
@@ -271,7 +271,7 @@ fn ctrl_d_says_which_tasks_are_ended_with_it() {
     session.send("begin\r");
     session.shows("Started.\n(");
     session.send("\x04");
-    session.expect("This task is still running, and is ended now:");
+    session.expect("This task is still running and is ended now:");
     session.expect("sleep 600; echo 1");
     session.wait().code(0);
 }
@@ -358,8 +358,8 @@ fn tasks_are_listed_and_ended_while_a_turn_runs() {
     let line = screen.lines().find(|line| line.contains("  running for ")).unwrap();
     let id = &line[..8];
     session.send(format!("/kill {}\r", &id[..4]));
-    session.shows(&format!("{id} is being ended."));
-    session.shows(&format!("{id} killed ("));
+    session.shows(&format!("Ending {id}."));
+    session.shows(&format!("{id}  killed after "));
     gate.open();
     session.shows("I see.");
     enter(&mut session, &format!("/kill {id}"), &format!("{id} has ended already: killed"));
@@ -567,10 +567,10 @@ fn a_plain_terminal_gets_plain_lines() {
     session.expect("Started.");
     session.expect("meanwhile [1 running] > ");
     session.dir().write("go", "");
-    session.expect(" completed (exit 0, ");
+    session.expect("  exit code 0 after ");
     session.expect("I **see**.");
     session.send_line("/tasks");
-    session.expect("completed (exit 0");
+    session.expect("exit code 0 after ");
     session.close_stdin();
     let finished = session.wait().code(0);
     assert!(!finished.stdout.contains('\x1b'), "{:?}", finished.stdout);

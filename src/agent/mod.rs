@@ -70,8 +70,7 @@ impl Agent {
         let mut content: Vec<Block> = content.map(|block| self.masked(block)).collect();
         let (mut said, mut continuations, mut pauses) = (String::new(), 0, 0);
         loop {
-            self.add_news(&mut content, watch);
-            self.push_user(content, prompt.take(), watch);
+            self.push_with_results(content, prompt.take(), watch);
             let sent = Instant::now();
             watch(Event::Request);
             let reply = self.request_in_turn(watch)?;
@@ -122,7 +121,7 @@ impl Agent {
     fn take_out(&mut self, start: Mark) -> Error {
         self.transcript.roll_back(start);
         for task in self.transcript.undelivered() {
-            self.context.tasks.refuse(&task.id);
+            self.context.tasks.take_back(&task.id);
         }
         Error::Refusal("; the turn was taken out of the conversation".into())
     }

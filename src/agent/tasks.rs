@@ -1,4 +1,4 @@
-//! Background tasks: what the model is told of them, what is written down, and what the user's side does with them.
+//! Background tasks: their results enter the history, and the session records their starts and deliveries.
 
 use std::time::Instant;
 
@@ -7,39 +7,69 @@ use crossbeam_channel::Receiver;
 use super::{Agent, Event};
 use crate::{
     api::message::Block,
-    background::{Arrival, Entry, Observer, Tasks, Waited},
+    background::{Arrival, News, Observer, Tasks, Waited},
     error::{Error, Result},
     session::records::StartedTask,
 };
 
-fn told_lost(task: &StartedTask) -> Block {
-    Block::text(&format!(
-        "(Background task {} ended with the program, and its result is lost: {})",
-        task.id, task.command
-    ))
-}
-
 impl Agent {
-    /// Adds what has become of background tasks, in this run and in the one before.
-    pub(super) fn add_news(&mut self, content: &mut Vec<Block>, watch: &mut dyn FnMut(Event)) {
-        let tasks = &mut self.context.tasks;
-        for task in self.transcript.undelivered() {
-            if tasks.find(&task.id).is_none() {
-                content.push(told_lost(task));
-                tasks.mark_delivered(&task.id);
-            }
-        }
-        if let Some(results) = tasks.drain() {
+    /// Adds `content` to the history, with the results that wait for the next user message.
+    pub(super) fn push_with_results(
+        &mut self,
+        mut content: Vec<Block>,
+        prompt: Option<usize>,
+        watch: &mut dyn FnMut(Event),
+    ) {
+        let undelivered = self.transcript.undelivered().iter();
+        let lost: Vec<_> =
+            undelivered.filter(|task| self.context.tasks.find(&task.id).is_none()).cloned().collect();
+        content.extend(lost.iter().map(lost_result));
+        if let Some(results) = self.context.tasks.drain() {
             let results = self.context.secrets.mask(results);
             watch(Event::BackgroundResults(&results));
             content.push(Block::text(&results));
         }
+        self.push_user(content, prompt, watch);
+        for task in lost {
+            self.transcript.task_delivered(&task.id);
+        }
     }
 
-    /// Waits for the background tasks that are running; the end of each is told at once.
+    /// Adds `content` to the history; `prompt` is as in `Transcript::push_user`. Only then do the results in it
+    /// count as delivered.
+    pub(super) fn push_user(
+        &mut self,
+        content: Vec<Block>,
+        prompt: Option<usize>,
+        watch: &mut dyn FnMut(Event),
+    ) {
+        self.record_tasks(watch);
+        self.transcript.push_user(content, prompt);
+        for id in self.context.tasks.confirm_delivery() {
+            self.transcript.task_delivered(&id);
+        }
+        self.record_tasks(watch);
+    }
+
+    /// Records the background tasks that have started and ended since the last call.
+    pub(super) fn record_tasks(&mut self, watch: &mut dyn FnMut(Event)) {
+        let transcript = &mut self.transcript;
+        self.context.tasks.record(|news| match news {
+            News::Started(task) => {
+                transcript.task_started(&task.id, &task.command);
+                watch(Event::TaskStarted { id: &task.id, command: &task.command });
+            }
+            News::Ended(task) => watch(Event::TaskEnded(task)),
+        });
+        if let Some(failure) = self.transcript.take_failure() {
+            watch(Event::Notice(&failure));
+        }
+    }
+
+    /// Waits until no background task runs, and records the end of each at once. Fails if something stops the run.
     pub fn wait_for_tasks(&mut self, watch: &mut dyn FnMut(Event)) -> Result<()> {
         loop {
-            self.keep_journal(watch);
+            self.record_tasks(watch);
             if self.context.tasks.running() == 0 {
                 return Ok(());
             }
@@ -50,23 +80,23 @@ impl Agent {
         }
     }
 
-    /// Whether a background task has a result that the model has not been told.
+    /// Whether a result waits that starts a turn.
     pub fn has_results(&mut self) -> bool {
         self.context.tasks.receive();
         self.context.tasks.has_results()
     }
 
-    /// Ends all background tasks and waits until they are gone; a signal ends the wait.
+    /// Ends all tasks and waits until they are gone. A signal ends the wait, but the tasks end all the same.
     pub fn end_tasks(&mut self, watch: &mut dyn FnMut(Event)) {
         self.context.tasks.end_all();
-        self.keep_journal(watch);
+        self.record_tasks(watch);
     }
 
     pub fn tasks(&self) -> &Tasks {
         &self.context.tasks
     }
 
-    /// From now on this one hears of every start and end of a background task at once.
+    /// From now on the observer is called at once when a background task starts and when it ends.
     pub fn observe(&mut self, observer: Observer) {
         self.context.tasks.observe(observer);
     }
@@ -75,39 +105,12 @@ impl Agent {
     pub fn wait<T>(&mut self, messages: &Receiver<T>, until: Option<Instant>) -> Arrival<T> {
         self.context.tasks.wait(messages, until)
     }
+}
 
-    /// What it tells of background tasks counts as told when it is in the history, and no sooner.
-    pub(super) fn push_user(
-        &mut self,
-        content: Vec<Block>,
-        prompt: Option<usize>,
-        watch: &mut dyn FnMut(Event),
-    ) {
-        self.keep_journal(watch);
-        self.transcript.push_user(content, prompt);
-        for id in self.context.tasks.take_delivered() {
-            self.transcript.task_delivered(&id);
-        }
-        self.keep_journal(watch);
-    }
-
-    /// Writes down what became of background tasks, for whoever continues the session.
-    pub(super) fn keep_journal(&mut self, watch: &mut dyn FnMut(Event)) {
-        for entry in self.context.tasks.take_journal() {
-            match entry {
-                Entry::Started { id, command } => {
-                    self.transcript.task_started(&id, &command);
-                    watch(Event::TaskStarted { id: &id, command: &command });
-                }
-                Entry::Ended { id } => {
-                    if let Some(task) = self.context.tasks.find(&id) {
-                        watch(Event::TaskEnded(task));
-                    }
-                }
-            }
-        }
-        if let Some(failure) = self.transcript.take_failure() {
-            watch(Event::Notice(&failure));
-        }
-    }
+/// What the model reads of a task of an earlier run.
+fn lost_result(task: &StartedTask) -> Block {
+    Block::text(&format!(
+        "(Background task {} ended when meanwhile exited, and its result is lost: {})",
+        task.id, task.command
+    ))
 }

@@ -1,16 +1,20 @@
-//! One command of a session: what became of it, what it printed, and how both are told to the model.
+//! One command of a session: its state, its output, and what the model reads of both.
 
-use std::{fmt::Write, path::PathBuf, time::Duration};
+use std::{
+    fmt::Write,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use crate::{
     command::{
-        exit::{End, Exit},
+        exit::{Change, End, Exit},
         process::{Killer, Process},
     },
     text,
 };
 
-/// What stands for an output that is empty.
+/// Shown in place of an empty output.
 pub const NO_OUTPUT: &str = "(no output)";
 
 /// How much of a result a notice shows.
@@ -19,20 +23,42 @@ const PREVIEW: usize = 500;
 pub struct Task {
     pub id: String,
     pub command: String,
-    pub(super) in_background: bool,
-    /// Nobody wants its result: it stays only until all of it is gone.
-    pub(super) forgotten: bool,
+    pub(super) state: State,
+    /// Whether its start and its end are in the session's records.
+    pub(super) start_recorded: bool,
+    pub(super) end_recorded: bool,
+    started: Instant,
     pub(super) held: Held,
-    /// The end of its shell, when something that it started lives on.
+    /// The end of its shell, while descendants of a foreground command live on.
     pub(super) shell_end: Option<End>,
     /// Its end as a task.
     pub(super) end: Option<End>,
 }
 
-/// What a task still has of its command.
+/// Who gets the result of a task, and how far the result has come.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum State {
+    /// A caller waits for it and gets its result.
+    Foreground,
+    /// Nobody wants its result. The task stays until all of its command is gone.
+    Forgotten,
+    /// It runs in the background.
+    Running,
+    /// It has ended. Its result waits for the next user message, and starts a turn at the prompt.
+    Undelivered,
+    /// Its result was delivered in a turn that was taken out of the history. It waits for the next user message,
+    /// and starts no turn: the model may refuse it again.
+    TakenBack,
+    /// Its result is in the user message that enters the history next.
+    InMessage,
+    /// Its result is in the history.
+    Delivered,
+}
+
+/// What a task holds of its command.
 pub(super) enum Held {
     Process(Process),
-    /// All of the command is gone; threads and files with it.
+    /// All of the command is gone.
     Result {
         text: String,
         left_out: u64,
@@ -50,6 +76,20 @@ pub enum Status {
 }
 
 impl Task {
+    pub(super) fn new(id: String, command: String, process: Process, state: State) -> Task {
+        Task {
+            id,
+            command,
+            state,
+            start_recorded: false,
+            end_recorded: false,
+            started: Instant::now() - process.age(),
+            held: Held::Process(process),
+            shell_end: None,
+            end: None,
+        }
+    }
+
     pub fn status(&self) -> Status {
         match self.end.as_ref().map(|end| &end.exit) {
             None => Status::Running,
@@ -60,7 +100,7 @@ impl Task {
         }
     }
 
-    /// Whether all of it has ended; a background task may have ended with something left.
+    /// Whether it has ended as a task; descendants of a background task may live on.
     pub fn is_gone(&self) -> bool {
         self.end.is_some()
     }
@@ -75,25 +115,12 @@ impl Task {
         matches!(self.end(), Some(End { exit: Exit::Code(0), .. }))
     }
 
-    /// How it ended; for a foreground command also when only its shell has ended. None while it runs.
+    /// How it ended, or how its shell ended; None before.
     pub fn end(&self) -> Option<&End> {
         self.end.as_ref().or(self.shell_end.as_ref())
     }
 
-    /// `completed (exit 0, 42 s)`; None while it runs.
-    pub fn how_it_ended(&self) -> Option<String> {
-        let End { exit, duration, .. } = self.end.as_ref()?;
-        let time = text::duration(*duration);
-        Some(match exit {
-            Exit::Code(code) => format!("completed (exit {code}, {time})"),
-            Exit::Signal(signal) => format!("ended by signal {signal} ({time})"),
-            Exit::TimedOut(_) => format!("timed out ({time})"),
-            Exit::Killed => format!("killed ({time})"),
-            Exit::Failed(reason) => format!("failed ({reason})"),
-        })
-    }
-
-    /// What ends it; None when all of it is gone.
+    /// Ends it from another thread; None if all of it is gone.
     pub fn killer(&self) -> Option<Killer> {
         match &self.held {
             Held::Process(process) => Some(process.killer()),
@@ -103,14 +130,14 @@ impl Task {
 
     /// How long it has been running, or ran.
     pub fn age(&self) -> Duration {
-        match (&self.end, &self.held) {
-            (Some(end), _) => end.duration,
-            (None, Held::Process(process)) => process.age(),
-            (None, Held::Result { .. }) => Duration::ZERO,
-        }
+        self.end.as_ref().map_or_else(|| self.started.elapsed(), |end| end.duration)
     }
 
-    /// What it printed so far: head and tail, `(no output)` when there is nothing.
+    pub(super) fn ended_at(&self) -> Option<Instant> {
+        self.end.as_ref().map(|end| self.started + end.duration)
+    }
+
+    /// What it has printed: head and tail, or `(no output)`.
     pub fn output(&self) -> String {
         let text = match &self.held {
             Held::Process(process) => process.text(),
@@ -135,7 +162,7 @@ impl Task {
         }
     }
 
-    /// Where the whole output is, if it is in a file.
+    /// The file with its output, if there is one.
     pub fn log(&self) -> Option<PathBuf> {
         match &self.held {
             Held::Process(process) => process.log(),
@@ -143,32 +170,38 @@ impl Task {
         }
     }
 
-    /// What became of it and what it printed: the answer that the model gets, whoever waited for it.
+    /// Its output and, unless the exit code is 0, how it ended.
     pub fn result(&self) -> String {
         let output = self.output();
         match self.end().map(|end| &end.exit) {
-            Some(Exit::TimedOut(limit)) => {
-                format!("Error: Timeout ({}s)\n{output}", text::seconds(*limit))
-            }
-            Some(Exit::Failed(reason)) => format!("Error: {reason}\n{output}"),
+            Some(exit @ (Exit::TimedOut(_) | Exit::Failed(_))) => format!("{exit}\n{output}"),
             Some(exit @ (Exit::Code(1..) | Exit::Code(..0) | Exit::Signal(_))) => {
-                format!("{output}\n({})", exit_text(exit))
+                format!("{output}\n({exit})")
             }
             Some(Exit::Killed | Exit::Code(0)) | None => output,
         }
     }
 
-    /// The lines of `<background-results>` that tell of this task.
+    /// Says which descendants of its shell live on; None if none do.
+    pub fn left_text(&self) -> Option<String> {
+        let left = self.end().map_or(0, |end| end.left);
+        let (what, them) = match left {
+            0 => return None,
+            1 => ("process that it started is", "it"),
+            _ => ("processes that it started are", "them"),
+        };
+        Some(format!("{left} {what} still running; kill_background with task_id {} ends {them}", self.id))
+    }
+
+    /// The lines about this task in `<background-results>`; empty while it runs.
     pub(super) fn notice(&self) -> String {
         let Some(end) = &self.end else {
             return String::new();
         };
         let mut notice = format!(
-            "[bg:{}] {}: {} after {}: {}\n",
+            "[bg:{}] {}: {end}: {}\n",
             self.id,
             self.status().name(),
-            exit_text(&end.exit),
-            text::duration(end.duration),
             harmless(&text::one_line(&self.command, 80)),
         );
         let output = self.output();
@@ -179,8 +212,8 @@ impl Task {
         if more > 0 {
             let _ = writeln!(notice, "({more} more characters: check_background with task_id {})", self.id);
         }
-        if end.left > 0 {
-            let _ = writeln!(notice, "({})", left_text(&self.id, end.left));
+        if let Some(left) = self.left_text() {
+            let _ = writeln!(notice, "({left})");
         }
         notice
     }
@@ -190,7 +223,39 @@ impl Task {
         matches!(self.held, Held::Process(_))
     }
 
-    pub(super) fn gone(&mut self, end: End) {
+    pub(super) fn is_background(&self) -> bool {
+        !matches!(self.state, State::Foreground | State::Forgotten)
+    }
+
+    /// Ends what still runs of it. Returns at once.
+    pub(super) fn kill(&self) {
+        if let Held::Process(process) = &self.held {
+            process.kill();
+        }
+    }
+
+    /// From now on the model gets its result in a later message.
+    pub(super) fn move_to_background(&mut self) {
+        self.state = if self.is_gone() { State::Undelivered } else { State::Running };
+        if let Held::Process(process) = &self.held {
+            process.keep_log();
+        }
+    }
+
+    /// Takes what its thread reports.
+    pub(super) fn take(&mut self, change: Change) {
+        match change {
+            // A background task ends with its shell; the result says what lives on.
+            Change::ShellEnded(end) if self.is_background() => self.end = Some(end),
+            Change::ShellEnded(end) => self.shell_end = Some(end),
+            Change::Gone(end) => self.gone(end),
+        }
+        if self.state == State::Running && self.is_gone() {
+            self.state = State::Undelivered;
+        }
+    }
+
+    fn gone(&mut self, end: End) {
         if let Held::Process(process) = &self.held {
             self.held =
                 Held::Result { text: process.text(), left_out: process.left_out(), log: process.log() };
@@ -216,31 +281,7 @@ impl Status {
 
 pub(super) const TAG: &str = "background-results";
 
-/// How a command ended, in a few words.
-pub fn exit_text(exit: &Exit) -> String {
-    match exit {
-        Exit::Code(code) => format!("exit code {code}"),
-        Exit::Signal(signal) => match signal_hook::low_level::signal_name(*signal) {
-            Some(name) => format!("ended by signal {signal}, {name}"),
-            None => format!("ended by signal {signal}"),
-        },
-        Exit::TimedOut(limit) => format!("Error: Timeout ({}s)", text::seconds(*limit)),
-        Exit::Killed => "killed".into(),
-        Exit::Failed(reason) => format!("Error: {reason}"),
-    }
-}
-
-/// What is said of descendants that live on.
-pub fn left_text(id: &str, left: u32) -> String {
-    let (what, them) = if left == 1 {
-        ("process that it started lives", "it")
-    } else {
-        ("processes that it started live", "them")
-    };
-    format!("{left} {what} on; kill_background with task_id {id} ends {them}")
-}
-
-/// Output in which the tag of the notices can't be closed or forged.
+/// The same text, unable to close or forge the tag of the notices.
 fn harmless(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
     let mut safe = String::with_capacity(text.len());

@@ -9,10 +9,7 @@ use std::{
 
 use crossbeam_channel::{Receiver, at, never, select};
 
-use super::{
-    Tasks,
-    task::{Held, Task},
-};
+use super::{Tasks, task::Task};
 use crate::stop::Stop;
 
 /// How long a killed task may take to end: the supervisor's grace, and some time for its rounds.
@@ -106,8 +103,8 @@ impl Tasks {
 
     /// Ends the task with everything that it started, and waits until all of it is gone.
     pub fn kill(&mut self, id: &str) -> Waited {
-        if let Some(Held::Process(process)) = self.find(id).map(|task| &task.held) {
-            process.kill();
+        if let Some(task) = self.find(id) {
+            task.kill();
         }
         let until = Instant::now() + KILL_WAIT;
         self.wait_while(Some(until), |tasks| tasks.find(id).is_some_and(Task::is_held))
@@ -115,11 +112,7 @@ impl Tasks {
 
     /// Ends all tasks and waits until they are gone. A stop ends the wait; the tasks end all the same.
     pub fn end_all(&mut self) {
-        for task in &self.tasks {
-            if let Held::Process(process) = &task.held {
-                process.kill();
-            }
-        }
+        self.tasks.iter().for_each(Task::kill);
         if self.abandoned {
             return;
         }

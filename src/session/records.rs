@@ -74,7 +74,7 @@ pub struct Header {
 }
 
 /// A background task, of this run of the program or an earlier one.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StartedTask {
     pub id: String,
     pub command: String,

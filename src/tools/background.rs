@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Answer, Context, Input, Outcome, Tool, approval::What, guard};
 use crate::{
-    background::task::{Status, Task, exit_text, left_text},
+    background::task::{Status, Task},
     text,
 };
 
@@ -100,10 +100,8 @@ fn describe(task: &Task, full: bool) -> String {
     let mut lines = vec![format!("[{}] {}", task.status().name(), text::one_line(&task.command, 60))];
     match task.end() {
         Some(end) if task.status() != Status::Running => {
-            lines.push(format!("{} after {}", exit_text(&end.exit), text::duration(end.duration)));
-            if end.left > 0 {
-                lines.push(left_text(&task.id, end.left));
-            }
+            lines.push(end.to_string());
+            lines.extend(task.left_text());
             lines.extend(task.log().map(|log| format!("log: {}", log.display())));
             lines.push(task.output());
         }

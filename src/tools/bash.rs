@@ -3,10 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Answer, Context, Input, Outcome, Tool, approval::What, guard};
-use crate::{
-    background::{Waited, task::left_text},
-    text::seconds,
-};
+use crate::{background::Waited, text::seconds};
 
 pub const TOOL: Tool = Tool {
     name: "bash",
@@ -42,12 +39,8 @@ pub fn run_and_wait(context: &mut Context, command: &str, limit: Duration) -> Re
             Answer { text: with_log(task.result(), task.left_out(), task.log()), is_error: task.has_failed() }
         }
         Waited::Ended => {
-            let left = task.end().map_or(0, |end| end.left);
-            let text = format!(
-                "{}\n({}. What it prints is in background task {id}.)",
-                task.result(),
-                left_text(&id, left)
-            );
+            let (result, left) = (task.result(), task.left_text().unwrap_or_default());
+            let text = format!("{result}\n({left}. What it prints is in background task {id}.)");
             // It was shown: the next look starts here.
             task.take_new();
             tasks.move_to_background(&id);

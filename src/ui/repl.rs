@@ -15,7 +15,7 @@ use super::{
     interrupt::Interrupts,
     line::{self, Line, Slash},
     question,
-    roster::Roster,
+    roster::{Roster, Row},
     screen::{Screen, Typed},
     stdin::{self, Lines},
     terminal::{Terminal, has_color},
@@ -78,7 +78,7 @@ pub fn run(
         let terminal = Terminal::new(Box::new(io::stdout()) as Box<dyn Write>, color);
         let roster: Rc<RefCell<Roster>> = Rc::default();
         let taking = Rc::clone(&roster);
-        agent.observe(Box::new(move |news| taking.borrow_mut().take_for_later(news)));
+        agent.observe(Box::new(move |task| taking.borrow_mut().take_for_later(Row::new(task))));
         (Console::Plain { lines, roster }, terminal)
     };
     let chat = Chat { agent, console, terminal, sessions, last_result: String::new() };

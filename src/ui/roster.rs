@@ -1,56 +1,72 @@
-//! The background tasks as the user sees them: a table, an announcement for each end, a way to end one.
+//! The background tasks as the user sees them: a table, an announcement when one ends, and a way to end one.
 
 use std::time::Instant;
 
 use crate::{
-    background::News,
-    command::process::Killer,
+    background::task::Task,
+    command::{exit::End, process::Killer},
     text::{duration, one_line},
 };
 
-/// How much of a command is shown.
+/// How many characters of a command are shown.
 const SHOWN: usize = 60;
 
 #[derive(Default)]
 pub struct Roster {
     rows: Vec<Row>,
-    /// What is still to be announced.
+    /// Announcements that were not shown yet.
     ended: Vec<String>,
 }
 
-struct Row {
+/// A task as it was when it started or when it ended, for another thread.
+pub struct Row {
     id: String,
     command: String,
     started: Instant,
     killer: Option<Killer>,
-    /// How it ended, once it has.
-    end: Option<String>,
+    /// None while it runs.
+    end: Option<End>,
 }
 
-impl Roster {
-    /// Takes note; returns what is to be announced.
-    pub fn take(&mut self, news: News) -> Option<String> {
-        match news {
-            News::Started { id, command, started, killer } => {
-                self.rows.push(Row { id, command, started, killer, end: None });
-                None
-            }
-            News::Ended { id, how } => {
-                let row = self.rows.iter_mut().find(|row| row.id == id)?;
-                let text = format!("{id} {how}: {}", one_line(&row.command, SHOWN));
-                row.end = Some(how);
-                Some(text)
-            }
+impl Row {
+    pub fn new(task: &Task) -> Row {
+        Row {
+            id: task.id.clone(),
+            command: one_line(&task.command, SHOWN),
+            started: Instant::now() - task.age(),
+            killer: task.killer(),
+            end: task.end().filter(|_| task.is_gone()).cloned(),
         }
     }
 
-    /// Takes note where nothing can be announced at once.
-    pub fn take_for_later(&mut self, news: News) {
-        let announced = self.take(news);
-        self.ended.extend(announced);
+    /// `52a1c0de  exit code 1 after 3.0 s: make`
+    fn line(&self) -> String {
+        let Row { id, command, .. } = self;
+        match &self.end {
+            None => format!("{id}  running for {}: {command}", duration(self.started.elapsed())),
+            Some(end) => format!("{id}  {end}: {command}"),
+        }
+    }
+}
+
+impl Roster {
+    /// Takes what has changed of a task. Returns an announcement when it has ended.
+    pub fn take(&mut self, row: Row) -> Option<String> {
+        let announcement = row.end.is_some().then(|| row.line());
+        match self.rows.iter_mut().find(|known| known.id == row.id) {
+            Some(known) => *known = row,
+            None => self.rows.push(row),
+        }
+        announcement
     }
 
-    /// What was not announced yet.
+    /// The same, where nothing can be shown at once.
+    pub fn take_for_later(&mut self, row: Row) {
+        let announcement = self.take(row);
+        self.ended.extend(announcement);
+    }
+
+    /// The announcements that were not shown yet, once.
     pub fn ended(&mut self) -> Vec<String> {
         std::mem::take(&mut self.ended)
     }
@@ -59,7 +75,7 @@ impl Roster {
         self.rows.iter().filter(|row| row.end.is_none()).count()
     }
 
-    /// What stands before the line that is typed.
+    /// The prompt, with the number of running tasks.
     pub fn prompt(&self) -> String {
         match self.running() {
             0 => "meanwhile > ".into(),
@@ -69,45 +85,37 @@ impl Roster {
 
     /// What `/tasks` prints.
     pub fn table(&self) -> String {
-        let lines = self.rows.iter().map(|row| {
-            let command = one_line(&row.command, SHOWN);
-            match &row.end {
-                None => format!("{}  running for {}: {command}", row.id, duration(row.started.elapsed())),
-                Some(how) => format!("{}  {how}: {command}", row.id),
-            }
-        });
-        match &*lines.collect::<Vec<_>>().join("\n") {
-            "" => "No background tasks.".into(),
-            table => table.into(),
+        if self.rows.is_empty() {
+            return "No background tasks.".into();
         }
+        self.rows.iter().map(Row::line).collect::<Vec<_>>().join("\n")
     }
 
-    /// What becomes of the tasks when the user leaves now; nothing when none runs.
+    /// Names the tasks that end when the user leaves now; None if none run.
     pub fn farewell(&self) -> Option<String> {
         let running = self.rows.iter().filter(|row| row.end.is_none());
-        let lines: Vec<String> =
-            running.map(|row| format!("{}  {}", row.id, one_line(&row.command, SHOWN))).collect();
+        let lines: Vec<String> = running.map(|row| format!("{}  {}", row.id, row.command)).collect();
         let what = match lines.len() {
             0 => return None,
-            1 => "This task is still running, and is ended now:",
-            _ => "These tasks are still running, and are ended now:",
+            1 => "This task is still running and is ended now:",
+            _ => "These tasks are still running and are ended now:",
         };
         Some(format!("{what}\n{}", lines.join("\n")))
     }
 
-    /// Ends the task whose id begins so; returns what is to be said.
+    /// Ends the task whose id begins with `id`. Returns an answer for the user.
     pub fn kill(&self, id: &str) -> String {
         let mut found = self.rows.iter().filter(|row| !id.is_empty() && row.id.starts_with(id));
-        match (found.next(), found.next()) {
-            (None, _) => format!("No task `{id}`; `/tasks` lists them."),
-            (Some(_), Some(_)) => format!("More than one task begins with `{id}`."),
-            (Some(Row { end: Some(how), id, .. }), None) => format!("{id} has ended already: {how}"),
-            (Some(row), None) => {
-                if let Some(killer) = &row.killer {
-                    killer.kill();
-                }
-                format!("{} is being ended.", row.id)
-            }
+        let (Some(row), other) = (found.next(), found.next()) else {
+            return format!("No task `{id}`; `/tasks` lists them.");
+        };
+        if other.is_some() {
+            return format!("More than one task begins with `{id}`.");
         }
+        if let Some(end) = &row.end {
+            return format!("{} has ended already: {end}", row.id);
+        }
+        row.killer.iter().for_each(Killer::kill);
+        format!("Ending {}.", row.id)
     }
 }

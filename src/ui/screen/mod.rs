@@ -20,9 +20,9 @@ use std::{
 use crossbeam_channel::{Receiver, Sender};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
-use super::{interrupt::Interrupts, stdin::read_keys};
+use super::{interrupt::Interrupts, roster::Row, stdin::read_keys};
 use crate::{
-    background::News,
+    background::task::Task,
     error::{Error, Result},
     threads,
 };
@@ -44,7 +44,8 @@ pub enum Typed {
 enum Message {
     /// Bytes from the keyboard; None when the terminal is gone.
     Typed(Option<Vec<u8>>),
-    News(News),
+    /// A background task has started or ended.
+    Task(Row),
     Print(String),
     /// What the program is doing; None when it waits for the user.
     Busy(Option<Busy>),
@@ -115,10 +116,10 @@ impl Screen {
         Writer(self.messages.clone())
     }
 
-    /// Returns a function that shows what happens to background tasks.
-    pub fn observer(&self) -> impl Fn(News) + use<> {
+    /// Returns a function that shows the start and the end of background tasks.
+    pub fn observer(&self) -> impl Fn(&Task) + use<> {
         let messages = self.messages.clone();
-        move |news| drop(messages.send(Message::News(news)))
+        move |task| drop(messages.send(Message::Task(Row::new(task))))
     }
 
     /// Says what the program is doing, in a row that disappears with None.

@@ -145,8 +145,8 @@ impl Prompt {
                 let keys = self.keys.push(&bytes.unwrap_or_default());
                 self.take_keys(keys);
             }
-            Message::News(news) => {
-                let announced = self.roster.take(news);
+            Message::Task(row) => {
+                let announced = self.roster.take(row);
                 announced.into_iter().for_each(|text| self.canvas.say(&text));
             }
             Message::Busy(busy) => {
