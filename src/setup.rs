@@ -118,17 +118,11 @@ fn transcript(config: &Config) -> Result<Transcript> {
     let which = match &config.session {
         Session::Continue => Which::Latest(&config.folder),
         Session::Resume(id) => Which::Id(id),
-        Session::None | Session::New => {
-            let mut transcript = Transcript::default();
-            match session_store(config.state_folder.clone()) {
-                _ if config.session == Session::None => transcript.keep(Keeping::Nowhere),
-                Ok(store) => {
-                    let (folder, model) = (config.folder.clone(), config.model.clone());
-                    transcript.keep(Keeping::New { store, folder, model });
-                }
-                Err(_) => transcript.keep_nowhere(),
-            }
-            return Ok(transcript);
+        Session::None => return Ok(Transcript::new(Keeping::Nowhere)),
+        Session::New => {
+            let store = session_store(config.state_folder.clone()).ok();
+            let (folder, model) = (config.folder.clone(), config.model.clone());
+            return Ok(Transcript::new(Keeping::New { store, folder, model }));
         }
     };
     resumed(config.state_folder.clone(), which)

@@ -134,7 +134,7 @@ fn damaged_lines_are_left_out_and_said() {
     let damaged = text.replace("\"two\"", "\"two\u{0}") + "\u{fffd}\n";
     fs::write(&path, damaged).unwrap();
     let second = first.again().arg("-c").print("go on").reply(Reply::text("done")).run().code(0);
-    second.stderr_contains("unreadable lines in the session file, which were skipped: 2\n");
+    second.stderr_contains("skipped 2 unreadable lines of the session file\n");
 }
 
 #[test]

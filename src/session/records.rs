@@ -82,8 +82,8 @@ pub struct StartedTask {
 
 impl Record {
     /// Returns None if the line is damaged.
-    pub fn parse(line: String) -> Option<Record> {
-        let value: Value = serde_json::from_str(&line).ok()?;
+    pub fn parse(line: Vec<u8>) -> Option<Record> {
+        let value: Value = serde_json::from_slice(&line).ok()?;
         drop(line);
         let Some(kind) = value["type"].as_str() else {
             return parse_message(value);
@@ -158,9 +158,10 @@ impl Record {
 
 /// Whether the line may begin or take back a turn of the user. Most lines are messages that don't, and those can
 /// be large: how they begin and end tells, so that they need not be parsed.
-pub fn may_change_turns(line: &str) -> bool {
-    let is_answer = line.starts_with(Role::User.opening()) && line.ends_with(NO_PROMPT);
-    !is_answer && !line.starts_with(Role::Assistant.opening())
+pub fn may_change_turns(line: &[u8]) -> bool {
+    let begins = |role: Role| line.starts_with(role.opening().as_bytes());
+    let is_answer = begins(Role::User) && line.ends_with(NO_PROMPT.as_bytes());
+    !is_answer && !begins(Role::Assistant)
 }
 
 fn parse_message(value: Value) -> Option<Record> {

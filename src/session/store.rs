@@ -8,7 +8,6 @@ use std::{
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     process,
-    string::FromUtf8Error,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -60,22 +59,27 @@ pub struct Summary {
 
 impl Store {
     /// Creates the file of a new session with this id. Fails if it exists.
-    pub fn create(&self, id: &str, folder: &Path, model: &str) -> io::Result<SessionFile> {
-        private::create_folder(&self.folder)?;
+    pub fn create(&self, id: &str, folder: &Path, model: &str) -> Result<SessionFile> {
         let path = self.path(id);
-        let file = private::options().append(true).read(true).create_new(true).open(&path)?;
-        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        let id = id.to_owned();
-        let mut session = SessionFile { id, path, file };
+        let failed = |err| Error::File { doing: "create the session", path: path.clone(), err };
+        let file = self.create_file(&path).map_err(failed)?;
+        let mut session = SessionFile { id: id.to_owned(), path, file };
         session.append(&Record::Session(Header {
             version: VERSION,
-            id: session.id.clone(),
+            id: id.to_owned(),
             folder: folder.display().to_string(),
             model: model.to_owned(),
             time: now(),
             pid: process::id().into(),
         }))?;
         Ok(session)
+    }
+
+    fn create_file(&self, path: &Path) -> io::Result<File> {
+        private::create_folder(&self.folder)?;
+        let file = private::options().append(true).read(true).create_new(true).open(path)?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(file)
     }
 
     /// Opens a session to continue it, and returns its lines after the header. Fails if there is no such session, if
@@ -99,15 +103,14 @@ impl Store {
         }
         file.set_len(whole).map_err(failed)?;
         let mut session = SessionFile { id, path: path.clone(), file };
-        session.append(&Record::Opened { pid: process::id().into(), time: now() }).map_err(failed)?;
+        session.append(&Record::Opened { pid: process::id().into(), time: now() })?;
         Ok((session, lines))
     }
 
     /// Returns all sessions, the latest first.
     pub fn list(&self) -> Vec<Summary> {
-        let latest = self.latest_first();
-        let summaries = latest.iter().filter_map(|(age, id)| self.summary(*age, id));
-        summaries.collect()
+        let latest = self.latest_first().into_iter();
+        latest.filter_map(|(age, id)| self.summary(age, id)).collect()
     }
 
     /// Returns how long ago each session was last written to, and its id.
@@ -135,22 +138,18 @@ impl Store {
                     header.is_some_and(|header| header.folder == folder)
                 };
                 let mut latest = self.latest_first().into_iter().map(|(_, id)| id);
-                latest
-                    .find(is_here)
-                    .ok_or_else(|| Error::Session(format!("no session to continue in {folder}")))
+                let none = || Error::Session(format!("no session to continue in {folder}"));
+                latest.find(is_here).ok_or_else(none)
             }
             Which::Id(prefix) => {
                 let mut found = self.ids();
                 found.retain(|id| id.starts_with(prefix));
-                match found.len() {
-                    1 => Ok(found.remove(0)),
-                    0 => {
-                        Err(Error::Session(format!("no session `{prefix}`; `meanwhile sessions` lists all")))
-                    }
-                    n => Err(Error::Session(format!(
-                        "the ids of {n} sessions start with `{prefix}`; give more of the id"
-                    ))),
-                }
+                let problem = match found.len() {
+                    1 => return Ok(found.remove(0)),
+                    0 => format!("no session `{prefix}`; `meanwhile sessions` lists all"),
+                    n => format!("the ids of {n} sessions start with `{prefix}`; give more of the id"),
+                };
+                Err(Error::Session(problem))
             }
         }
     }
@@ -161,8 +160,8 @@ impl Store {
         names.filter_map(|name| Some(name.strip_suffix(".jsonl")?.to_owned())).collect()
     }
 
-    fn summary(&self, age: Duration, id: &str) -> Option<Summary> {
-        let mut lines = self.lines(id)?;
+    fn summary(&self, age: Duration, id: String) -> Option<Summary> {
+        let mut lines = self.lines(&id)?;
         let header = lines.header()?;
         let (mut turns, mut first_words) = (0, String::new());
         for line in lines.map_while(io::Result::ok).filter(|line| may_change_turns(line)) {
@@ -179,7 +178,7 @@ impl Store {
                 _ => {}
             }
         }
-        Some(Summary { id: id.to_owned(), age, folder: header.folder, turns, first_words })
+        Some(Summary { id, age, folder: header.folder, turns, first_words })
     }
 
     fn path(&self, id: &str) -> PathBuf {
@@ -189,19 +188,11 @@ impl Store {
 
 impl SessionFile {
     /// Writes the line of a record in one piece.
-    pub fn append(&mut self, record: &Record) -> io::Result<()> {
+    pub fn append(&mut self, record: &Record) -> Result<()> {
         let (start, end) = record.text();
         let mut pieces = [start.as_bytes(), end.as_bytes(), b"\n"].map(IoSlice::new);
-        let mut left = &mut pieces[..];
-        while !left.is_empty() {
-            match self.file.write_vectored(left) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => IoSlice::advance_slices(&mut left, n),
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(err) => return Err(err),
-            }
-        }
-        Ok(())
+        let written = write_all(&mut self.file, &mut pieces);
+        written.map_err(|err| Error::File { doing: "write the session", path: self.path.clone(), err })
     }
 
     pub fn path(&self) -> &Path {
@@ -234,9 +225,9 @@ impl Lines {
 }
 
 impl Iterator for Lines {
-    type Item = io::Result<String>;
+    type Item = io::Result<Vec<u8>>;
 
-    fn next(&mut self) -> Option<io::Result<String>> {
+    fn next(&mut self) -> Option<io::Result<Vec<u8>>> {
         loop {
             let mut line = Vec::new();
             if let Err(err) = self.0.read_until(b'\n', &mut line) {
@@ -246,11 +237,22 @@ impl Iterator for Lines {
                 return None;
             }
             if !line.is_empty() {
-                let lossy = |err: FromUtf8Error| String::from_utf8_lossy(err.as_bytes()).into_owned();
-                return Some(Ok(String::from_utf8(line).unwrap_or_else(lossy)));
+                return Some(Ok(line));
             }
         }
     }
+}
+
+fn write_all(file: &mut File, mut pieces: &mut [IoSlice]) -> io::Result<()> {
+    while !pieces.is_empty() {
+        match file.write_vectored(pieces) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => IoSlice::advance_slices(&mut pieces, n),
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(())
 }
 
 /// Returns the length of the file up to its last line feed: what follows was torn.

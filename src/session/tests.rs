@@ -59,8 +59,8 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
 
 /// Writes a session as the program does, and returns it as it was at its end.
 fn write(store: &Store, turns: Vec<Turn>) -> Transcript {
-    let mut transcript = Transcript::default();
-    transcript.keep(Keeping::In(store.create(ID, Path::new("/work"), "model").unwrap()));
+    let file = store.create(ID, Path::new("/work"), "model").unwrap();
+    let mut transcript = Transcript::new(Keeping::In(file));
     let (mut mark, mut calls) = (transcript.mark(), 0);
     for Turn { exchanges, after } in turns {
         transcript.push_user(vec![Block::text("a task")], Some(0));

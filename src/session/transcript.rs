@@ -3,10 +3,7 @@
 //! Roles alternate, and every `tool_use` is answered in the next message, so that the API takes the history once
 //! a user message is at its end. Every change is a record; loading a session repeats the records.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, mem, path::PathBuf};
 
 use uuid::Uuid;
 
@@ -54,9 +51,9 @@ pub struct Transcript {
 pub enum Keeping {
     #[default]
     Nowhere,
-    /// To a new session file, which the first record creates.
+    /// To a new session file, which the first record creates. There may be no folder for it.
     New {
-        store: Store,
+        store: Option<Store>,
         folder: PathBuf,
         model: String,
     },
@@ -73,6 +70,11 @@ pub struct Mark {
 }
 
 impl Transcript {
+    /// Begins a session with an id of its own.
+    pub fn new(keeping: Keeping) -> Transcript {
+        Transcript { id: Uuid::new_v4().to_string(), keeping, ..Transcript::default() }
+    }
+
     /// Opens a saved session to continue it. Fails if there is no such session, if it can't be read, or if another
     /// process has it open.
     pub fn resume(store: &Store, which: Which) -> Result<Transcript> {
@@ -82,12 +84,13 @@ impl Transcript {
             path: file.path().to_owned(),
             err,
         })?;
-        transcript.keep(Keeping::In(file));
+        transcript.id = file.id.clone();
+        transcript.keeping = Keeping::In(file);
         transcript.repair();
         Ok(transcript)
     }
 
-    fn load(lines: impl Iterator<Item = io::Result<String>>) -> io::Result<Transcript> {
+    fn load(lines: impl Iterator<Item = io::Result<Vec<u8>>>) -> io::Result<Transcript> {
         let mut transcript = Transcript::default();
         let mut damaged = 0;
         for line in lines {
@@ -97,8 +100,7 @@ impl Transcript {
             }
         }
         if damaged > 0 {
-            let text = format!("unreadable lines in the session file, which were skipped: {damaged}");
-            transcript.failure = Some(text);
+            transcript.failure = Some(format!("skipped {damaged} unreadable lines of the session file"));
         }
         Ok(transcript)
     }
@@ -109,21 +111,6 @@ impl Transcript {
         if repair::repaired(&self.messages) != self.messages {
             self.record(Record::Repaired);
         }
-    }
-
-    /// Writes every change there from now on.
-    pub fn keep(&mut self, keeping: Keeping) {
-        self.id = match &keeping {
-            Keeping::In(file) => file.id.clone(),
-            _ => Uuid::new_v4().to_string(),
-        };
-        self.keeping = keeping;
-    }
-
-    /// Saves nothing, for want of a folder; `take_failure` says so.
-    pub fn keep_nowhere(&mut self) {
-        self.keep(Keeping::Nowhere);
-        self.failure = Some("the session is not saved: there is no folder for it".into());
     }
 
     /// Returns the id of the session once a part of it is saved.
@@ -226,7 +213,7 @@ impl Transcript {
                 self.turns += usize::from(prompt.is_some());
                 match message.role() {
                     Role::User => self.tokens = self.tokens.saturating_add(estimate(message.len())),
-                    Role::Assistant if self.request > 0 => self.tokens = std::mem::take(&mut self.request),
+                    Role::Assistant if self.request > 0 => self.tokens = mem::take(&mut self.request),
                     Role::Assistant => {}
                 }
                 push(&mut self.messages, message);
@@ -239,22 +226,15 @@ impl Transcript {
             Record::TaskDelivered { id } => {
                 self.delivered.extend(self.undelivered.extract_if(.., |task| task.id == id));
             }
-            change => {
-                let (before, compactions) = (self.size().max(1) as u64, self.compactions);
-                self.rewrite(change);
-                let after = self.size();
-                let is_summary = self.compactions > compactions;
-                let scaled = self.tokens.saturating_mul(after as u64) / before;
-                self.tokens = if is_summary { estimate(after) } else { scaled };
-                // A reply that became part of this change is no longer in the history.
-                self.request = 0;
-            }
+            change => self.rewrite(change),
         }
     }
 
-    /// Applies a record that changes messages which are in the history.
+    /// Applies a record that changes what is in the history.
     fn rewrite(&mut self, change: Record) {
-        let count = self.messages.len();
+        let before = self.size().max(1) as u64;
+        // A reply that became part of this change is no longer in the history.
+        self.request = 0;
         match change {
             Record::RolledBack { messages, last, delivered, turns } => {
                 let delivered = delivered.unwrap_or(usize::MAX).min(self.delivered.len());
@@ -266,31 +246,34 @@ impl Transcript {
                 }
             }
             Record::Shortened { keep } => {
-                compaction::shorten(&mut self.messages[..count.saturating_sub(keep)]);
+                let older = self.messages.len().saturating_sub(keep);
+                compaction::shorten(&mut self.messages[..older]);
             }
             Record::Compacted { summary, keep } => {
-                self.compactions += 1;
+                let older = self.messages.len().saturating_sub(keep);
                 let summary = Message::user(vec![Block::text(&summary)]).encode();
-                self.messages.splice(..count.saturating_sub(keep), [summary]);
+                self.messages.splice(..older, [summary]);
+                self.compactions += 1;
+                self.tokens = estimate(self.size());
+                return;
             }
             Record::Repaired => self.messages = repair::repaired(&self.messages),
             Record::Cleared => self.messages.clear(),
             _ => {}
         }
+        self.tokens = self.tokens.saturating_mul(self.size() as u64) / before;
     }
 }
 
 impl Keeping {
-    fn append(&mut self, id: &str, record: &Record) -> io::Result<()> {
-        let describe = |path: &Path, err: io::Error| {
-            io::Error::new(err.kind(), format!("failed to write `{}`: {err}", path.display()))
-        };
+    fn append(&mut self, id: &str, record: &Record) -> Result<()> {
         if let Keeping::New { store, folder, model } = self {
-            let file = store.create(id, folder, model).map_err(|err| describe(&store.folder, err))?;
-            *self = Keeping::In(file);
+            let no_folder = || Error::Session("there is no folder for it".into());
+            let store = store.as_ref().ok_or_else(no_folder)?;
+            *self = Keeping::In(store.create(id, folder, model)?);
         }
         match self {
-            Keeping::In(file) => file.append(record).map_err(|err| describe(file.path(), err)),
+            Keeping::In(file) => file.append(record),
             _ => Ok(()),
         }
     }
@@ -311,7 +294,7 @@ mod tests {
     }
 
     fn load(lines: Vec<String>) -> Transcript {
-        Transcript::load(lines.into_iter().map(Ok)).unwrap()
+        Transcript::load(lines.into_iter().map(|line| Ok(line.into_bytes()))).unwrap()
     }
 
     fn lines(lines: &[&str]) -> Vec<String> {
