@@ -14,16 +14,16 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// No model writes so many in one reply; the bytes are counted before (see `sse`).
+/// No model writes so many in one reply. (`sse` limits the bytes.)
 const MOST_BLOCKS: usize = 10_000;
-/// Of a tool's name (<https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/implement-tool-use>).
+/// The longest name of a tool, in bytes (<https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/implement-tool-use>).
 const LONGEST_NAME: usize = 64;
 
 /// A reply that is still coming.
 #[derive(Default)]
 pub struct Fold {
     blocks: BTreeMap<u64, Open>,
-    stop: Option<String>,
+    stop: StopReason,
     usage: Usage,
     is_whole: bool,
 }
@@ -54,7 +54,7 @@ impl Fold {
             "content_block_delta" => self.delta(&mut event, shown),
             "message_delta" => {
                 if let Some(reason) = event["delta"]["stop_reason"].as_str() {
-                    self.stop = Some(reason.to_owned());
+                    self.stop = StopReason::from_name(reason);
                 }
                 self.usage.update(&event["usage"]);
             }
@@ -122,7 +122,7 @@ impl Fold {
         };
         let blocks = blocks.into_iter().filter_map(Block::from_value).map(Open::new);
         let mut fold = Fold { blocks: (0..).zip(blocks).collect(), is_whole: true, ..Fold::default() };
-        fold.stop = message["stop_reason"].as_str().map(str::to_owned);
+        fold.stop = StopReason::from_name(message["stop_reason"].as_str().unwrap_or_default());
         fold.usage.update(&message["usage"]);
         fold.finish()
     }
@@ -133,13 +133,12 @@ impl Fold {
         if !self.is_whole {
             return Err(Error::CutOff("the stream ended before `message_stop`".into()));
         }
-        let stop = StopReason::from_name(self.stop.as_deref().unwrap_or_default());
         let last = self.blocks.keys().next_back().copied();
-        let cut_off = matches!(stop, StopReason::MaxTokens | StopReason::ContextWindowExceeded);
+        let is_cut_off = matches!(self.stop, StopReason::MaxTokens | StopReason::ContextWindowExceeded);
         let mut calls: Vec<ToolCall> = Vec::new();
         let mut content = Vec::new();
         for (index, mut open) in self.blocks {
-            if let Some(mut call) = open.close(cut_off && Some(index) == last) {
+            if let Some(mut call) = open.close(is_cut_off && Some(index) == last) {
                 if !is_word(&call.id) || calls.iter().any(|other| other.id == call.id) {
                     call.id = Uuid::new_v4().to_string();
                     open.block.set("id", call.id.as_str().into());
@@ -157,7 +156,7 @@ impl Fold {
         }
         let message = Message::assistant(sendable(content));
         let encoded = (!message.content.is_empty()).then(|| message.encode());
-        Ok(Reply { message: encoded, said: said(message.content), calls, stop, usage: self.usage })
+        Ok(Reply { message: encoded, said: said(message.content), calls, stop: self.stop, usage: self.usage })
     }
 }
 
@@ -216,7 +215,7 @@ fn said(content: Vec<Block>) -> String {
     said
 }
 
-/// What the API takes back as an id or a name (it says so when it refuses one).
+/// Whether the API takes this back as an id or a name; it names the rule when it refuses one.
 fn is_word(text: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
     !text.is_empty() && text.bytes().all(fits)

@@ -1,4 +1,4 @@
-//! A whole reply: what goes into the history, the calls, the stop reason and the usage. Pure.
+//! A whole reply: its message, its tool calls, its stop reason and its usage. Pure.
 
 use serde_json::{Map, Value, json};
 
@@ -6,14 +6,16 @@ use super::{
     message::{Block, Encoded},
     retry,
 };
-use crate::error::Error;
+use crate::{
+    error::Error,
+    text::{one_line, visible},
+};
 
-/// A whole reply.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
     /// What goes into the history. None if the model had nothing to say.
     pub message: Option<Encoded>,
-    /// The text in it; the texts of different blocks are separated by an empty line.
+    /// The texts of the message, separated by empty lines.
     pub said: String,
     pub calls: Vec<ToolCall>,
     pub stop: StopReason,
@@ -25,24 +27,25 @@ pub struct Reply {
 pub struct ToolCall {
     pub id: String,
     pub name: String,
-    /// Err with what came instead, when that is no JSON object or was cut off.
+    /// Err with what came if that is not a JSON object or was cut off.
     pub input: Result<Map<String, Value>, String>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+/// Why a reply ended (<https://docs.anthropic.com/en/api/handling-stop-reasons>).
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub enum StopReason {
     EndTurn,
-    ToolUse,
     MaxTokens,
     StopSequence,
     PauseTurn,
     Refusal,
     ContextWindowExceeded,
-    /// One that is not known here, or none.
-    Other(String),
+    /// `tool_use`, which the calls tell as well, an unknown one, or none.
+    #[default]
+    Other,
 }
 
-/// Tokens, as the API counts them.
+/// Numbers of tokens, as the API counts them.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Usage {
     pub input: u64,
@@ -59,23 +62,22 @@ impl Reply {
 }
 
 impl StopReason {
-    /// <https://docs.anthropic.com/en/api/handling-stop-reasons>
+    /// The stop reason with this name in the API.
     pub fn from_name(name: &str) -> StopReason {
         match name {
             "end_turn" => StopReason::EndTurn,
-            "tool_use" => StopReason::ToolUse,
             "max_tokens" => StopReason::MaxTokens,
             "stop_sequence" => StopReason::StopSequence,
             "pause_turn" => StopReason::PauseTurn,
             "refusal" => StopReason::Refusal,
             "model_context_window_exceeded" => StopReason::ContextWindowExceeded,
-            other => StopReason::Other(other.to_owned()),
+            _ => StopReason::Other,
         }
     }
 }
 
 impl Usage {
-    /// The counts under their names in the API; fields that are missing or null count nothing.
+    /// Reads the counts under their names in the API. A missing one is 0.
     pub fn from_value(value: &Value) -> Usage {
         let mut usage = Usage::default();
         usage.update(value);
@@ -91,6 +93,7 @@ impl Usage {
         })
     }
 
+    /// Adds other counts, up to the largest number.
     pub fn add(&mut self, other: &Usage) {
         self.input = self.input.saturating_add(other.input);
         self.output = self.output.saturating_add(other.output);
@@ -98,13 +101,13 @@ impl Usage {
         self.cache_write = self.cache_write.saturating_add(other.cache_write);
     }
 
-    /// Everything that takes room in the context window.
+    /// How many tokens of the context window are used.
     pub fn context(&self) -> u64 {
         let counts = [self.output, self.cache_read, self.cache_write];
         counts.into_iter().fold(self.input, u64::saturating_add)
     }
 
-    /// The counts in an event are cumulative; gateways leave fields out or send null.
+    /// Takes the counts of an event, which are cumulative. Gateways leave some out or send null: those stay.
     pub fn update(&mut self, usage: &Value) {
         let take = |field: &mut u64, name: &str| {
             if let Some(count) = usage[name].as_u64() {
@@ -118,7 +121,7 @@ impl Usage {
     }
 }
 
-/// `{"type":"error","error":{"type":...,"message":...}}`, in a stream or as a body.
+/// The error in `{"type":"error","error":{"type":...,"message":...}}`, an event or a body.
 pub fn api_error(event: &Value) -> Error {
     let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
     let kind = text(&event["error"]["type"]);
@@ -132,7 +135,7 @@ pub fn api_error(event: &Value) -> Error {
     }
 }
 
-/// The beginning of something that should not have come.
+/// The beginning of an unexpected text, on one line, harmless on a terminal.
 pub fn excerpt(text: &str) -> String {
-    crate::text::visible(&crate::text::one_line(text.trim(), 200)).into_owned()
+    visible(&one_line(text.trim(), 200)).into_owned()
 }

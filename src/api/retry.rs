@@ -1,10 +1,10 @@
-//! What is tried again, and after which wait. One table, on status and error type, never on text.
+//! Which requests are retried, and after which wait. This depends on the status and the error type, never on text.
 
 use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-/// A wait that the server asks for is honoured up to this.
+/// The longest wait that a server may ask for.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -15,14 +15,14 @@ pub fn status_may_pass(status: u16) -> bool {
     matches!(status, 408 | 409 | 429 | 500..)
 }
 
-/// The same for an error event in a stream, whose status was 200
+/// Whether a request may succeed later that ended with an error of this type in its stream
 /// (<https://docs.anthropic.com/en/api/errors>).
 pub fn kind_may_pass(kind: &str) -> bool {
     matches!(kind, "overloaded_error" | "api_error" | "rate_limit_error" | "timeout_error")
 }
 
-/// How long to wait after so many failures in a row: twice as long each time, less up to a quarter by
-/// chance, so that many clients do not come back together; at least what the server asked for.
+/// How long to wait after so many failures in a row: what the server asked for, or twice as long each time, less a
+/// random part of up to a quarter, so that many clients do not come back together.
 pub fn wait(failures: u32, asked: Option<Duration>) -> Duration {
     let chance = f64::from(Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
     let doubled = FIRST_WAIT.saturating_mul(1 << failures.saturating_sub(1).min(16));
@@ -30,9 +30,9 @@ pub fn wait(failures: u32, asked: Option<Duration>) -> Duration {
     asked.map_or(wait, |asked| asked.min(LONGEST_RETRY_AFTER))
 }
 
-/// The value of `retry-after`: seconds, or a date (RFC 9110, 10.2.3).
+/// Reads the header `retry-after`: seconds or a date (RFC 9110, 10.2.3). Returns None if it is neither.
 pub fn retry_after(value: &str) -> Option<Duration> {
-    // serde_json reads numbers anyway; the standard library's way takes another 12 KB.
+    // With serde_json, which is there anyway: the parser of the standard library takes another 12 KB.
     if let Ok(seconds) = serde_json::from_str::<f64>(value.trim()) {
         return Duration::try_from_secs_f64(seconds).ok();
     }

@@ -1,21 +1,21 @@
-//! Server-sent events: bytes, cut anywhere, to the data of each event; it names the event itself. Pure.
+//! Decodes server-sent events: from bytes, cut anywhere, to the data of each event. Pure.
 //!
 //! <https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>
 
 use std::borrow::Cow;
 
-/// No model writes so much in one reply; a server that sends more, be it comments, would be read for ever.
+/// No model writes so much in one reply. Without a limit, a server could send comments forever. In bytes.
 const LONGEST_STREAM: usize = 64 * 1024 * 1024;
 
 #[derive(Default)]
 pub struct Decoder {
-    /// The bytes so far.
+    /// How many bytes have come so far.
     size: usize,
-    /// The bytes after the last whole line.
+    /// The bytes after the last complete line.
     rest: Vec<u8>,
     data: String,
     has_data: bool,
-    /// The last line ended with a carriage return: a line feed right after it belongs to it.
+    /// The last line ended with a carriage return: a line feed right after it is part of the same line end.
     after_return: bool,
     started: bool,
 }
@@ -25,7 +25,8 @@ pub struct Decoder {
 pub struct TooLong;
 
 impl Decoder {
-    /// Takes the next bytes and hands the data of every event that they complete to `each`.
+    /// Takes the next bytes and calls `each` with the data of every event that they complete. Fails if the stream
+    /// is too long.
     pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(&str)) -> Result<(), TooLong> {
         self.size += bytes.len();
         if self.size > LONGEST_STREAM {
@@ -49,7 +50,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// The stream has ended: an event that lacks only its empty line still counts.
+    /// Ends the stream. An event that lacks only its empty line still counts.
     pub fn finish(mut self, mut each: impl FnMut(&str)) {
         let rest = std::mem::take(&mut self.rest);
         if !rest.is_empty() {
@@ -67,11 +68,11 @@ impl Decoder {
         if line.is_empty() {
             return self.dispatch(each);
         }
-        // There are comments as well (an empty field name), `event`, `id`, `retry` and what may come one day.
+        // Ignores comments, and the fields `event`, `id`, `retry` and any unknown one: the data names its event.
         let Some(value) = data_of(line) else {
             return;
         };
-        // Checked at once; `from_utf8_lossy` goes from character to character.
+        // This is faster than `from_utf8_lossy`, which goes from character to character.
         let value = match str::from_utf8(value) {
             Ok(value) => Cow::Borrowed(value),
             Err(_) => String::from_utf8_lossy(value),
@@ -92,7 +93,7 @@ impl Decoder {
     }
 }
 
-/// The value of the field `data`, where the line is one.
+/// The value of the field `data`. None if the line is something else.
 fn data_of(line: &[u8]) -> Option<&[u8]> {
     let rest = line.strip_prefix(b"data")?;
     match rest.strip_prefix(b":") {

@@ -183,6 +183,8 @@ fn a_text_comes_however_it_comes() {
     let b = text("b");
     for begin in ["", r#","text":null"#, r#","text":"""#] {
         check(&[&start(begin), odd, &b], "end_turn", json!([{"type": "text", "text": "a/b"}]));
+        let (_, shown) = fold_pieces([framed(&[&start(begin), odd, &b]).as_bytes()]);
+        assert_eq!(shown, "a/b");
     }
     let slash = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a\/b"}}"#;
     let reply = check(&[TEXT, slash], "end_turn", json!([{"text": "a/b", "type": "text"}]));
