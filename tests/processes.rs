@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
-use uuid::Uuid;
 
 use crate::support::gate::Gate;
+use crate::support::random::Random;
 use crate::support::reply::Reply;
 use crate::support::session::Session;
 use crate::support::stream::Block;
@@ -96,17 +96,19 @@ fn nothing_survives_the_program_whatever_ends_it() {
 
 /// `MEANWHILE_ROUNDS` sets how often; 10 unless set.
 #[test]
-fn nothing_survives_a_signal_at_a_random_moment() {
+fn nothing_survives_a_signal_at_any_moment() {
     const AT_ONCE: usize = 10;
     let rounds = std::env::var("MEANWHILE_ROUNDS");
     let rounds = rounds.map_or(10, |text| text.parse().expect("a number of rounds"));
     let signals = [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP];
-    let mut left = (0..rounds).map(|n| signals[n % signals.len()]);
+    let mut random = Random::new(1);
+    let moments = (0..rounds).map(|_| Duration::from_micros(random.below(400_000)));
+    let mut left = signals.into_iter().cycle().zip(moments);
     loop {
         let batch: Vec<_> = left
             .by_ref()
             .take(AT_ONCE)
-            .map(|signal| thread::spawn(move || signal_at_a_random_moment(signal)))
+            .map(|(signal, moment)| thread::spawn(move || signal_after(moment, signal)))
             .collect();
         if batch.is_empty() {
             return;
@@ -117,8 +119,7 @@ fn nothing_survives_a_signal_at_a_random_moment() {
     }
 }
 
-fn signal_at_a_random_moment(signal: Signal) {
-    let moment = Duration::from_micros((Uuid::new_v4().as_u128() % 400_000) as u64);
+fn signal_after(moment: Duration, signal: Signal) {
     let mark = Mark::new();
     let session = start_unruly(&mark);
     // Not to let something happen, but so that anything may be happening.
