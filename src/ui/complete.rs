@@ -1,13 +1,13 @@
-//! Completes what stands before the cursor: a command of the prompt, or a path after `@`.
+//! Completes the word before the cursor: a slash command, or a path after `@`.
 
 use std::{fs, path::Path};
 
 use super::{editor::Editor, line};
 
-/// No more candidates are shown.
+/// At most this many candidates are shown.
 const MOST: usize = 100;
 
-/// Puts in what all candidates have in common; returns the candidates when there is more than one.
+/// Inserts what all candidates have in common. Returns the candidates if there are several.
 pub fn complete(editor: &mut Editor) -> Option<String> {
     let before = &editor.text[..editor.cursor];
     let start = before.rfind(char::is_whitespace).map_or(0, |at| at + 1);
@@ -35,7 +35,7 @@ pub fn complete(editor: &mut Editor) -> Option<String> {
     Some(shown)
 }
 
-/// The paths that begin so; folders end with a slash. Hidden ones only when a dot was typed.
+/// The paths that begin with `typed`; folders end with a slash. Hidden files need a typed dot.
 fn paths(typed: &str) -> Vec<String> {
     let (folder, name) = match typed.rsplit_once('/') {
         Some((folder, name)) => (format!("{folder}/"), name),

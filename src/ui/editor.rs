@@ -12,6 +12,7 @@ use super::{
     undo::{Change, Undo},
 };
 
+#[derive(Default)]
 pub struct Editor {
     pub text: String,
     /// A byte position, between two characters.
@@ -53,16 +54,7 @@ pub enum Outcome {
 
 impl Editor {
     pub fn new(history: History) -> Editor {
-        Editor {
-            text: String::new(),
-            cursor: 0,
-            entry: history.entries.len(),
-            history,
-            typed: String::new(),
-            cut: String::new(),
-            undo: Undo::default(),
-            search: None,
-        }
+        Editor { entry: history.entries.len(), history, ..Editor::default() }
     }
 
     /// What replaces the prompt during a search of the history.

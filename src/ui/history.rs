@@ -1,4 +1,4 @@
-//! What the user has typed before: kept in a file across sessions, a line an entry.
+//! The lines typed before, kept in a file across sessions. An entry takes one line of the file.
 
 use std::{
     fs,
@@ -8,32 +8,32 @@ use std::{
 
 use crate::private;
 
-/// How many entries are kept.
+/// At most this many entries are kept.
 const MOST: usize = 1000;
 
 #[derive(Default)]
 pub struct History {
-    /// The oldest first.
+    /// Oldest first.
     pub entries: Vec<String>,
-    /// None when nothing is kept.
+    /// None if there is no file.
     path: Option<PathBuf>,
 }
 
 impl History {
-    /// What the file holds; it is cut to its newest entries when it has grown to twice as many.
+    /// Reads the file. Cuts it to its newest entries once it holds twice as many as are kept.
     pub fn load(path: Option<PathBuf>) -> History {
         let bytes = path.as_ref().and_then(|path| fs::read(path).ok()).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let all: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
         let newest = &all[all.len().saturating_sub(MOST)..];
         if let Some(path) = path.as_ref().filter(|_| all.len() > 2 * MOST) {
-            // It stays too long when that fails.
+            // If this fails, the file stays longer than it should.
             let _ = rewrite(path, newest);
         }
         History { entries: newest.iter().map(|line| decoded(line)).collect(), path }
     }
 
-    /// Takes a new entry. What begins with a space is not remembered.
+    /// Adds an entry, unless it begins with a space or repeats the last one.
     pub fn add(&mut self, text: &str) {
         if text.trim().is_empty()
             || text.starts_with(' ')
@@ -44,7 +44,7 @@ impl History {
         self.entries.push(text.to_owned());
         let line = format!("{}\n", encoded(text));
         if let Some(path) = &self.path {
-            // Without a file it is remembered for this session only.
+            // If this fails, the entry lasts for this session.
             let _ = append(path, &line);
         }
     }
@@ -65,7 +65,7 @@ fn rewrite(path: &Path, lines: &[&str]) -> io::Result<()> {
     fs::rename(&temporary, path)
 }
 
-/// An entry of several lines takes one.
+/// An entry in one line.
 fn encoded(text: &str) -> String {
     text.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r")
 }

@@ -1,17 +1,18 @@
-//! Bytes from a terminal in raw mode to keys. Pure.
+//! Turns bytes from a terminal in raw mode into keys. Pure.
 //!
-//! The sequences are those of xterm, which others follow (ctlseqs, "PC-Style Function Keys" and "Bracketed Paste Mode").
+//! The sequences are those of xterm, which other terminals follow (ctlseqs, "PC-Style Function Keys" and "Bracketed
+//! Paste Mode").
 
 const PASTE_END: &[u8] = b"\x1b[201~";
 
-/// No sequence of a key is longer; what is, is none.
+/// Anything longer is not the sequence of a key.
 const LONGEST: usize = 32;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Key {
     Char(char),
     Enter,
-    /// Alt and Enter: a new line in the text.
+    /// Alt-Enter, for a new line in the text.
     Newline,
     Tab,
     Backspace,
@@ -24,27 +25,27 @@ pub enum Key {
     End,
     WordLeft,
     WordRight,
-    /// With its letter.
+    /// Ctrl with this letter.
     Control(char),
     Alt(char),
     Escape,
-    /// As one text, with line feeds.
+    /// A pasted text; its lines end with line feeds.
     Paste(String),
-    /// A key that means nothing here.
+    /// A key that does nothing.
     Other,
 }
 
-/// Takes bytes as they come, wherever they are cut.
+/// Takes bytes in pieces of any size.
 #[derive(Default)]
 pub struct Keys {
     bytes: Vec<u8>,
     is_pasting: bool,
-    /// How far a paste was looked through for its end.
+    /// How many bytes of a paste have been searched for its end.
     searched: usize,
 }
 
 impl Keys {
-    /// The keys that are complete with these bytes.
+    /// Adds bytes. Returns the keys that are complete.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<Key> {
         self.bytes.extend_from_slice(bytes);
         let mut keys = Vec::new();
@@ -56,32 +57,20 @@ impl Keys {
         keys
     }
 
-    /// Whether a sequence has begun that more bytes may complete.
+    /// Whether more bytes may complete a sequence.
     pub fn is_waiting(&self) -> bool {
         !self.bytes.is_empty() && !self.is_pasting
     }
 
-    /// Nothing more came: what has begun was no sequence, but the escape key.
+    /// Ends a sequence that no more bytes have completed: an escape alone is the Escape key.
     pub fn flush(&mut self) -> Vec<Key> {
-        let rest = std::mem::take(&mut self.bytes);
-        match rest.split_first() {
-            Some((0x1b, [])) => vec![Key::Escape],
-            _ => Vec::new(),
-        }
+        if std::mem::take(&mut self.bytes) == [0x1b] { vec![Key::Escape] } else { Vec::new() }
     }
 
-    /// The first key and how many bytes it takes; None as long as it is not complete.
+    /// The first key, and how many bytes it takes; None while it is not complete.
     fn first(&mut self) -> Option<(Option<Key>, usize)> {
         if self.is_pasting {
-            let from = self.searched.saturating_sub(PASTE_END.len());
-            self.searched = self.bytes.len();
-            let ends_at = |at: &usize| self.bytes[*at..].starts_with(PASTE_END);
-            let mut escapes = memchr::memchr_iter(0x1b, &self.bytes[from..]).map(|at| from + at);
-            let at = escapes.find(ends_at)?;
-            self.is_pasting = false;
-            let text = String::from_utf8_lossy(&self.bytes[..at]);
-            let text = text.replace("\r\n", "\n").replace('\r', "\n");
-            return Some((Some(Key::Paste(text)), at + PASTE_END.len()));
+            return self.paste();
         }
         let key = match *self.bytes.first()? {
             0x1b => return self.escape(),
@@ -92,6 +81,17 @@ impl Keys {
             _ => return character(&self.bytes),
         };
         Some((Some(key), 1))
+    }
+
+    fn paste(&mut self) -> Option<(Option<Key>, usize)> {
+        let from = self.searched.saturating_sub(PASTE_END.len());
+        self.searched = self.bytes.len();
+        let mut escapes = memchr::memchr_iter(0x1b, &self.bytes[from..]).map(|at| from + at);
+        let end = escapes.find(|at| self.bytes[*at..].starts_with(PASTE_END))?;
+        self.is_pasting = false;
+        let text = String::from_utf8_lossy(&self.bytes[..end]);
+        let text = text.replace("\r\n", "\n").replace('\r', "\n");
+        Some((Some(Key::Paste(text)), end + PASTE_END.len()))
     }
 
     fn escape(&mut self) -> Option<(Option<Key>, usize)> {
@@ -111,18 +111,13 @@ impl Keys {
     fn sequence(&mut self) -> Option<(Option<Key>, usize)> {
         let rest = &self.bytes[2..];
         let Some(end) = rest.iter().position(|byte| (0x40..0x7f).contains(byte)) else {
-            let is_none = rest.len() > LONGEST;
-            return is_none.then_some((Some(Key::Other), rest.len() + 2));
+            return (rest.len() > LONGEST).then_some((Some(Key::Other), rest.len() + 2));
         };
         let parameters = String::from_utf8_lossy(&rest[..end]);
-        let key = match (&*parameters, rest[end]) {
-            ("200", b'~') => {
-                self.is_pasting = true;
-                return Some((None, end + 3));
-            }
-            (parameters, last) => named(parameters, last),
-        };
-        Some((Some(key), end + 3))
+        let is_paste = rest[..=end] == *b"200~";
+        let key = (!is_paste).then(|| named(&parameters, rest[end]));
+        self.is_pasting = is_paste;
+        Some((key, end + 3))
     }
 }
 
@@ -142,7 +137,7 @@ fn named(parameters: &str, last: u8) -> Key {
     }
 }
 
-/// A character of UTF-8, or a byte that begins none.
+/// A UTF-8 character, or bytes that are not UTF-8.
 fn character(bytes: &[u8]) -> Option<(Option<Key>, usize)> {
     let chunk = bytes.utf8_chunks().next()?;
     if let Some(c) = chunk.valid().chars().next() {
@@ -150,10 +145,10 @@ fn character(bytes: &[u8]) -> Option<(Option<Key>, usize)> {
     }
     let invalid = chunk.invalid();
     let is_unfinished = std::str::from_utf8(invalid).is_err_and(|err| err.error_len().is_none());
-    match is_unfinished && invalid.len() == bytes.len() {
-        true => None,
-        false => Some((Some(Key::Char('\u{fffd}')), invalid.len())),
+    if is_unfinished && invalid.len() == bytes.len() {
+        return None;
     }
+    Some((Some(Key::Char('\u{fffd}')), invalid.len()))
 }
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
-//! How much room text takes on a terminal, in cells and rows. Pure.
+//! How text is laid out on a terminal, in cells and rows. Pure.
 
 use unicode_width::UnicodeWidthChar;
 
-/// How many cells a character takes: none, one or two.
+/// How many cells a character takes: 0, 1 or 2.
 pub fn cells(c: char) -> usize {
     c.width().unwrap_or(0)
 }
 
-/// A text with styles (`ESC [ ... m`), character by character, without these.
+/// The characters of a text and their positions, without its styles (`ESC [ ... m`).
 struct Styled<'a> {
     text: &'a str,
     at: usize,
-    /// The style in force.
+    /// The style of the last character.
     style: &'a str,
 }
 
@@ -42,12 +42,12 @@ fn advance(column: usize, c: char) -> usize {
     }
 }
 
-/// How many cells a line with styles takes.
+/// How many cells a line takes.
 pub fn width(text: &str) -> usize {
     styled(text).fold(0, |column, (_, c)| advance(column, c))
 }
 
-/// The rows of a line that are full, and what stands in the last one, in its style.
+/// Splits a line into its full rows and the rest, which begins with the style in force.
 pub fn full_rows(line: &str, columns: usize) -> (&str, String) {
     let mut characters = styled(line);
     let (mut column, mut start, mut style) = (0, 0, "");
@@ -60,7 +60,7 @@ pub fn full_rows(line: &str, columns: usize) -> (&str, String) {
     (&line[..start], format!("{style}{}", &line[start..]))
 }
 
-/// The beginning of a line that fits.
+/// The longest beginning of a line that fits.
 pub fn fitting(line: &str, columns: usize) -> &str {
     let mut column = 0;
     let end = styled(line).find(|(_, c)| {
@@ -70,7 +70,7 @@ pub fn fitting(line: &str, columns: usize) -> &str {
     end.map_or(line, |(at, _)| &line[..at])
 }
 
-/// What is typed, in rows, and where the cursor stands: row and column.
+/// The rows of a prompt and a typed text, and the row and column of the cursor, which is a byte position in the text.
 pub fn input(prompt: &str, text: &str, cursor: usize, columns: usize) -> (Vec<String>, (usize, usize)) {
     let mut rows = vec![String::new()];
     let mut column = 0;

@@ -1,25 +1,25 @@
-//! A model's text as it streams, with the lightest of Markdown made visible: headings, bold, code, lists, fences.
+//! Renders light Markdown while it streams: headings, bold, code, lists and fences.
 //!
-//! Nothing is held back but a mark that the next character decides about, and no style outlives its line.
+//! Holds back only characters that may turn out to be markup. No style extends past the end of its line.
 
 use super::style::{BOLD, CYAN, DIM, PLAIN, styled};
 
 #[derive(Default)]
 pub struct Markdown {
-    /// The characters of a line that may still turn out to be a mark.
+    /// Characters that may turn out to be markup: the beginning of a line, or stars in it.
     held: String,
-    /// Something of the line was shown already.
+    /// Whether the kind of the line is known.
     in_line: bool,
     in_fence: bool,
     in_heading: bool,
     in_bold: bool,
     in_code: bool,
-    /// The character before.
+    /// The character before `held`, in the same line.
     last: Option<char>,
 }
 
 impl Markdown {
-    /// What the next piece of text looks like.
+    /// Renders the next piece of the text.
     pub fn push(&mut self, text: &str) -> String {
         let mut shown = String::with_capacity(text.len() + 16);
         for c in text.chars() {
@@ -28,16 +28,13 @@ impl Markdown {
         shown
     }
 
-    /// The text has ended: what was held back is no mark.
+    /// Ends the text. Returns what was held back, and the end of the style.
     pub fn end(&mut self) -> String {
         let mut shown = String::new();
-        match self.in_line {
-            true => self.release('\n', &mut shown),
-            false => shown.push_str(&self.held),
+        if !self.in_line {
+            shown.push_str(&std::mem::take(&mut self.held));
         }
-        if self.in_heading || self.in_bold || self.in_code {
-            shown.push_str(PLAIN);
-        }
+        self.end_styles(&mut shown);
         *self = Markdown::default();
         shown
     }
@@ -48,7 +45,7 @@ impl Markdown {
         }
         if !self.in_line {
             self.held.push(c);
-            if !may_be_mark(&self.held) {
+            if !may_be_markup(&self.held) {
                 self.begin_line(shown);
             }
             return;
@@ -56,26 +53,27 @@ impl Markdown {
         if self.in_fence {
             return shown.push(c);
         }
-        match (c, self.held.as_str()) {
-            ('*', "*") if !self.in_code => self.held.push('*'),
-            ('*', "") if !self.in_code => self.held.push('*'),
-            ('`', "") => self.code(shown),
-            _ => {
+        if c == '*' && !self.in_code {
+            if self.held == "**" {
                 self.release(c, shown);
-                match c {
-                    '`' => self.code(shown),
-                    '*' if !self.in_code => self.held.push('*'),
-                    c => shown.push(c),
-                }
             }
+            return self.held.push(c);
         }
-        if self.held.is_empty() {
-            self.last = Some(c);
+        self.release(c, shown);
+        if c == '`' {
+            self.in_code = !self.in_code;
+            self.restyle(shown);
+        } else {
+            shown.push(c);
         }
+        self.last = Some(c);
     }
 
-    /// The stars that were held back, now that the next character is known.
+    /// Shows the stars that were held back, or toggles bold, now that the next character is known.
     fn release(&mut self, next: char, shown: &mut String) {
+        if self.held.is_empty() {
+            return;
+        }
         let held = std::mem::take(&mut self.held);
         let opens = !self.in_bold
             && next != '*'
@@ -90,11 +88,6 @@ impl Markdown {
         }
     }
 
-    fn code(&mut self, shown: &mut String) {
-        self.in_code = !self.in_code;
-        self.restyle(shown);
-    }
-
     fn restyle(&self, shown: &mut String) {
         shown.push_str(PLAIN);
         if self.in_bold || self.in_heading {
@@ -105,64 +98,59 @@ impl Markdown {
         }
     }
 
-    /// The first characters of a line say what it is.
+    /// Shows the beginning of a line, which is complete in `held`.
     fn begin_line(&mut self, shown: &mut String) {
         let held = std::mem::take(&mut self.held);
         self.in_line = true;
-        self.last = None;
-        let text = held.trim_start_matches(' ');
-        let indent = &held[..held.len() - text.len()];
         if self.in_fence {
             return shown.push_str(&held);
         }
-        shown.push_str(indent);
-        let marks = text.len() - text.trim_start_matches('#').len();
-        if (1..=6).contains(&marks) && text[marks..].starts_with(' ') {
+        let mut text = held.trim_start_matches(' ');
+        shown.push_str(&held[..held.len() - text.len()]);
+        let heading = text.trim_start_matches('#');
+        if (1..=6).contains(&(text.len() - heading.len())) && heading.starts_with(' ') {
             self.in_heading = true;
             shown.push_str(BOLD);
-            return text[marks..].trim_start().chars().for_each(|c| self.take(c, shown));
+            text = heading.trim_start();
+        } else if let Some(item) = text.strip_prefix("- ").or_else(|| text.strip_prefix("* ")) {
+            shown.push_str("\u{2022} ");
+            text = item;
         }
-        let text = match text.strip_prefix("- ").or_else(|| text.strip_prefix("* ")) {
-            Some(rest) => {
-                shown.push_str("\u{2022} ");
-                rest
-            }
-            None => text,
-        };
         text.chars().for_each(|c| self.take(c, shown));
     }
 
     fn end_line(&mut self, shown: &mut String) {
         if !self.in_line {
             let held = std::mem::take(&mut self.held);
-            match held.trim_start().strip_prefix("```") {
-                Some(language) => {
-                    self.in_fence = !self.in_fence;
-                    shown.push_str(&styled(DIM, &format!("```{language}")));
-                }
-                None => shown.push_str(&held),
+            if let Some(language) = held.trim_start().strip_prefix("```") {
+                self.in_fence = !self.in_fence;
+                shown.push_str(&styled(DIM, &format!("```{language}")));
+            } else {
+                shown.push_str(&held);
             }
-        } else {
-            self.release('\n', shown);
         }
+        self.end_styles(shown);
+        shown.push('\n');
+        *self = Markdown { in_fence: self.in_fence, ..Markdown::default() };
+    }
+
+    fn end_styles(&mut self, shown: &mut String) {
+        self.release('\n', shown);
         if self.in_heading || self.in_bold || self.in_code {
             shown.push_str(PLAIN);
         }
-        shown.push('\n');
-        let in_fence = self.in_fence;
-        *self = Markdown { in_fence, ..Markdown::default() };
     }
 }
 
-/// Whether these first characters of a line need more to be told from plain text.
-fn may_be_mark(held: &str) -> bool {
+/// Whether the beginning of a line needs more characters to be told from plain text.
+fn may_be_markup(held: &str) -> bool {
     let text = held.trim_start_matches(' ');
     let only = |c: char| text.chars().all(|other| other == c);
     match text.chars().next() {
         None => held.len() < 16,
         Some('#') => text.len() <= 6 && only('#'),
         Some('-' | '*') => text.len() == 1,
-        // A fence and its language, to the end of the line.
+        // A fence and its language, up to the end of the line.
         Some('`') => text.len() < 3 && only('`') || text.starts_with("```") && !text[3..].contains('`'),
         _ => false,
     }

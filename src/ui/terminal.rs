@@ -1,4 +1,6 @@
-//! How things are shown to a person: text as it arrives, a tool's name and the beginning of its result.
+//! Shows a turn to a person: the model's text as it arrives, each tool call, and the first lines of its result.
+//!
+//! Text from outside can't control the terminal, and no style extends past the end of its line.
 
 use std::{
     io::{IsTerminal, Write},
@@ -19,20 +21,22 @@ use crate::{
     tools::approval::Change,
 };
 
-/// How much of a line of a tool's result is shown, in characters.
-const SHOWN_RESULT: usize = 200;
-/// How many lines of it.
+/// How much is shown of a line of a tool result, and of the output of a background task, in characters.
+const SHOWN_CHARACTERS: usize = 200;
+
+/// How many lines of a tool result are shown.
 const SHOWN_LINES: usize = 5;
-/// How many lines of a diff.
+
+/// How many lines of a diff are shown.
 const SHOWN_DIFF: usize = 40;
 
-/// Writes for a person. A reader who has left is no error: what is written then is lost.
+/// Writes for a person. Errors are ignored: without a reader, nobody misses the text.
 pub struct Terminal<W: Write> {
     out: W,
     color: bool,
     /// The cursor is not at the start of a line.
     in_line: bool,
-    /// Where a person looks at the text, and not a script.
+    /// None if the model's text is shown as it is.
     markdown: Option<Markdown>,
 }
 
@@ -41,10 +45,9 @@ impl<W: Write> Terminal<W> {
         Terminal { out, color, in_line: false, markdown: None }
     }
 
-    /// Makes the Markdown of the model's text visible, if so.
-    pub fn with_markdown(mut self, is_wanted: bool) -> Terminal<W> {
-        self.markdown = is_wanted.then(Markdown::default);
-        self
+    /// Renders the Markdown in the model's text, if `is_wanted`.
+    pub fn with_markdown(self, is_wanted: bool) -> Terminal<W> {
+        Terminal { markdown: is_wanted.then(Markdown::default), ..self }
     }
 
     /// Shows what happens in a turn.
@@ -53,26 +56,27 @@ impl<W: Write> Terminal<W> {
             Event::Text(text) => self.text(text),
             Event::Reply { .. } => self.end_line(),
             Event::Request | Event::TaskStarted { .. } | Event::TaskEnded(_) => {}
-            Event::Discarded => self.line("(the reply broke off; what is above of it is discarded)"),
+            Event::Discarded => self.line("(connection lost; the partial reply above was discarded)"),
             Event::Retry { err, wait, failures, of } => {
                 let wait = duration(wait);
                 let err = sentence(&err.to_string());
                 self.line(&format!("meanwhile: {err}; trying again in {wait} ({failures} of {of})"));
             }
             Event::Notice(text) => self.line(&format!("meanwhile: {text}")),
-            Event::BackgroundResults(results) => self.line(inner_lines(results).trim_end()),
+            Event::BackgroundResults(results) => self.line(&shown_results(results)),
             Event::ToolCall(call) => self.colored(BOLD, &format!("> {}", summary(call))),
             Event::ToolResult { answer, change, .. } => {
-                match answer.is_error {
-                    true => self.colored(RED, &folded(&answer.text)),
-                    false => self.line(&folded(&answer.text)),
+                if answer.is_error {
+                    self.colored(RED, &folded(&answer.text));
+                } else {
+                    self.line(&folded(&answer.text));
                 }
                 change.into_iter().for_each(|change| self.change(change));
             }
         }
     }
 
-    /// The lines of a file that differ, the first of them.
+    /// Shows the first lines of a file's diff.
     fn change(&mut self, change: &Change) {
         let lines = diff(change.old.text(), &change.new);
         for line in lines.iter().take(SHOWN_DIFF) {
@@ -82,12 +86,10 @@ impl<W: Write> Terminal<W> {
                 Kind::Same | Kind::Gap => self.line(&line.to_string()),
             }
         }
-        if lines.len() > SHOWN_DIFF {
-            self.line(&more(lines.len() - SHOWN_DIFF));
-        }
+        more(lines.len().saturating_sub(SHOWN_DIFF)).iter().for_each(|more| self.line(more));
     }
 
-    /// One line about a request.
+    /// Shows how long a request took and the tokens it used.
     pub fn request(&mut self, reply: &Reply, time: Duration) {
         let Usage { input, output, cache_read, cache_write } = reply.usage;
         let time = duration(time);
@@ -100,101 +102,89 @@ impl<W: Write> Terminal<W> {
         self.colored(RED, &format!("meanwhile: {}", sentence(&err.to_string())));
     }
 
-    /// What the model has said, on lines of its own.
+    /// Shows the whole of a reply's text, on lines of its own.
     pub fn said(&mut self, said: &str) {
         self.end_line();
         self.text(said);
         self.end_line();
     }
 
-    /// More of the model's text.
+    /// Writes more of the model's text.
     fn text(&mut self, text: &str) {
+        let text = visible(text);
         match &mut self.markdown {
-            None => self.write(text),
+            None => self.write(&text),
             Some(markdown) => {
-                let styled = markdown.push(&visible(text));
-                self.styled(&styled);
+                let styled = markdown.push(&text);
+                self.write(&styled);
             }
         }
     }
 
-    /// Writes a text with styles, in which nothing else is to be made harmless.
-    fn styled(&mut self, text: &str) {
-        if !text.is_empty() {
-            self.in_line = !text.ends_with('\n');
-            let _ = self.out.write_all(text.as_bytes());
-            let _ = self.out.flush();
+    /// Writes a text on a line of its own, in this style if colors are on.
+    fn colored(&mut self, style: &str, text: &str) {
+        if !self.color {
+            return self.line(text);
         }
-    }
-
-    /// Writes a text on a line of its own, in this color where there are any.
-    fn colored(&mut self, color: &str, text: &str) {
         self.end_line();
-        if self.color {
-            // No style outlives its line, so that each can be drawn by itself.
-            for line in visible(text).lines() {
-                self.styled(&(styled(color, line) + "\n"));
-            }
-        } else {
-            self.line(text);
+        for line in visible(text).lines() {
+            self.write(&(styled(style, line) + "\n"));
         }
     }
 
     /// Writes a text on a line of its own.
     pub fn line(&mut self, text: &str) {
         self.end_line();
-        self.write(text);
+        self.write(&visible(text));
         self.end_line();
     }
 
-    /// Writes what the user is to answer, after an empty line.
+    /// Writes a prompt, after an empty line.
     pub fn prompt(&mut self, text: &str) {
         self.end_line();
-        self.write(&format!("\n{text}"));
+        self.write(&format!("\n{}", visible(text)));
         self.in_line = false;
     }
 
-    pub fn end_line(&mut self) {
+    fn end_line(&mut self) {
         if let Some(markdown) = &mut self.markdown {
             let rest = markdown.end();
-            self.styled(&rest);
+            self.write(&rest);
         }
         if self.in_line {
             self.write("\n");
         }
     }
 
+    /// Writes a text that can't control the terminal.
     fn write(&mut self, text: &str) {
-        if text.is_empty() {
-            return;
+        if !text.is_empty() {
+            self.in_line = !text.ends_with('\n');
+            let _ = self.out.write_all(text.as_bytes());
+            let _ = self.out.flush();
         }
-        self.in_line = !text.ends_with('\n');
-        let _ = self.out.write_all(visible(text).as_bytes());
-        let _ = self.out.flush();
     }
 }
 
-/// Whether there are to be colors.
+/// Whether to use colors. `Auto` honors NO_COLOR (<https://no-color.org>) and terminals without colors.
 pub fn has_color(when: ColorWhen, out: &impl IsTerminal) -> bool {
     match when {
         ColorWhen::Always => true,
         ColorWhen::Never => false,
-        ColorWhen::Auto => out.is_terminal() && colors_are_welcome(),
+        ColorWhen::Auto => {
+            let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+            let has_colors = std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+            out.is_terminal() && has_colors && !no_color
+        }
     }
 }
 
-/// <https://no-color.org>, and a terminal that is not known to have any.
-fn colors_are_welcome() -> bool {
-    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    !is_set("NO_COLOR") && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
-}
-
-/// A call in a line.
+/// A tool call in one line.
 pub fn summary(call: &ToolCall) -> String {
     let input = call.input.as_ref().ok();
     let about = ["command", "path", "task_id"].iter().find_map(|name| input?.get(*name)?.as_str());
     match about {
-        Some(about) => format!("{}: {}", call.name, one_line(about, SHOWN_RESULT)),
+        Some(about) => format!("{}: {}", call.name, one_line(about, SHOWN_CHARACTERS)),
         None => format!("{}:", call.name),
     }
 }
@@ -206,41 +196,35 @@ pub fn usage_line(usage: &Usage) -> String {
     format!("({sent} tokens in, {cache_read} of them from the cache; {output} out)")
 }
 
-/// The first lines of a result, and how many more there are.
+/// The first lines of a tool result, and how many more there are.
 fn folded(text: &str) -> String {
-    let lines = text.lines().count();
-    let shown: Vec<&str> = text.lines().take(SHOWN_LINES).map(|line| first(line, SHOWN_RESULT)).collect();
-    let shown = shown.join("\n");
+    let mut lines = text.lines();
+    let shown = lines.by_ref().take(SHOWN_LINES).map(|line| first(line, SHOWN_CHARACTERS).to_owned());
+    let mut shown: Vec<String> = shown.collect();
+    shown.extend(more(lines.count()));
+    shown.join("\n")
+}
+
+fn more(lines: usize) -> Option<String> {
     match lines {
-        0..=SHOWN_LINES => shown,
-        _ => format!("{shown}\n{}", more(lines - SHOWN_LINES)),
+        0 => None,
+        1 => Some("... (1 more line)".into()),
+        n => Some(format!("... ({n} more lines)")),
     }
 }
 
-fn more(lines: usize) -> String {
-    match lines {
-        1 => "... (1 more line)".into(),
-        n => format!("... ({n} more lines)"),
-    }
-}
-
-/// The block of results without its tags and the line that only the model needs; of each result what is
-/// shown of a tool's result too.
-fn inner_lines(results: &str) -> String {
-    let mut shown = String::new();
-    let mut room = SHOWN_RESULT;
-    for line in results.lines().skip(2).filter(|line| !line.starts_with('<')) {
-        let is_output = line.starts_with('|');
-        if !is_output {
-            room = SHOWN_RESULT;
+/// The results of background tasks without the tags and the line for the model; the output of each is cut.
+fn shown_results(results: &str) -> String {
+    let mut room = SHOWN_CHARACTERS;
+    let lines = results.lines().skip(2).filter(|line| !line.starts_with('<'));
+    let shown = lines.filter_map(|line| {
+        if !line.starts_with('|') {
+            room = SHOWN_CHARACTERS;
+            return Some(line);
         }
-        if !is_output || room > 0 {
-            shown.push_str(first(line, if is_output { room } else { line.len() }));
-            shown.push('\n');
-        }
-        if is_output {
-            room = room.saturating_sub(line.chars().count());
-        }
-    }
-    shown
+        let shown = first(line, room);
+        room -= shown.chars().count();
+        (!shown.is_empty()).then_some(shown)
+    });
+    shown.collect::<Vec<_>>().join("\n")
 }
