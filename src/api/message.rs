@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-/// A block that is nested deeper than this could be sent, but not read again from the session's file:
-/// serde_json stops at 127 levels, and a message is two of them.
+/// The deepest nesting of a block, in levels. A deeper one could be sent, but not read from the session file:
+/// serde_json reads 127 levels, and the message itself is two of them.
 pub const DEEPEST: usize = 120;
 
-/// How the content and then the message itself are closed.
+/// Closes the content and the message.
 const END: &str = "]}";
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,7 +37,7 @@ pub struct Message {
 pub struct Encoded(Arc<String>);
 
 impl Role {
-    /// How a message begins, up to its first block.
+    /// Returns how a message begins, up to its first block.
     pub fn opening(self) -> &'static str {
         match self {
             Role::User => r#"{"role":"user","content":["#,
@@ -51,7 +51,7 @@ impl Block {
         Block::from_fields(json!({"type": "text", "text": text}))
     }
 
-    /// The answer to a `tool_use`. The API refuses empty text in it as everywhere.
+    /// The result of a `tool_use`. The API accepts no empty text.
     pub fn tool_result(id: &str, text: &str, is_error: bool) -> Block {
         let text = if text.trim().is_empty() { "(empty)" } else { text };
         let mut block = json!({"type": "tool_result", "tool_use_id": id, "content": text});
@@ -61,7 +61,7 @@ impl Block {
         Block::from_fields(block)
     }
 
-    /// None when `value` is no object with a type.
+    /// Returns None unless `value` is an object with a `type`.
     pub fn from_value(value: Value) -> Option<Block> {
         match value {
             Value::Object(fields) if fields.get("type").is_some_and(Value::is_string) => Some(Block(fields)),
@@ -73,6 +73,7 @@ impl Block {
         Block::from_value(value).expect("a literal object with a type")
     }
 
+    /// Whether the block is nested more than `DEEPEST` levels.
     pub fn is_too_deep(&self) -> bool {
         self.0.values().any(|value| is_deeper(value, DEEPEST - 1))
     }
@@ -85,12 +86,12 @@ impl Block {
         self.str("type").unwrap_or_default()
     }
 
-    /// The field `name`, where it is a string.
+    /// Returns the field `name` if it is a string.
     pub fn str(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.as_str()
     }
 
-    /// The text of a text block.
+    /// Returns the text of a text block.
     pub fn into_text(mut self) -> Option<String> {
         match self.0.get_mut("text").map(Value::take) {
             Some(Value::String(text)) if self.kind() == "text" => Some(text),
@@ -106,7 +107,7 @@ impl Block {
         self.0.insert(name.to_owned(), value);
     }
 
-    /// Appends to a field that is a string; one that is null or missing becomes `text`.
+    /// Appends to the field `name`, or sets it if it is not a string.
     pub fn append(&mut self, name: &str, text: &str) {
         match self.0.get_mut(name) {
             Some(Value::String(old)) => old.push_str(text),
@@ -114,7 +115,7 @@ impl Block {
         }
     }
 
-    /// Appends to a field that is an array; one that is null or missing becomes one.
+    /// Appends to the field `name`, or sets it if it is not an array.
     pub fn push(&mut self, name: &str, value: Value) {
         match self.0.get_mut(name) {
             Some(Value::Array(old)) => old.push(value),
@@ -122,7 +123,7 @@ impl Block {
         }
     }
 
-    /// A text block that the API would refuse: it has nothing but white space.
+    /// Whether it is a text block of nothing but white space, which the API rejects.
     pub fn is_blank_text(&self) -> bool {
         self.kind() == "text" && self.str("text").is_none_or(|text| text.trim().is_empty())
     }
@@ -166,7 +167,7 @@ impl Message {
         Message::from_value(serde_json::from_str(text).ok()?)
     }
 
-    /// Like `from_json`.
+    /// Does the same for a parsed text.
     pub fn from_value(mut value: Value) -> Option<Message> {
         let role = match value["role"].as_str()? {
             "user" => Role::User,
@@ -183,19 +184,19 @@ impl Message {
 }
 
 impl Encoded {
-    /// How the last block, the content and the message are closed; a cache marker goes before it.
+    /// Closes the last block, the content and the message. A cache marker goes before it.
     pub const CLOSING: &str = "}]}";
 
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The text without its `CLOSING`.
+    /// Returns the text without its `CLOSING`.
     pub fn unclosed(&self) -> &str {
         &self.0[..self.len() - Self::CLOSING.len()]
     }
 
-    /// In bytes.
+    /// Returns the length in bytes.
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -208,8 +209,7 @@ impl Encoded {
         Message::from_json(&self.0).expect("it is the text of a message")
     }
 
-    /// Adds the blocks of `other`, which has the same role. Costs as much as `other` is long, unless the text is
-    /// shared: then it is copied once.
+    /// Adds the blocks of `other`, which has the same role. A shared text is copied first.
     fn append(&mut self, other: &Encoded) {
         let blocks = &other.0[other.role().opening().len()..];
         let text = Arc::make_mut(&mut self.0);
@@ -219,7 +219,8 @@ impl Encoded {
     }
 }
 
-/// Adds a message to a history. Roles alternate: after a message of the same role, its blocks go on that one.
+/// Adds a message to a history. If the last message has the same role, the blocks are added to it, so that roles
+/// alternate.
 pub fn push(history: &mut Vec<Encoded>, message: Encoded) {
     match history.last_mut().filter(|last| last.role() == message.role()) {
         Some(last) => last.append(&message),
@@ -227,8 +228,8 @@ pub fn push(history: &mut Vec<Encoded>, message: Encoded) {
     }
 }
 
-/// What the API takes back: no blank text, no thinking without a signature (other servers send such), and
-/// no thinking at the end of a message.
+/// Returns the blocks that the API accepts in a message of the model: no blank text, no thinking without a signature
+/// (other servers send it), and no thinking at the end.
 pub fn sendable(mut content: Vec<Block>) -> Vec<Block> {
     content.retain(|block| !block.is_blank_text() && !block.is_unsigned_thinking());
     while content.last().is_some_and(Block::is_thinking) {
@@ -237,7 +238,7 @@ pub fn sendable(mut content: Vec<Block>) -> Vec<Block> {
     content
 }
 
-/// Whether `value` has more than so many levels of arrays and objects.
+/// Whether arrays and objects are nested more than `levels` deep in `value`.
 fn is_deeper(value: &Value, levels: usize) -> bool {
     match value {
         Value::Array(_) | Value::Object(_) if levels == 0 => true,

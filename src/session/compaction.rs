@@ -1,4 +1,5 @@
-//! Making a history smaller: what to shorten, where to cut, and what to ask the model for. Pure.
+//! How a history is made smaller: which results are shortened, what a summary replaces, and how the model is asked
+//! for one. Pure.
 
 use serde_json::Value;
 
@@ -7,64 +8,62 @@ use crate::{
     text,
 };
 
-/// An old tool result longer than this many characters is shortened to it.
+/// Longer tool results are shortened to this many characters.
 const SHORT_RESULT: usize = 2000;
 
-/// What is kept word for word is at most this part of the history.
+/// At most one part in so many of the history, counted in bytes, is kept beside the summary.
 const KEPT_SHARE: usize = 5;
 
-/// The model's task when a history is to be summarized.
-pub const INSTRUCTION: &str = "The conversation is getting too long and is about to be replaced by a summary that you \
-write now. Call no tools. Write down what is needed to go on without the conversation: the goal and the user's wishes, in \
-the user's own words where they matter; the decisions and why; the files that were read or changed, with their paths and \
-what matters in them; commands that work; what is done, what is open, and what comes next.";
+/// Asks the model for the summary.
+pub const INSTRUCTION: &str = "The conversation is getting too long: a summary that you write now will replace it. \
+Call no tools. Write down everything that is needed to continue without the conversation: the goal and what the user asked \
+for, in the user's own words where they matter; the decisions and the reasons for them; the files that were read or changed, \
+with their paths and what matters in them; commands that work; what is done, what is still open, and what comes next.";
 
-/// What stands before the summary in the new history.
-pub const INTRODUCTION: &str =
-    "(The conversation before this point was summarized by the model, to make room.)";
+/// Comes before the summary in the new history.
+pub const INTRODUCTION: &str = "(The model summarized the conversation before this point, to make room.)";
 
 /// Shortens the long tool results in `messages`.
 pub fn shorten(messages: &mut [Encoded]) {
-    // A short message has no long result, and most are short.
+    // A message that is short itself has no long result.
     for encoded in messages.iter_mut().filter(|message| message.len() > SHORT_RESULT) {
         let mut message = encoded.decode();
-        message.content.iter_mut().for_each(shorten_result);
+        message.content.iter_mut().filter(|block| block.kind() == "tool_result").for_each(shorten_result);
         *encoded = message.encode();
     }
 }
 
-fn shorten_result(block: &mut Block) {
-    if block.kind() != "tool_result" {
-        return;
-    }
-    if let Some(content) = block.str("content")
-        && content.chars().count() > SHORT_RESULT
-    {
+fn shorten_result(result: &mut Block) {
+    if let Some(content) = result.str("content") {
         let short = text::head_and_tail(content, SHORT_RESULT).into_owned();
-        block.set("content", Value::String(short));
+        result.set("content", Value::String(short));
     }
 }
 
-/// How many messages at the end are kept: a fifth of the history at most, and the first of them is the
-/// model's, so that no call is separated from its result. Inside a turn the model's last message and what
-/// came after it are kept in any case. None when nothing would be gained.
+/// Returns how many messages at the end to keep beside a summary: a fifth of the history at most. The first of
+/// them is the model's, so that no result is kept without its call. Inside a turn, the model's last message and
+/// what follows it are kept however long they are. Returns None if a summary would gain too little.
 pub fn kept(messages: &[Encoded], inside_turn: bool) -> Option<usize> {
-    let total: usize = messages.iter().map(|message| message.len()).sum();
-    let mut size = 0;
-    let mut kept = 0;
+    let total = size(messages);
+    let (mut length, mut kept) = (0, 0);
     for (index, message) in messages.iter().rev().enumerate() {
-        size += message.len();
-        let needed = inside_turn && kept == 0;
-        if size > total / KEPT_SHARE && !needed {
+        length += message.len();
+        let is_needed = inside_turn && kept == 0;
+        if length > total / KEPT_SHARE && !is_needed {
             break;
         }
         if message.role() == Role::Assistant {
             kept = index + 1;
         }
     }
-    let older: usize = messages[..messages.len() - kept].iter().map(|message| message.len()).sum();
+    let older = size(&messages[..messages.len() - kept]);
     let is_worth_it = messages.len() > kept.max(1) && older >= total / KEPT_SHARE;
     is_worth_it.then_some(kept)
+}
+
+/// Returns the size of the messages in bytes.
+pub fn size(messages: &[Encoded]) -> usize {
+    messages.iter().map(Encoded::len).sum()
 }
 
 #[cfg(test)]

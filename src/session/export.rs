@@ -5,10 +5,10 @@ use crate::{
     text::head_and_tail,
 };
 
-/// How much of a tool's result is written, in characters.
+/// A longer tool result is cut to this many characters.
 const LONGEST_RESULT: usize = 4_000;
 
-/// The messages, each under its own heading.
+/// Returns the conversation with a heading for each speaker.
 pub fn markdown(messages: &[Encoded]) -> String {
     let mut text = String::from("# A conversation with meanwhile\n");
     for message in messages.iter().map(Encoded::decode) {
@@ -42,7 +42,7 @@ fn block_text(block: &Block) -> String {
     }
 }
 
-/// In a fence that is longer than any in the text.
+/// The fence is longer than any in the text.
 fn fenced(text: &str) -> String {
     let ticks = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(ticks.max(2) + 1);

@@ -1,4 +1,4 @@
-//! What a session holds: the system prompt and the transcript.
+//! A session: the system prompt, the transcript, and the file that keeps it.
 
 pub mod compaction;
 pub mod export;

@@ -130,7 +130,7 @@ impl Transcript {
 
     /// Returns the size of the messages in bytes.
     pub fn size(&self) -> usize {
-        self.messages.iter().map(Encoded::len).sum()
+        compaction::size(&self.messages)
     }
 
     /// Returns the tasks whose result is not in the history.

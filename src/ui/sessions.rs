@@ -1,11 +1,11 @@
-//! `meanwhile sessions`: a line a session.
+//! `meanwhile sessions`: one line for each session.
 
 use crate::{
     session::store::Summary,
     text::{duration, first, one_line, visible},
 };
 
-/// When, id, turns, where and first words, the latest first.
+/// Returns a table of age, id, turns, folder and first words.
 pub fn table(sessions: &[Summary]) -> String {
     if sessions.is_empty() {
         return "No sessions.\n".into();
