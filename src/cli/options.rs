@@ -39,30 +39,28 @@ pub struct Command {
 pub const SHELLS: [(&str, Shell); 3] = [("bash", Shell::Bash), ("zsh", Shell::Zsh), ("fish", Shell::Fish)];
 
 pub const COMMANDS: [Command; 5] = [
-    Command { name: "demo", mode: Mode::Demo, help: "see it work, without a key or a network" },
-    Command { name: "sessions", mode: Mode::Sessions, help: "list the sessions that can be continued" },
-    Command { name: "doctor", mode: Mode::Doctor, help: "check what this machine has and what is missing" },
-    Command {
-        name: "completions",
-        mode: Mode::Completions(Shell::Bash),
-        help: "print completions for bash, zsh or fish",
-    },
-    Command { name: "man", mode: Mode::Man, help: "print this help as a manual page" },
+    command("demo", Mode::Demo, "see it work, without a key or a network"),
+    command("sessions", Mode::Sessions, "list the sessions that can be continued"),
+    command("doctor", Mode::Doctor, "check what this machine has and what is missing"),
+    command("completions", Mode::Completions(Shell::Bash), "print completions for bash, zsh or fish"),
+    command("man", Mode::Man, "print this help as a manual page"),
 ];
 
 const TASKS: &[Mode] = &[Mode::Chat, Mode::Print];
+const TASKS_AND_DEMO: &[Mode] = &[Mode::Chat, Mode::Print, Mode::Demo];
+const TASKS_AND_DOCTOR: &[Mode] = &[Mode::Chat, Mode::Print, Mode::Doctor];
 const PRINT: &[Mode] = &[Mode::Print];
 const CHAT: &[Mode] = &[Mode::Chat];
 const ANY: &[Mode] = &[];
 
 pub const OPTIONS: [Opt; 36] = [
-    switch("print", "do one task (stdin is added to the prompt), print the answer, exit", |args| {
-        args.mode = Mode::Print
+    switch("print", "do one task (stdin is added to the prompt), print the answer, exit", |to| {
+        to.mode = Mode::Print
     })
     .short('p')
     .only(ANY),
-    path("file", "FILE", "read the task, or the first message, from FILE", |args, path| {
-        args.run.file = Some(path)
+    path("file", "FILE", "read the task, or the first message, from FILE", |to, path| {
+        to.run.file = Some(path)
     })
     .short('f'),
     word(
@@ -70,9 +68,7 @@ pub const OPTIONS: [Opt; 36] = [
         "FORMAT",
         &["text", "json", "stream-json"],
         "text, json or stream-json",
-        |args, n| {
-            args.run.format = [Format::Text, Format::Json, Format::StreamJson][n];
-        },
+        |to, n| to.run.format = [Format::Text, Format::Json, Format::StreamJson][n],
     )
     .only(PRINT),
     word(
@@ -80,131 +76,104 @@ pub const OPTIONS: [Opt; 36] = [
         "WHAT",
         &["wait", "kill", "fail"],
         "if tasks still run at the end: wait, kill or fail",
-        |args, n| {
-            args.run.on_end = [OnEnd::Wait, OnEnd::Kill, OnEnd::Fail][n];
-        },
+        |to, n| to.run.on_end = [OnEnd::Wait, OnEnd::Kill, OnEnd::Fail][n],
     )
     .only(PRINT),
-    number("max-turns", "N", "stop after N replies of the model", |args, n| {
-        args.limits.max_turns = Some(n.into())
+    number("max-turns", "N", "stop after N replies of the model", |to, n| {
+        to.limits.max_turns = Some(n.into())
     })
     .only(PRINT),
-    number("max-time", "S", "stop after S seconds", |args, n| args.run.max_time = Some(seconds(n)))
-        .only(PRINT),
-    number("max-total-tokens", "N", "stop after N tokens, input and output together", |args, n| {
-        args.limits.max_total_tokens = Some(n.into());
+    number("max-time", "S", "stop after S seconds", |to, n| to.run.max_time = Some(seconds(n))).only(PRINT),
+    number("max-total-tokens", "N", "stop after N tokens, input and output together", |to, n| {
+        to.limits.max_total_tokens = Some(n.into())
     })
     .only(PRINT),
-    switch("continue", "continue the last session of this directory", |args| {
-        args.session = Session::Continue
-    })
-    .short('c'),
-    text("resume", "ID", "continue a session; the start of its id is enough", |args, id| {
-        args.session = Session::Resume(id);
+    switch("continue", "continue the last session of this directory", |to| to.session = Session::Continue)
+        .short('c'),
+    text("resume", "ID", "continue a session; the start of its id is enough", |to, id| {
+        to.session = Session::Resume(id)
     }),
-    switch("no-session", "do not save the session", |args| args.session = Session::None),
-    text("model", "ID", "the model (or set MODEL_ID)", |args, id| args.model = Some(id)).short('m').only(&[
-        Mode::Chat,
-        Mode::Print,
-        Mode::Doctor,
-    ]),
-    number("max-output-tokens", "N", "longest reply, in tokens", |args, n| args.limits.max_output_tokens = n)
+    switch("no-session", "do not save the session", |to| to.session = Session::None),
+    text("model", "ID", "the model (or set MODEL_ID)", |to, id| to.model = Some(id))
+        .short('m')
+        .only(TASKS_AND_DOCTOR),
+    number("max-output-tokens", "N", "longest reply, in tokens", |to, n| to.limits.max_output_tokens = n)
         .default("8000"),
     // The smallest of all current models: <https://docs.anthropic.com/en/docs/about-claude/models>.
-    number("context-window", "N", "size of the model's context window, in tokens", |args, n| {
-        args.limits.context_window = n.into();
+    number("context-window", "N", "size of the model's context window, in tokens", |to, n| {
+        to.limits.context_window = n.into()
     })
     .default("200000"),
     // With the waits in between, about a minute and a half.
-    Opt {
-        takes: Takes::Number("N", 0, |args, n| args.limits.max_retries = n),
-        ..number("max-retries", "N", "how often to retry a failed request", |_, _| ())
-    }
-    .default("8"),
+    number("max-retries", "N", "how often to retry a failed request", |to, n| to.limits.max_retries = n)
+        .or_zero()
+        .default("8"),
     // Longer than the API is ever silent: it sends pings.
-    number("idle-timeout", "S", "give up on a reply after S seconds without data", |args, n| {
-        args.limits.idle_timeout = seconds(n);
+    number("idle-timeout", "S", "give up on a reply after S seconds without data", |to, n| {
+        to.limits.idle_timeout = seconds(n)
     })
     .default("300"),
-    number("background-timeout", "S", "time limit of a background task, in seconds", |args, n| {
-        args.commands.background_timeout = seconds(n);
+    number("background-timeout", "S", "time limit of a background task, in seconds", |to, n| {
+        to.commands.background_timeout = seconds(n)
     })
     .default("300"),
     // Each task costs two processes and a thread.
-    number("max-background", "N", "how many background tasks may run at once", |args, n| {
-        args.commands.max_background = n as usize;
+    number("max-background", "N", "how many background tasks may run at once", |to, n| {
+        to.commands.max_background = n as usize
     })
     .default("64"),
     // A command that prints without end must not fill the disk.
-    number("log-limit", "MIB", "largest log of one command, in MiB", |args, n| {
-        args.commands.log_limit = u64::from(n) * 1024 * 1024;
+    number("log-limit", "MIB", "largest log of one command, in MiB", |to, n| {
+        to.commands.log_limit = u64::from(n) * 1024 * 1024
     })
     .default("64"),
-    switch("wake", "start a turn when a background task ends [at a terminal]", |args| {
-        args.run.wakes = Some(true);
+    switch("wake", "start a turn when a background task ends [at a terminal]", |to| {
+        to.run.wakes = Some(true)
     })
     .only(CHAT),
-    switch("no-wake", "don't start a turn when a background task ends", |args| args.run.wakes = Some(false))
+    switch("no-wake", "don't start a turn when a background task ends", |to| to.run.wakes = Some(false))
         .only(CHAT),
-    switch("ask", "ask before running a command or writing a file", |args| args.run.asks = true),
+    switch("ask", "ask before running a command or writing a file", |to| to.run.asks = true),
     text(
         "allow",
         "RULE",
         "never ask for these: `bash:cargo *`, `write_file:src/*`, `edit_file`",
-        |args, rule| {
-            args.allow.push(rule);
-        },
+        |to, rule| to.allow.push(rule),
     ),
-    text("deny", "RULE", "never do these, even if allowed: `bash:git push*`", |args, rule| {
-        args.deny.push(rule)
+    text("deny", "RULE", "never do these, even if allowed: `bash:git push*`", |to, rule| to.deny.push(rule)),
+    path("add-dir", "FOLDER", "let the file tools and the sandbox use FOLDER too", |to, path| {
+        to.commands.add_dirs.push(path)
     }),
-    path("add-dir", "FOLDER", "let the file tools and the sandbox use FOLDER too", |args, path| {
-        args.commands.add_dirs.push(path);
+    word("sandbox", "MODE", &SANDBOXES, "where commands may write: workspace, read-only or off", |to, n| {
+        to.commands.sandbox = [SandboxMode::Off, SandboxMode::Workspace, SandboxMode::ReadOnly][n % 3];
+        to.commands.best_effort = n > 2;
     }),
-    word(
-        "sandbox",
-        "MODE",
-        &SANDBOXES,
-        "where commands may write: workspace, read-only or off",
-        |args, n| {
-            args.commands.sandbox = [SandboxMode::Off, SandboxMode::Workspace, SandboxMode::ReadOnly][n % 3];
-            args.commands.best_effort = n > 2;
-        },
-    ),
-    switch("no-network", "commands may not use TCP", |args| args.commands.no_network = true),
-    text("keep-env", "NAME", "show this variable to commands, even a credential", |args, name| {
-        args.commands.keep_env.push(name);
+    switch("no-network", "commands may not use TCP", |to| to.commands.no_network = true),
+    text("keep-env", "NAME", "show this variable to commands, even a credential", |to, name| {
+        to.commands.keep_env.push(name)
     }),
-    text("drop-env", "NAME", "hide this variable from commands", |args, name| {
-        args.commands.drop_env.push(name)
+    text("drop-env", "NAME", "hide this variable from commands", |to, name| to.commands.drop_env.push(name)),
+    switch("scrub-env", "hide variables from commands whose name looks like a secret's", |to| {
+        to.commands.scrub_env = true
     }),
-    switch("scrub-env", "hide variables from commands whose name looks like a secret's", |args| {
-        args.commands.scrub_env = true;
+    path("record", "FILE", "write the replies of the API to FILE", |to, path| to.record = Some(path)),
+    path("replay", "FILE", "read the replies from FILE instead of the network", |to, path| {
+        to.replay = Some(path)
     }),
-    path("record", "FILE", "write the replies of the API to FILE", |args, path| args.record = Some(path)),
-    path("replay", "FILE", "read the replies from FILE instead of the network", |args, path| {
-        args.replay = Some(path);
-    }),
-    word(
-        "color",
-        "WHEN",
-        &["auto", "always", "never"],
-        "auto, always or never; honors NO_COLOR",
-        |args, n| {
-            args.run.color = [ColorWhen::Auto, ColorWhen::Always, ColorWhen::Never][n];
-        },
-    )
-    .only(&[Mode::Chat, Mode::Print, Mode::Demo]),
-    switch("quiet", "print nothing on stderr but errors", |args| args.run.loudness = Loudness::Quiet)
+    word("color", "WHEN", &["auto", "always", "never"], "auto, always or never; honors NO_COLOR", |to, n| {
+        to.run.color = [ColorWhen::Auto, ColorWhen::Always, ColorWhen::Never][n]
+    })
+    .only(TASKS_AND_DEMO),
+    switch("quiet", "print nothing on stderr but errors", |to| to.run.loudness = Loudness::Quiet)
         .short('q')
         .only(PRINT),
-    switch("verbose", "print the time and the tokens of each request", |args| {
-        args.run.loudness = Loudness::Verbose
+    switch("verbose", "print the time and the tokens of each request", |to| {
+        to.run.loudness = Loudness::Verbose
     })
     .short('v')
     .only(PRINT),
-    switch("help", "print this help", |args| args.mode = Mode::Help).short('h').only(ANY),
-    switch("version", "print the version", |args| args.mode = Mode::Version).short('V').only(ANY),
+    switch("help", "print this help", |to| to.mode = Mode::Help).short('h').only(ANY),
+    switch("version", "print the version", |to| to.mode = Mode::Version).short('V').only(ANY),
 ];
 
 /// With `best-effort`, commands run even if the kernel cannot enforce all of it.
@@ -262,6 +231,13 @@ impl Opt {
         Opt { default: Some(value), ..self }
     }
 
+    const fn or_zero(self) -> Opt {
+        match self.takes {
+            Takes::Number(name, _, set) => Opt { takes: Takes::Number(name, 0, set), ..self },
+            _ => self,
+        }
+    }
+
     const fn only(self, modes: &'static [Mode]) -> Opt {
         Opt { modes, ..self }
     }
@@ -269,6 +245,10 @@ impl Opt {
 
 fn seconds(n: u32) -> Duration {
     Duration::from_secs(n.into())
+}
+
+const fn command(name: Name, mode: Mode, help: &'static str) -> Command {
+    Command { name, mode, help }
 }
 
 type Name = &'static str;
