@@ -1,19 +1,19 @@
 //! `meanwhile`: a coding agent that keeps working while your commands run.
 //!
-//! The house. Imports only go down, never in a circle:
+//! The house. A room imports only what stands in a lower row:
 //!
 //! ```text
-//! setup        the wiring: from a configuration to an agent
-//! ui           what people and scripts see; the only room that prints
-//! agent        the turn: requests and tool calls until the model is done
-//! tools        what the model can call: one file and one row a tool
-//! session      the transcript, append-only; the system prompt
-//! background   the tasks of a session; each result is delivered once
-//! config       arguments, environment and .env -> one `Config`
-//! command      one running command: supervisor, output, log, sandbox
-//! api          the Messages API: request, transport, stream, reply
-//! cli          the command line: one row an option
-//! private threads error text secrets stop
+//! main                     the way in
+//! setup                    the wiring: from a configuration to an agent
+//! ui                       what people and scripts see; the only room that prints
+//! agent                    the turn: requests and tool calls until the model is done
+//! tools                    what the model can call: one file and one row a tool
+//! session, background      the transcript, append-only; the tasks, each result delivered once
+//! config                   arguments, environment and `.env` -> one `Config`
+//! api, command, cli        the Messages API; one running command; the command line, one row an option
+//! error                    what ends a run, and its exit code
+//! stop, secrets            why a run is stopped; the mask over credentials
+//! text, private, threads   text for models and terminals; files for the user alone; named threads
 //! ```
 
 #![forbid(unsafe_code)]

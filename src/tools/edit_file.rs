@@ -1,6 +1,6 @@
 //! `edit_file`: replaces exact text. The line ends, byte order mark and mode of the file stay as they are.
 
-use super::{Answer, Context, Input, Outcome, Tool, approval::Old, read_file::is_binary};
+use super::{Answer, Context, Input, Outcome, Tool, approval::Old, workspace::is_binary};
 
 pub const TOOL: Tool = Tool {
     name: "edit_file",

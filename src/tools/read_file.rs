@@ -1,6 +1,6 @@
 //! `read_file`: returns the text of a file, or some of its lines.
 
-use super::{Answer, Context, Input, LONGEST_RESULT, Outcome, Tool, approval::What};
+use super::{Answer, Context, Input, LONGEST_RESULT, Outcome, Tool, approval::What, workspace::is_binary};
 use crate::text;
 
 pub const TOOL: Tool = Tool {
@@ -14,9 +14,6 @@ pub const TOOL: Tool = Tool {
         "required":["path"]}"#,
     run,
 };
-
-/// A file is binary if there is a NUL in so many bytes at its start, as for git (buffer_is_binary in xdiff-interface.c).
-const LOOK_FOR_NUL: usize = 8000;
 
 fn run(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
     let path = input.text("path")?;
@@ -75,10 +72,6 @@ fn excerpt(text: &str, count: usize, offset: usize, limit: usize) -> String {
         more => shown.push_str(&format!("... ({more} more)")),
     }
     shown
-}
-
-pub fn is_binary(content: &[u8]) -> bool {
-    content[..content.len().min(LOOK_FOR_NUL)].contains(&0)
 }
 
 #[cfg(test)]

@@ -29,6 +29,9 @@ const LONGEST_PATH: usize = 4095;
 /// The largest file that is read, in bytes: a larger one is not source code and would take as much memory.
 const LARGEST: u64 = 64 * 1024 * 1024;
 
+/// A file is binary if there is a NUL in so many bytes at its start, as for git (buffer_is_binary in xdiff-interface.c).
+const LOOK_FOR_NUL: usize = 8000;
+
 pub struct Workspace {
     /// The working directory first.
     roots: Vec<Root>,
@@ -217,6 +220,11 @@ impl Root {
         let handle = open_folder(CWD, path.as_os_str())?;
         Ok(Root { path, handle })
     }
+}
+
+/// Whether this is the content of a file that is not text.
+pub fn is_binary(content: &[u8]) -> bool {
+    content[..content.len().min(LOOK_FOR_NUL)].contains(&0)
 }
 
 fn parts(path: &Path) -> VecDeque<OsString> {
