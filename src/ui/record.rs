@@ -1,14 +1,16 @@
-//! What scripts read: JSON lines, an event each, and one record at the end of every run.
+//! What scripts read: the answer, or JSON lines with one result record at the end of every run.
 //!
-//! Field names are those of Claude Code's `stream-json`, where it has one, since scripts know them.
+//! Field names are those of Claude Code's `stream-json` where it has one, since scripts know them.
 
 use std::{
-    fmt,
-    io::{self, BufWriter, IsTerminal, StdoutLock, Write},
+    io::{self, IsTerminal},
     time::Instant,
 };
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::{
+    event::{PollFd, PollFlags},
+    io::Errno,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -25,11 +27,17 @@ use crate::{
     text::{visible, visible_json},
 };
 
-/// Writes the records of one run to stdout, as the format asks.
+/// Writes the records of one run to standard output. Every function fails with a stop when it was closed.
 pub struct Reporter {
     format: Format,
     started: Instant,
     session_id: String,
+    done: Done,
+}
+
+/// What the run has done, for the result record.
+#[derive(Default)]
+struct Done {
     turns: u64,
     usage: Usage,
     refused: Vec<Value>,
@@ -38,93 +46,76 @@ pub struct Reporter {
 
 impl Reporter {
     pub fn new(format: Format) -> Reporter {
-        Reporter {
-            format,
-            started: Instant::now(),
-            session_id: String::new(),
-            turns: 0,
-            usage: Usage::default(),
-            refused: Vec::new(),
-            tasks: Vec::new(),
-        }
+        Reporter { format, started: Instant::now(), session_id: String::new(), done: Done::default() }
     }
 
-    /// The first line: what runs here. Fails when nobody reads.
+    /// Writes the first line, which describes the run.
     pub fn begin(&mut self, agent: &Agent) -> Result<()> {
         self.session_id = agent.transcript().id.clone();
         let about = agent.about();
         self.line(json!({
-            "type": "system", "subtype": "init", "session_id": self.session_id,
+            "type": "system", "subtype": "init",
             "cwd": about.folder, "model": about.model, "tools": about.tools,
         }))
     }
 
-    /// A line for what happens. Fails when nobody reads.
+    /// Writes a line about an event.
     pub fn event(&mut self, event: &Event) -> Result<()> {
         if self.format != Format::StreamJson {
             return Ok(());
         }
-        let id = &self.session_id;
-        let line = match event {
+        self.line(match event {
             Event::Reply { reply, .. } => json!({
-                "type": "assistant", "session_id": id,
+                "type": "assistant",
                 "message": {"role": "assistant", "content": blocks(&reply.content()), "usage": reply.usage.to_value()},
             }),
             Event::ToolResult { call, answer, .. } => {
-                let result = Block::tool_result(&call.id, &answer.text, answer.is_error);
-                json!({
-                    "type": "user", "session_id": id,
-                    "message": {"role": "user", "content": blocks(&[result])},
-                })
+                user_message(Block::tool_result(&call.id, &answer.text, answer.is_error))
             }
-            Event::BackgroundResults(text) => json!({
-                "type": "user", "session_id": id,
-                "message": {"role": "user", "content": blocks(&[Block::text(text)])},
-            }),
-            Event::TaskStarted { id: task, command } => json!({
-                "type": "system", "subtype": "task_started", "session_id": id, "task_id": task, "command": command,
+            Event::BackgroundResults(text) => user_message(Block::text(text)),
+            Event::TaskStarted { id, command } => json!({
+                "type": "system", "subtype": "task_started", "task_id": id, "command": command,
             }),
             Event::TaskEnded(task) => {
                 let mut line = task_record(task);
                 line["type"] = "system".into();
                 line["subtype"] = "task_finished".into();
-                line["session_id"] = id.as_str().into();
                 line
             }
             Event::Retry { err, wait, failures, of } => json!({
-                "type": "system", "subtype": "api_retry", "session_id": id, "attempt": failures, "max_retries": of,
+                "type": "system", "subtype": "api_retry", "attempt": failures, "max_retries": of,
                 "retry_delay_ms": wait.as_millis() as u64, "error": err.to_string(),
             }),
-            Event::Discarded => json!({"type": "system", "subtype": "discarded", "session_id": id}),
-            Event::Notice(text) => {
-                json!({"type": "system", "subtype": "notice", "session_id": id, "text": text})
-            }
+            Event::Discarded => json!({"type": "system", "subtype": "discarded"}),
+            Event::Notice(text) => json!({"type": "system", "subtype": "notice", "text": text}),
             Event::Request | Event::Text(_) | Event::ToolCall(_) => return Ok(()),
-        };
-        self.line(line)
+        })
     }
 
-    /// Takes note of what the agent has done, for the final record.
+    /// Notes what the agent has done, for the result record.
     pub fn end(&mut self, agent: &Agent) {
-        self.turns = agent.run().turns;
-        self.usage = agent.run().usage;
-        self.refused = agent.run().refused.iter().map(refusal_record).collect();
-        self.tasks = agent.tasks().list().map(task_record).collect();
+        let run = agent.run();
+        self.done = Done {
+            turns: run.turns,
+            usage: run.usage,
+            refused: run.refused.iter().map(refusal_record).collect(),
+            tasks: agent.tasks().list().map(task_record).collect(),
+        };
     }
 
-    /// Writes the last thing: the answer, or the final record. Fails when nobody reads.
+    /// Writes the answer or the result record, which ends the output.
     pub fn finish(&self, outcome: &Result<String>) -> Result<()> {
         if self.format == Format::Text {
             return match outcome {
                 Ok(answer) if answer.is_empty() => Ok(()),
-                // A script gets it as it is; a terminal would obey what is in it.
-                Ok(answer) if io::stdout().is_terminal() => write(format_args!("{}\n", visible(answer))),
-                Ok(answer) => write(format_args!("{answer}\n")),
+                // A script gets the answer as it is; a terminal would obey control characters.
+                Ok(answer) if io::stdout().is_terminal() => write(&(visible(answer) + "\n")),
+                Ok(answer) => write(&format!("{answer}\n")),
                 Err(_) => Ok(()),
             };
         }
         let error = outcome.as_ref().err();
-        let record = json!({
+        write_json(&json!({
             "type": "result",
             "subtype": subtype(error),
             "is_error": error.is_some(),
@@ -133,20 +124,20 @@ impl Reporter {
             "exit_code": error.map_or(0, Error::exit_code),
             "limit": error.and_then(Error::limit),
             "session_id": self.session_id,
-            "num_turns": self.turns,
+            "num_turns": self.done.turns,
             "duration_ms": self.started.elapsed().as_millis() as u64,
-            "usage": self.usage.to_value(),
-            "permission_denials": self.refused,
-            "tasks": self.tasks,
-        });
-        write_json(&record)
+            "usage": self.done.usage.to_value(),
+            "permission_denials": self.done.refused,
+            "tasks": self.done.tasks,
+        }))
     }
 
-    fn line(&self, line: Value) -> Result<()> {
-        match self.format {
-            Format::StreamJson => write_json(&line),
-            Format::Text | Format::Json => Ok(()),
+    fn line(&self, mut line: Value) -> Result<()> {
+        if self.format != Format::StreamJson {
+            return Ok(());
         }
+        line["session_id"] = self.session_id.as_str().into();
+        write_json(&line)
     }
 }
 
@@ -162,6 +153,10 @@ fn subtype(error: Option<&Error>) -> &'static str {
 
 fn blocks(content: &[Block]) -> Value {
     content.iter().map(|block| Value::Object(block.fields().clone())).collect()
+}
+
+fn user_message(block: Block) -> Value {
+    json!({"type": "user", "message": {"role": "user", "content": blocks(&[block])}})
 }
 
 fn refusal_record(refused: &Refused) -> Value {
@@ -185,42 +180,24 @@ fn task_record(task: &Task) -> Value {
 }
 
 fn write_json(value: &Value) -> Result<()> {
-    write(format_args!("{}\n", visible_json(&value.to_string())))
+    write(&(visible_json(&value.to_string()) + "\n"))
 }
 
-fn write(text: fmt::Arguments) -> Result<()> {
-    let mut stdout = BufWriter::new(Patient(io::stdout().lock()));
-    match stdout.write_fmt(text).and_then(|()| stdout.flush()) {
-        Ok(()) => Ok(()),
-        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Err(Error::Stopped(Stop::OutputClosed)),
-        Err(err) => Err(Error::System { doing: "write to standard output", err }),
-    }
-}
-
-/// Writes also into a pipe that somebody has made not blocking.
-struct Patient(StdoutLock<'static>);
-
-impl Write for Patient {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.patiently(|stdout| stdout.write(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.patiently(|stdout| stdout.flush())
-    }
-}
-
-impl Patient {
-    fn patiently<T>(&mut self, mut attempt: impl FnMut(&mut StdoutLock) -> io::Result<T>) -> io::Result<T> {
-        loop {
-            match attempt(&mut self.0) {
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                    let mut ready = [PollFd::new(&self.0, PollFlags::OUT)];
-                    let _ = rustix::event::poll(&mut ready, None);
-                }
-                done => return done,
+/// Writes everything to standard output, even to a pipe that does not block.
+fn write(text: &str) -> Result<()> {
+    let stdout = io::stdout();
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        match rustix::io::write(&stdout, rest) {
+            Ok(n) => rest = &rest[n..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                let mut ready = [PollFd::new(&stdout, PollFlags::OUT)];
+                let _ = rustix::event::poll(&mut ready, None);
             }
+            Err(Errno::PIPE) => return Err(Error::Stopped(Stop::OutputClosed)),
+            Err(err) => return Err(Error::System { doing: "write to standard output", err: err.into() }),
         }
     }
+    Ok(())
 }
