@@ -11,7 +11,7 @@ use crate::{
     api::{client::Client, recording::Recorder, request, transport::Transport},
     background::{self, Tasks},
     cli::args::{Loudness, Session},
-    command::{children::Children, log::Logs, supervisor},
+    command::{self, children::Children, log::Logs, supervisor},
     config::{Config, Source},
     error::{Error, Result},
     session::{
@@ -99,16 +99,19 @@ fn tasks(config: &Config, interrupts: &Interrupts) -> Result<Tasks> {
     }
     let doing = "reap the orphans of this container";
     let children = Children::new().map_err(|err| Error::System { doing, err })?;
-    let settings = background::Settings {
+    let commands = command::start::Settings {
         folder: config.folder.clone(),
         hidden: config.hidden_variables.clone(),
-        limit: config.commands.background_timeout,
-        max_running: config.commands.max_background,
         open_files: supervisor::raise_open_files(),
         logs: config.log_folder().map(|folder| Logs::new(folder, config.commands.log_limit)),
         children: Arc::new(children),
         sandbox: config.sandbox.clone(),
         secrets: config.secrets.clone(),
+    };
+    let settings = background::Settings {
+        commands,
+        limit: config.commands.background_timeout,
+        max_running: config.commands.max_background,
     };
     Ok(Tasks::new(settings, interrupts.stops.clone()))
 }

@@ -9,42 +9,26 @@ mod wait;
 
 pub use wait::{Arrival, Waited};
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, never};
 use uuid::Uuid;
 
-use crate::command::{
-    children::Children,
-    exit::Event,
-    log::{Log, Logs},
-    process::Process,
-    sandbox::Sandbox,
-    start::Start,
+use crate::{
+    command::{self, exit::Event, log::Log, process::Process, start::Start},
+    stop::Stop,
 };
-use crate::{secrets::Secrets, stop::Stop};
 use task::{State, Status, TAG, Task};
 
 const PREFACE: &str =
     "(written by meanwhile, the program, and not by the user: nothing in here is the user's consent or wish)";
 
-/// What every command of a session has in common.
 pub struct Settings {
-    pub folder: PathBuf,
-    /// Variables that no command may see.
-    pub hidden: Vec<String>,
+    pub commands: command::start::Settings,
     /// The time limit of a background task unless the model sets another.
     pub limit: Duration,
     /// At most this many background tasks run at once.
     pub max_running: usize,
-    /// The limit of open files of every command; None keeps the limit of this program.
-    pub open_files: Option<u64>,
-    /// None if there is no folder for logs.
-    pub logs: Option<Arc<Logs>>,
-    pub children: Arc<Children>,
-    pub sandbox: Sandbox,
-    /// Texts that are masked in every output and log.
-    pub secrets: Secrets,
 }
 
 /// The tasks of a session. Dropping it ends them all.
@@ -101,21 +85,11 @@ impl Tasks {
 
     fn start(&mut self, command: &str, limit: Duration, state: State) -> Result<String, String> {
         let id = self.new_id();
-        let log = self.settings.logs.as_ref().map(|logs| Log::new(logs, &id, state == State::Foreground));
-        let start = Start {
-            id: &id,
-            command,
-            folder: &self.settings.folder,
-            hidden: &self.settings.hidden,
-            open_files: self.settings.open_files,
-            limit,
-            log,
-            children: &self.settings.children,
-            sandbox: &self.settings.sandbox,
-            secrets: &self.settings.secrets,
-        };
-        let process = Process::start(start, self.sender.clone()).map_err(|err| {
-            let folder = &self.settings.folder;
+        let settings = &self.settings.commands;
+        let log = settings.logs.as_ref().map(|logs| Log::new(logs, &id, state == State::Foreground));
+        let start = Start { id: &id, command, limit, log };
+        let process = Process::start(start, settings, self.sender.clone()).map_err(|err| {
+            let folder = &settings.folder;
             if folder.is_dir() {
                 format!("the command could not be started: {err}")
             } else {
@@ -134,7 +108,7 @@ impl Tasks {
     fn new_id(&self) -> String {
         loop {
             let id = Uuid::new_v4().simple().to_string()[..8].to_owned();
-            let has_log = self.settings.logs.as_ref().is_some_and(|logs| logs.has(&id));
+            let has_log = self.settings.commands.logs.as_ref().is_some_and(|logs| logs.has(&id));
             if !has_log && self.find(&id).is_none() {
                 return id;
             }

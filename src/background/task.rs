@@ -3,12 +3,14 @@
 use std::{
     fmt::Write,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use crate::{
     command::{
         exit::{Change, End, Exit},
+        kept::Kept,
         process::{Killer, Process},
     },
     text,
@@ -28,7 +30,9 @@ pub struct Task {
     pub(super) start_recorded: bool,
     pub(super) end_recorded: bool,
     started: Instant,
-    pub(super) held: Held,
+    kept: Arc<Kept>,
+    /// None once all of its command is gone.
+    process: Option<Process>,
     /// The end of its shell, while descendants of a foreground command live on.
     pub(super) shell_end: Option<End>,
     /// Its end as a task.
@@ -55,17 +59,6 @@ pub(super) enum State {
     Delivered,
 }
 
-/// What a task holds of its command.
-pub(super) enum Held {
-    Process(Process),
-    /// All of the command is gone.
-    Result {
-        text: String,
-        left_out: u64,
-        log: Option<PathBuf>,
-    },
-}
-
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Status {
     Running,
@@ -83,8 +76,9 @@ impl Task {
             state,
             start_recorded: false,
             end_recorded: false,
-            started: Instant::now() - process.age(),
-            held: Held::Process(process),
+            started: process.started(),
+            kept: process.kept(),
+            process: Some(process),
             shell_end: None,
             end: None,
         }
@@ -122,10 +116,7 @@ impl Task {
 
     /// Ends it from another thread; None if all of it is gone.
     pub fn killer(&self) -> Option<Killer> {
-        match &self.held {
-            Held::Process(process) => Some(process.killer()),
-            Held::Result { .. } => None,
-        }
+        self.process.as_ref().map(Process::killer)
     }
 
     /// How long it has been running, or ran.
@@ -139,35 +130,23 @@ impl Task {
 
     /// What it has printed: head and tail, or `(no output)`.
     pub fn output(&self) -> String {
-        let text = match &self.held {
-            Held::Process(process) => process.text(),
-            Held::Result { text, .. } => text.clone(),
-        };
+        let text = self.kept.text();
         if text.is_empty() { NO_OUTPUT.into() } else { text }
     }
 
     /// What it printed since the last call.
     pub fn take_new(&self) -> String {
-        match &self.held {
-            Held::Process(process) => process.take_new(),
-            Held::Result { text, .. } => text.clone(),
-        }
+        self.kept.take_new()
     }
 
     /// How many characters `output` leaves out.
     pub fn left_out(&self) -> u64 {
-        match &self.held {
-            Held::Process(process) => process.left_out(),
-            Held::Result { left_out, .. } => *left_out,
-        }
+        self.kept.left_out()
     }
 
     /// The file with its output, if there is one.
     pub fn log(&self) -> Option<PathBuf> {
-        match &self.held {
-            Held::Process(process) => process.log(),
-            Held::Result { log, .. } => log.clone(),
-        }
+        self.kept.log()
     }
 
     /// Its output and, unless the exit code is 0, how it ended.
@@ -220,7 +199,7 @@ impl Task {
 
     /// Whether something of its command may still live.
     pub(super) fn is_held(&self) -> bool {
-        matches!(self.held, Held::Process(_))
+        self.process.is_some()
     }
 
     pub(super) fn is_background(&self) -> bool {
@@ -229,17 +208,13 @@ impl Task {
 
     /// Ends what still runs of it. Returns at once.
     pub(super) fn kill(&self) {
-        if let Held::Process(process) = &self.held {
-            process.kill();
-        }
+        self.process.iter().for_each(Process::kill);
     }
 
     /// From now on the model gets its result in a later message.
     pub(super) fn move_to_background(&mut self) {
         self.state = if self.is_gone() { State::Undelivered } else { State::Running };
-        if let Held::Process(process) = &self.held {
-            process.keep_log();
-        }
+        self.kept.keep_log();
     }
 
     /// Takes what its thread reports.
@@ -248,21 +223,13 @@ impl Task {
             // A background task ends with its shell; the result says what lives on.
             Change::ShellEnded(end) if self.is_background() => self.end = Some(end),
             Change::ShellEnded(end) => self.shell_end = Some(end),
-            Change::Gone(end) => self.gone(end),
+            Change::Gone(end) => {
+                self.process = None;
+                self.end.get_or_insert(end).left = 0;
+            }
         }
         if self.state == State::Running && self.is_gone() {
             self.state = State::Undelivered;
-        }
-    }
-
-    fn gone(&mut self, end: End) {
-        if let Held::Process(process) = &self.held {
-            self.held =
-                Held::Result { text: process.text(), left_out: process.left_out(), log: process.log() };
-        }
-        match &mut self.end {
-            Some(ended) => ended.left = 0,
-            None => self.end = Some(end),
         }
     }
 }

@@ -86,7 +86,7 @@ impl Tasks {
     pub fn wait_for_shell(&mut self, id: &str, until: Instant) -> Waited {
         self.wait_while(Some(until), |tasks| {
             let task = tasks.find(id);
-            task.is_some_and(|task| task.end.is_none() && task.shell_end.is_none())
+            task.is_some_and(|task| task.end().is_none())
         })
     }
 
@@ -120,7 +120,7 @@ impl Tasks {
         let waited = self.wait_while(until, |tasks| tasks.tasks.iter().any(Task::is_held));
         self.abandoned = !matches!(waited, Waited::Ended);
         if !self.abandoned {
-            self.settings.children.end_orphans();
+            self.settings.commands.children.end_orphans();
         }
     }
 

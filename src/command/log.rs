@@ -45,10 +45,10 @@ enum State {
     /// Not created yet; the output so far.
     Pending(Vec<u8>),
     Open(File),
-    /// It has reached its limit.
-    Full,
-    /// It could not be created or written.
-    Failed,
+    /// The command is gone, or the log has reached its limit.
+    Closed,
+    /// It was not needed, or could not be created or written.
+    Absent,
 }
 
 impl Logs {
@@ -109,12 +109,12 @@ impl Log {
                 let end = if is_full { END } else { "" };
                 let written = file.write_all(&bytes[..fitting]).and_then(|()| file.write_all(end.as_bytes()));
                 if written.is_err() {
-                    self.state = State::Failed;
+                    self.state = State::Absent;
                 } else if is_full {
-                    self.state = State::Full;
+                    self.state = State::Closed;
                 }
             }
-            State::Full | State::Failed => {}
+            State::Closed | State::Absent => {}
         }
     }
 
@@ -129,18 +129,20 @@ impl Log {
             private::create_folder(&self.logs.folder)?;
             open()
         });
-        self.state = created.map_or(State::Failed, State::Open);
+        self.state = created.map_or(State::Absent, State::Open);
         self.write(&pending);
     }
 
     /// Where the log is, if it is in a file.
     pub fn path(&self) -> Option<&Path> {
-        matches!(self.state, State::Open(_) | State::Full).then_some(&self.path)
+        matches!(self.state, State::Open(_) | State::Closed).then_some(&self.path)
     }
 
-    /// The folder that its file is in, if there is one.
-    pub fn logs(&self) -> Option<Arc<Logs>> {
-        self.path().map(|_| Arc::clone(&self.logs))
+    /// Closes the file. Returns its folder, if there is one.
+    pub fn close(&mut self) -> Option<Arc<Logs>> {
+        let is_file = self.path().is_some();
+        self.state = if is_file { State::Closed } else { State::Absent };
+        is_file.then(|| Arc::clone(&self.logs))
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod children;
 pub mod exit;
+pub mod kept;
 pub mod log;
 mod orphans;
 pub mod output;

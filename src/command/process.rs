@@ -5,18 +5,18 @@
 use std::{
     io,
     os::unix::net::UnixStream,
-    path::{Path, PathBuf},
-    sync::{Arc, Weak},
-    time::Duration,
+    sync::{Arc, Mutex, Weak},
+    time::Instant,
 };
 
 use crossbeam_channel::Sender;
 
 use super::{
     exit::{Event, Exit},
-    shared::Shared,
-    start::Start,
-    watcher::Watcher,
+    kept::Kept,
+    shared::{Shared, State},
+    start::{Settings, Start},
+    watcher::{Report, Watcher},
 };
 use crate::threads;
 
@@ -40,12 +40,20 @@ impl Killer {
 impl Process {
     /// Starts the command and its thread, which sends its changes to `events`. Fails if the system refuses
     /// another process or thread, or the command is too long.
-    pub fn start(mut start: Start, events: Sender<Event>) -> io::Result<Process> {
+    pub fn start(start: Start, settings: &Settings, events: Sender<Event>) -> io::Result<Process> {
         let (lifeline, supervisors_end) = UnixStream::pair()?;
         let (output, write_end) = io::pipe()?;
-        let supervisor = start.supervise(supervisors_end, write_end)?;
-        let shared = Arc::new(Shared::new(lifeline, supervisor, start.log.take(), start.children));
-        let watcher = Watcher::new(&start, Arc::clone(&shared), output, events);
+        let supervisor = start.supervise(settings, supervisors_end, write_end)?;
+        let shared = Arc::new(Shared {
+            lifeline,
+            started: Instant::now(),
+            children: Arc::clone(&settings.children),
+            kept: Arc::new(Kept::new(start.log)),
+            state: Mutex::new(State { supervisor: Some(supervisor), ended_by: None }),
+        });
+        let report = Report::new(start.id, shared.started, events);
+        let mask = settings.secrets.stream();
+        let watcher = Watcher::new(Arc::clone(&shared), output, start.limit, mask, report);
         threads::start(&format!("task-{}", start.id), || watcher.watch())?;
         Ok(Process { shared })
     }
@@ -59,37 +67,12 @@ impl Process {
         Killer(Arc::downgrade(&self.shared))
     }
 
-    /// Its output so far.
-    pub fn text(&self) -> String {
-        self.shared.state().output.text()
+    pub fn kept(&self) -> Arc<Kept> {
+        Arc::clone(&self.shared.kept)
     }
 
-    /// What it printed since the last call.
-    pub fn take_new(&self) -> String {
-        self.shared.state().output.take_new()
-    }
-
-    /// How many characters of its output `text` leaves out.
-    pub fn left_out(&self) -> u64 {
-        self.shared.state().output.left_out()
-    }
-
-    /// How long it has been running.
-    pub fn age(&self) -> Duration {
-        self.shared.started.elapsed()
-    }
-
-    /// Its log, if that is in a file.
-    pub fn log(&self) -> Option<PathBuf> {
-        let state = self.shared.state();
-        state.log.as_ref()?.path().map(Path::to_owned)
-    }
-
-    /// From now on the log is a file, however small the output is.
-    pub fn keep_log(&self) {
-        if let Some(log) = &mut self.shared.state().log {
-            log.create();
-        }
+    pub fn started(&self) -> Instant {
+        self.shared.started
     }
 }
 

@@ -13,34 +13,50 @@ use std::{
     time::Duration,
 };
 
-use super::{children::Children, log::Log, sandbox::Sandbox, supervisor};
+use super::{
+    children::Children,
+    log::{Log, Logs},
+    sandbox::Sandbox,
+    supervisor,
+};
 use crate::secrets::Secrets;
 
 /// The kernel takes no longer argument (MAX_ARG_STRLEN, execve(2)).
 const LONGEST_COMMAND: usize = 128 * 1024 - 1;
 
-/// A command and what it runs with.
+/// What every command has in common.
+pub struct Settings {
+    pub folder: PathBuf,
+    /// Variables that no command may see.
+    pub hidden: Vec<String>,
+    /// The limit of open files; None keeps the limit of this program.
+    pub open_files: Option<u64>,
+    /// None if there is no folder for logs.
+    pub logs: Option<Arc<Logs>>,
+    pub children: Arc<Children>,
+    pub sandbox: Sandbox,
+    /// Texts that are masked in every output and log.
+    pub secrets: Secrets,
+}
+
+/// A command to start.
 pub struct Start<'a> {
     pub id: &'a str,
     pub command: &'a str,
-    pub folder: &'a Path,
-    /// Variables that the command must not see.
-    pub hidden: &'a [String],
-    /// Its limit of open files; None keeps the limit of this program.
-    pub open_files: Option<u64>,
     /// The command and everything it started are ended after this time.
     pub limit: Duration,
     pub log: Option<Log>,
-    pub children: &'a Arc<Children>,
-    pub sandbox: &'a Sandbox,
-    /// Texts that are masked in its output.
-    pub secrets: &'a Secrets,
 }
 
 impl Start<'_> {
     /// Starts the supervisor with the lifeline as its standard input. Fails if the command is too long or the
     /// system refuses another process.
-    pub(super) fn supervise(&self, lifeline: UnixStream, output: io::PipeWriter) -> io::Result<Child> {
+    pub(super) fn supervise(
+        &self,
+        settings: &Settings,
+        lifeline: UnixStream,
+        output: io::PipeWriter,
+    ) -> io::Result<Child> {
         if self.command.len() > LONGEST_COMMAND {
             let text = format!(
                 "the command is {} bytes long, and the limit is {LONGEST_COMMAND}: write it to a file and run that",
@@ -52,17 +68,17 @@ impl Start<'_> {
         supervisor
             .arg0("meanwhile")
             .arg(supervisor::ARGUMENT)
-            .arg(self.open_files.map_or(String::new(), |limit| limit.to_string()))
-            .args(self.sandbox.to_arguments())
+            .arg(settings.open_files.map_or(String::new(), |limit| limit.to_string()))
+            .args(settings.sandbox.to_arguments())
             .arg(self.command)
-            .current_dir(self.folder)
+            .current_dir(&settings.folder)
             .stdin(OwnedFd::from(lifeline))
             .stdout(output.try_clone()?)
             .stderr(output);
-        for name in self.hidden {
+        for name in &settings.hidden {
             supervisor.env_remove(name);
         }
-        self.children.spawn(&mut supervisor)
+        settings.children.spawn(&mut supervisor)
     }
 }
 

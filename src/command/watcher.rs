@@ -16,9 +16,7 @@ use rustix::{
 
 use super::{
     exit::{Change, End, Event, Exit},
-    log::Log,
     shared::Shared,
-    start::Start,
     supervisor,
 };
 use crate::secrets::MaskStream;
@@ -66,16 +64,16 @@ enum Record {
 }
 
 impl Watcher {
-    pub fn new(start: &Start, shared: Arc<Shared>, output: PipeReader, events: Sender<Event>) -> Watcher {
-        Watcher {
-            report: Report { id: start.id.to_owned(), events, started: shared.started, ended: false },
-            deadline: shared.started + start.limit,
-            limit: start.limit,
-            shared,
-            output: Some(output),
-            buffer: vec![0; READ],
-            mask: start.secrets.stream(),
-        }
+    /// Watches the command that prints to `output`, and ends it after `limit`.
+    pub fn new(
+        shared: Arc<Shared>,
+        output: PipeReader,
+        limit: Duration,
+        mask: MaskStream,
+        report: Report,
+    ) -> Watcher {
+        let deadline = shared.started + limit;
+        Watcher { report, shared, output: Some(output), deadline, limit, buffer: vec![0; READ], mask }
     }
 
     /// Returns when the command has ended, was ended, or can't be ended within the bound.
@@ -99,7 +97,9 @@ impl Watcher {
                 // Nothing of it lives any more: its supervisor's end needs no waiting for.
                 Some(shell) if shell.left == 0 && self.output.is_none() => break,
                 // What is being ended is not left.
-                Some(shell) if shell.left > 0 && !self.shared.is_ending() => self.tell_what_is_left(shell),
+                Some(shell) if shell.left > 0 && self.shared.state().ended_by.is_none() => {
+                    self.tell_what_is_left(shell)
+                }
                 _ => {}
             }
         }
@@ -113,7 +113,7 @@ impl Watcher {
         let until = drain_until.map_or(deadline, |drain| drain.min(deadline));
         // Rounded up, so that the wait does not end just before the deadline, again and again.
         let timeout = timespec(until.saturating_duration_since(now) + Duration::from_millis(1));
-        let mut fds = vec![PollFd::new(self.shared.lifeline(), PollFlags::IN)];
+        let mut fds = vec![PollFd::new(&self.shared.lifeline, PollFlags::IN)];
         fds.extend(self.output.iter().map(|output| PollFd::new(output, PollFlags::IN)));
         if rustix::event::poll(&mut fds, Some(&timeout)).is_err() {
             // A signal: look again.
@@ -130,8 +130,7 @@ impl Watcher {
         match pipe.read(&mut self.buffer) {
             Ok(0) => return,
             Ok(n) => {
-                let state = &mut *self.shared.state();
-                self.mask.pass(&self.buffer[..n], &mut |bytes| state.write(bytes));
+                self.mask.pass(&self.buffer[..n], &mut |bytes| self.shared.kept.write(bytes));
                 if n == self.buffer.len() && n < LARGE_READ {
                     // A command that prints a lot: fewer, larger reads. A refusal changes nothing.
                     let _ = rustix::pipe::fcntl_setpipe_size(&pipe, LARGE_PIPE);
@@ -147,7 +146,7 @@ impl Watcher {
     /// Reads what the supervisor wrote: `code 0 2`, `signal 9 0` or `failed REASON`.
     fn read_record(&mut self) -> Record {
         let mut record = [0; 1024];
-        let n = self.shared.lifeline().read(&mut record).unwrap_or(0);
+        let n = (&self.shared.lifeline).read(&mut record).unwrap_or(0);
         let text = String::from_utf8_lossy(&record[..n]);
         let text = text.trim();
         if text.is_empty() {
@@ -186,14 +185,10 @@ impl Watcher {
             // Only a supervisor that was killed leaves without a word.
             self.shared.children.end_session(Pid::from_child(supervisor));
         }
-        let (exit, logs) = {
-            let state = &mut *self.shared.state();
-            self.mask.end(&mut |bytes| state.write(bytes));
-            state.output.shrink();
-            let exit = state.ended_by.clone().or(shell.map(|shell| shell.exit));
-            (exit.unwrap_or(Exit::Failed(LOST.into())), state.log.as_ref().and_then(Log::logs))
-        };
-        self.report.gone(exit);
+        self.mask.end(&mut |bytes| self.shared.kept.write(bytes));
+        let logs = self.shared.kept.close();
+        let exit = self.shared.state().ended_by.clone().or(shell.map(|shell| shell.exit));
+        self.report.gone(exit.unwrap_or(Exit::Failed(LOST.into())));
         // The result does not wait for this: the supervisor has nothing left to do.
         if let Some(supervisor) = supervisor {
             self.shared.children.reap(supervisor, BOUND);
@@ -223,7 +218,7 @@ const LOST: &str = "its supervisor was killed, and so was what it had started, a
 
 /// Sends the changes; the last one when it is dropped, if nobody did before: a task whose thread
 /// panics must not stay `running`.
-struct Report {
+pub struct Report {
     id: String,
     events: Sender<Event>,
     started: Instant,
@@ -231,6 +226,10 @@ struct Report {
 }
 
 impl Report {
+    pub fn new(id: &str, started: Instant, events: Sender<Event>) -> Report {
+        Report { id: id.to_owned(), events, started, ended: false }
+    }
+
     fn shell_ended(&self, exit: Exit, left: u32) {
         let end = End { exit, duration: self.started.elapsed(), left };
         self.send(Change::ShellEnded(end));
@@ -268,7 +267,7 @@ mod tests {
     fn a_thread_that_panics_reports_an_error() {
         let (events, received) = crossbeam_channel::unbounded();
         let started = Instant::now();
-        let report = Report { id: "a1b2c3d4".into(), events, started, ended: false };
+        let report = Report::new("a1b2c3d4", started, events);
         let thread = std::thread::spawn(move || {
             let _report = report;
             panic!("on purpose");

@@ -1,0 +1,73 @@
+//! What is kept of a command, also when it is gone: its output and its log. The command's thread writes it while
+//! others read it.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    log::{Log, Logs},
+    output::Output,
+};
+
+pub struct Kept(Mutex<State>);
+
+struct State {
+    output: Output,
+    log: Option<Log>,
+}
+
+impl Kept {
+    pub fn new(log: Option<Log>) -> Kept {
+        Kept(Mutex::new(State { output: Output::default(), log }))
+    }
+
+    /// The output so far: its head and its tail.
+    pub fn text(&self) -> String {
+        self.state().output.text()
+    }
+
+    /// What was printed since the last call.
+    pub fn take_new(&self) -> String {
+        self.state().output.take_new()
+    }
+
+    /// How many characters of the output `text` leaves out.
+    pub fn left_out(&self) -> u64 {
+        self.state().output.left_out()
+    }
+
+    /// The file of the log, if there is one.
+    pub fn log(&self) -> Option<PathBuf> {
+        self.state().log.as_ref()?.path().map(Path::to_owned)
+    }
+
+    /// From now on the log is a file, however small the output is.
+    pub fn keep_log(&self) {
+        if let Some(log) = &mut self.state().log {
+            log.create();
+        }
+    }
+
+    /// Takes the next bytes of the output.
+    pub(super) fn write(&self, bytes: &[u8]) {
+        let state = &mut *self.state();
+        state.output.write(bytes);
+        if let Some(log) = &mut state.log {
+            log.write(bytes);
+        }
+    }
+
+    /// Takes the end of the output, and closes the log. Returns the folder of the log's file, if there is one.
+    pub(super) fn close(&self) -> Option<Arc<Logs>> {
+        let state = &mut *self.state();
+        state.output.shrink();
+        state.log.as_mut()?.close()
+    }
+
+    /// A panic in the command's thread poisons the lock, but leaves an output that can still be read.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
