@@ -4,8 +4,8 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufReader, IoSlice, Read, Take, Write},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    io::{self, BufRead, BufReader, IoSlice, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -35,7 +35,11 @@ pub struct SessionFile {
 }
 
 /// The whole lines of a session file, read one after another since the file may be large.
-pub struct Lines(BufReader<Take<File>>);
+struct Lines {
+    file: BufReader<File>,
+    /// How many bytes they have. What follows the last of them was torn.
+    whole: u64,
+}
 
 /// Which session to continue.
 pub enum Which<'a> {
@@ -77,21 +81,20 @@ impl Store {
 
     fn create_file(&self, path: &Path) -> io::Result<File> {
         private::create_folder(&self.folder)?;
-        let file = private::options().append(true).read(true).create_new(true).open(path)?;
+        let file = private::options().append(true).create_new(true).open(path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(file)
     }
 
-    /// Opens a session to continue it, and returns its lines after the header. Fails if there is no such session, if
-    /// another process has it open, or if a later version wrote it.
-    pub fn open(&self, which: Which) -> Result<(SessionFile, Lines)> {
+    /// Opens a session to continue it, and hands every record after the header to `each`: None if its line is
+    /// unreadable. Fails if there is no such session, if another process has it open, or if a later version wrote it.
+    pub fn open(&self, which: Which, mut each: impl FnMut(Option<Record>)) -> Result<SessionFile> {
         let id = self.find(which)?;
         let path = self.path(&id);
         let failed = |err| Error::File { doing: "open the session", path: path.clone(), err };
-        let file = OpenOptions::new().append(true).read(true).open(&path).map_err(failed)?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(failed)?;
         let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
         let mut lines = Lines::open(&path).map_err(failed)?;
-        let whole = lines.length();
         let header = lines.header();
         // A file system without locks must not cost a session.
         if locked == Err(Errno::WOULDBLOCK) {
@@ -101,10 +104,13 @@ impl Store {
             let text = format!("this version of meanwhile can't read `{}`", path.display());
             return Err(Error::Session(text));
         }
-        file.set_len(whole).map_err(failed)?;
+        while let Some(line) = lines.next().transpose().map_err(failed)? {
+            each(Record::parse(line));
+        }
+        file.set_len(lines.whole).map_err(failed)?;
         let mut session = SessionFile { id, path: path.clone(), file };
         session.append(&Record::Opened { pid: process::id().into(), time: now() })?;
-        Ok((session, lines))
+        Ok(session)
     }
 
     /// Returns all sessions, the latest first.
@@ -194,25 +200,14 @@ impl SessionFile {
         let written = write_all(&mut self.file, &mut pieces);
         written.map_err(|err| Error::File { doing: "write the session", path: self.path.clone(), err })
     }
-
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
 impl Lines {
-    /// Opens the file at its present length: what is appended later is not read.
     fn open(path: &Path) -> io::Result<Lines> {
         // To open a FIFO of that name would wait for a writer.
         let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-        let length = whole_length(&file)?;
-        Ok(Lines(BufReader::new(file.take(length))))
-    }
-
-    /// Returns how many bytes are not read yet.
-    fn length(&self) -> u64 {
-        self.0.get_ref().limit()
+        Ok(Lines { file: BufReader::new(file), whole: 0 })
     }
 
     /// Reads the first line.
@@ -228,18 +223,14 @@ impl Iterator for Lines {
     type Item = io::Result<Vec<u8>>;
 
     fn next(&mut self) -> Option<io::Result<Vec<u8>>> {
-        loop {
-            let mut line = Vec::new();
-            if let Err(err) = self.0.read_until(b'\n', &mut line) {
-                return Some(Err(err));
-            }
-            if line.pop() != Some(b'\n') {
-                return None;
-            }
-            if !line.is_empty() {
-                return Some(Ok(line));
-            }
+        let mut line = Vec::new();
+        if let Err(err) = self.file.read_until(b'\n', &mut line) {
+            return Some(Err(err));
         }
+        let length = line.len() as u64;
+        line.pop_if(|byte| *byte == b'\n')?;
+        self.whole += length;
+        Some(Ok(line))
     }
 }
 
@@ -253,22 +244,6 @@ fn write_all(file: &mut File, mut pieces: &mut [IoSlice]) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Returns the length of the file up to its last line feed: what follows was torn.
-fn whole_length(file: &File) -> io::Result<u64> {
-    let mut buffer = [0; 4096];
-    let mut end = file.metadata()?.len();
-    while end > 0 {
-        let start = end.saturating_sub(buffer.len() as u64);
-        let piece = &mut buffer[..(end - start) as usize];
-        file.read_exact_at(piece, start)?;
-        if let Some(at) = memchr::memrchr(b'\n', piece) {
-            return Ok(start + at as u64 + 1);
-        }
-        end = start;
-    }
-    Ok(0)
 }
 
 fn in_use(id: &str, header: Option<Header>, lines: Lines) -> Error {

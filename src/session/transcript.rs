@@ -3,7 +3,7 @@
 //! Roles alternate, and every `tool_use` is answered in the next message, so that the API takes the history once
 //! a user message is at its end. Every change is a record; loading a session repeats the records.
 
-use std::{io, mem, path::PathBuf};
+use std::{mem, path::PathBuf};
 
 use uuid::Uuid;
 
@@ -78,30 +78,17 @@ impl Transcript {
     /// Opens a saved session to continue it. Fails if there is no such session, if it can't be read, or if another
     /// process has it open.
     pub fn resume(store: &Store, which: Which) -> Result<Transcript> {
-        let (file, lines) = store.open(which)?;
-        let mut transcript = Transcript::load(lines).map_err(|err| Error::File {
-            doing: "read the session",
-            path: file.path().to_owned(),
-            err,
+        let (mut transcript, mut damaged) = (Transcript::default(), 0);
+        let file = store.open(which, |record| match record {
+            Some(record) => transcript.apply(record),
+            None => damaged += 1,
         })?;
-        transcript.id = file.id.clone();
-        transcript.keeping = Keeping::In(file);
-        transcript.repair();
-        Ok(transcript)
-    }
-
-    fn load(lines: impl Iterator<Item = io::Result<Vec<u8>>>) -> io::Result<Transcript> {
-        let mut transcript = Transcript::default();
-        let mut damaged = 0;
-        for line in lines {
-            match Record::parse(line?) {
-                Some(record) => transcript.apply(record),
-                None => damaged += 1,
-            }
-        }
         if damaged > 0 {
             transcript.failure = Some(format!("skipped {damaged} unreadable lines of the session file"));
         }
+        transcript.id = file.id.clone();
+        transcript.keeping = Keeping::In(file);
+        transcript.repair();
         Ok(transcript)
     }
 
@@ -294,7 +281,10 @@ mod tests {
     }
 
     fn load(lines: Vec<String>) -> Transcript {
-        Transcript::load(lines.into_iter().map(|line| Ok(line.into_bytes()))).unwrap()
+        let mut transcript = Transcript::default();
+        let records = lines.into_iter().filter_map(|line| Record::parse(line.into_bytes()));
+        records.for_each(|record| transcript.apply(record));
+        transcript
     }
 
     fn lines(lines: &[&str]) -> Vec<String> {
