@@ -6,7 +6,7 @@ use crate::{
     api::reply::{Reply, ToolCall, Usage},
     background::task::Task,
     error::Error,
-    tools::{Answer, approval::Change},
+    tools::{Answer, change::Change},
 };
 
 /// What happens in a turn, for those who watch it.

@@ -1,14 +1,15 @@
-//! What needs somebody's consent, and who has given it: rules that were set beforehand, or the user.
+//! Decides whether a call may be run: by rules that were set in advance, or by asking the user.
 //!
-//! Only the user at the terminal consents: what a task prints or a file says never gets here.
+//! Only lines that the user types at the terminal are answers; what a task prints or a file says never gets here.
 
 use crossbeam_channel::Receiver;
 
 use super::{
     Answer, Outcome, Tasks,
+    change::Change,
     rules::{Rule, allow_command, denies_command, names_file, rule_for_folder, rules_like},
 };
-use crate::{background::Arrival, secrets::Secrets, stop::Stop};
+use crate::{background::Arrival, stop::Stop};
 
 /// What a tool is about to do.
 #[derive(Debug, Clone, Copy)]
@@ -21,72 +22,30 @@ pub struct Act<'a> {
 pub enum What<'a> {
     Command(&'a str),
     Change(&'a Change),
-    /// Nothing is changed by it, and nobody is asked.
+    /// The path of a file. Nobody is asked for consent to read it.
     Read(&'a str),
 }
 
-/// What becomes of a file.
-#[derive(Debug, Clone)]
-pub struct Change {
-    /// Relative to the working directory where it is in it.
-    pub path: String,
-    pub old: Old,
-    pub new: String,
-}
-
-impl Change {
-    /// The same without these texts, to be shown.
-    pub fn masked(self, secrets: &Secrets) -> Change {
-        Change {
-            old: match self.old {
-                Old::Text(text) => Old::Text(secrets.mask(text).into_owned()),
-                old => old,
-            },
-            new: secrets.mask(self.new).into_owned(),
-            ..self
-        }
-    }
-}
-
-/// What stands in the file now.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Old {
-    Nothing,
-    Text(String),
-    /// So many bytes that are no text, or too many to look at.
-    Other(u64),
-}
-
-impl Old {
-    /// The text, which may be none.
-    pub fn text(&self) -> &str {
-        match self {
-            Old::Text(text) => text,
-            Old::Nothing | Old::Other(_) => "",
-        }
-    }
-}
-
-/// What the user says to an act.
+/// What the user answers.
 enum Consent {
     Yes,
-    No,
-    /// From now on without a question, where the rules of the question hold.
+    /// Yes, and no more questions about acts that the rules in the question allow.
     Always,
-    /// No, and what the model is told.
+    No,
+    /// No, with a reason for the model.
     Reason(String),
 }
 
-/// Shows the user an act, and the rules that `Always` would set, if any; what is typed then comes line by line.
+/// Shows the user an act and the rules that `always` would set. Returns the lines that are typed then.
 pub type Asker = Box<dyn FnMut(&Act, &[Rule]) -> Receiver<String>>;
 
 #[derive(Default)]
 pub struct Approval {
     pub deny: Vec<Rule>,
     pub allow: Vec<Rule>,
-    /// Whether what no rule decides needs consent.
+    /// Whether an act needs consent if no rule decides on it.
     pub asks: bool,
-    /// None when nobody is there.
+    /// None if nobody is there to be asked.
     pub asker: Option<Asker>,
 }
 
@@ -95,7 +54,7 @@ impl Approval {
     pub fn check(&mut self, act: &Act, tasks: &mut Tasks) -> Result<bool, Outcome> {
         if let Some(rule) = denied(&self.deny, act) {
             let rule = rule.text();
-            let text = format!("refused: the user has denied it beforehand (--deny '{rule}'). Do without it");
+            let text = format!("refused: the user has denied it in advance (--deny '{rule}'). Do without it");
             return Err(refused("denied by a rule", text));
         }
         if !self.asks || matches!(act.what, What::Read(_)) || allowed(&self.allow, act) {
@@ -145,14 +104,13 @@ fn wait_for_consent(answers: &Receiver<String>, always: &[Rule], tasks: &mut Tas
     }
 }
 
-/// What a line means as an answer; None for one that means nothing.
+/// What a line means as an answer. None if it means nothing.
 fn consent(line: &str, always: &[Rule]) -> Option<Consent> {
     match line.trim() {
         "" => None,
         "y" | "yes" | "Y" => Some(Consent::Yes),
         "n" | "no" | "N" => Some(Consent::No),
-        "a" | "always" if !always.is_empty() => Some(Consent::Always),
-        "a" | "always" => None,
+        "a" | "always" => (!always.is_empty()).then_some(Consent::Always),
         reason => Some(Consent::Reason(reason.to_owned())),
     }
 }

@@ -1,4 +1,4 @@
-//! `background_run`, `check_background` and `kill_background`.
+//! `background_run`, `check_background` and `kill_background`: start, show and end background tasks.
 
 use std::time::Instant;
 
@@ -47,7 +47,7 @@ fn run(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
     let command = input.text("command")?;
     let limit = input.seconds("timeout")?;
     guard::check(command)?;
-    context.approve("background_run", What::Command(command))?;
+    context.approve(input, What::Command(command))?;
     let id = context.tasks.start_background(command, limit).map_err(Answer::error)?;
     let command = text::first(command, 80);
     Ok(Answer::ok(format!("Background task {id} started: {command}")).into())
@@ -69,7 +69,7 @@ fn check(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
     Ok(Outcome { stop, ..Answer::ok(answer).into() })
 }
 
-/// All tasks, a line each; with `until`, after one of them has ended.
+/// Lists all tasks, a line each; with `until`, after one of them has ended.
 fn list(context: &mut Context, until: Option<Instant>) -> Outcome {
     let stop = until.and_then(|until| context.tasks.wait_for_any(Some(until)).stop());
     context.tasks.receive();
@@ -95,7 +95,7 @@ fn find<'a>(context: &'a Context, id: &str) -> Result<&'a Task, Answer> {
     task.ok_or_else(|| Answer::error(format!("Unknown task {id}")))
 }
 
-/// `[status] command`, then how it ended and the whole result, or how long it has run and what is new.
+/// `[status] command`, then how the task ended and its whole output, or how long it has run and what is new.
 fn describe(task: &Task, full: bool) -> String {
     let mut lines = vec![format!("[{}] {}", task.status().name(), text::one_line(&task.command, 60))];
     match task.end() {
@@ -107,10 +107,8 @@ fn describe(task: &Task, full: bool) -> String {
         }
         _ => {
             let new = task.take_new();
-            let (printed, since) = match full {
-                true => (task.output(), "so far"),
-                false => (new, "since the last look"),
-            };
+            let (printed, since) =
+                if full { (task.output(), "so far") } else { (new, "since the last look") };
             let age = text::duration(task.age());
             lines.push(format!("(running) for {age}; printed {since}:"));
             lines.push(if printed.is_empty() { "(nothing)".into() } else { printed });

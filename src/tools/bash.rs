@@ -1,4 +1,4 @@
-//! `bash`: runs a command and waits for it, up to a limit; what lives on goes to the background.
+//! `bash`: runs a command and waits for it up to a time limit. What still runs then moves to the background.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ fn run(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
     let command = input.text("command")?;
     let limit = input.seconds("timeout")?.unwrap_or(TIMEOUT);
     guard::check(command)?;
-    context.approve("bash", What::Command(command))?;
+    context.approve(input, What::Command(command))?;
     run_and_wait(context, command, limit)
 }
 
@@ -41,7 +41,7 @@ pub fn run_and_wait(context: &mut Context, command: &str, limit: Duration) -> Re
         Waited::Ended => {
             let (result, left) = (task.result(), task.left_text().unwrap_or_default());
             let text = format!("{result}\n({left}. What it prints is in background task {id}.)");
-            // It was shown: the next look starts here.
+            // The model has seen this much: the next look starts here.
             task.take_new();
             tasks.move_to_background(&id);
             return Ok(Answer::ok(text).into());

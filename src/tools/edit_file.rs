@@ -1,6 +1,6 @@
 //! `edit_file`: replaces exact text. The line ends, byte order mark and mode of the file stay as they are.
 
-use super::{Answer, Context, Input, Outcome, Tool, approval::Old, workspace::is_binary};
+use super::{Answer, Context, Input, Outcome, Tool, change::Old, workspace::is_binary};
 
 pub const TOOL: Tool = Tool {
     name: "edit_file",
@@ -37,8 +37,7 @@ fn run(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
         }
     };
     let (edited, answer) = edit(path, &content, old_text, new_text, replace_all)?;
-    let change = context.write("edit_file", path, Old::Text(content), edited)?;
-    Ok(Outcome { change, ..Answer::ok(answer).into() })
+    context.write(input, path, Old::Text(content), edited, answer)
 }
 
 /// The new content, and the answer.

@@ -1,10 +1,11 @@
-//! What the model can call: one file a tool, and this table.
+//! The tools that the model can call: one file a tool, and the table of them.
 //!
-//! Whatever a tool meets is an answer to the model; nothing here ends the program.
+//! A tool that fails answers the model with an error; no call ends the program.
 
 pub mod approval;
 mod background;
 mod bash;
+pub mod change;
 mod edit_file;
 mod guard;
 mod read_file;
@@ -26,28 +27,28 @@ use crate::{
     stop::Stop,
     text::{self, head_and_tail},
 };
-use approval::{Act, Approval, Change, Old, What};
+use approval::{Act, Approval, What};
+use change::{Change, Old};
 use workspace::Workspace;
 
-/// No result is longer, in characters.
+/// The length of the longest result, in characters.
 const LONGEST_RESULT: usize = 50_000;
 
-/// What a tool may use.
+/// What the tools work with.
 pub struct Context {
     pub workspace: Workspace,
     pub tasks: Tasks,
     pub approval: Approval,
-    /// Texts that must not leave in a result: the credential.
+    /// What results must not contain.
     pub secrets: Secrets,
 }
 
 impl Context {
     /// Returns whether the user was asked and consented. Fails with the outcome of a call that may not be run.
-    fn approve(&mut self, tool: &'static str, what: What) -> Result<bool, Outcome> {
-        self.approval.check(&Act { tool, what }, &mut self.tasks)
+    fn approve(&mut self, input: &Input, what: What) -> Result<bool, Outcome> {
+        self.approval.check(&Act { tool: input.tool, what }, &mut self.tasks)
     }
 
-    /// What stands in a file now.
     fn old(&self, path: &str) -> Old {
         match self.workspace.read(path).map(String::from_utf8) {
             Ok(Ok(text)) => Old::Text(text),
@@ -56,31 +57,33 @@ impl Context {
         }
     }
 
-    /// Writes a file if that is allowed. Returns the change, unless the user was shown it before.
+    /// Writes a file if that is allowed, and answers with `told`.
     fn write(
         &mut self,
-        tool: &'static str,
+        input: &Input,
         path: &str,
         old: Old,
         new: String,
-    ) -> Result<Option<Box<Change>>, Outcome> {
+        told: String,
+    ) -> Result<Outcome, Outcome> {
         self.workspace.check_writable(path)?;
         let change = Change { path: self.workspace.name(path)?, old, new };
-        let was_shown = self.approve(tool, What::Change(&change))?;
-        // While the question was open, somebody may have written.
+        let was_shown = self.approve(input, What::Change(&change))?;
+        // Somebody may have changed the file while the question was open.
         if self.approval.asks && self.old(path) != change.old {
             let text = format!("{path} has changed since it was shown to the user: read it again");
             return Err(Answer::error(text).into());
         }
         self.workspace.write(path, change.new.as_bytes())?;
-        Ok((!was_shown).then(|| Box::new(change.masked(&self.secrets))))
+        let change = (!was_shown).then(|| Box::new(change.masked(&self.secrets)));
+        Ok(Outcome { change, ..Answer::ok(told).into() })
     }
 }
 
-/// What has come of a call.
+/// What came of a call.
 pub struct Outcome {
     pub answer: Answer,
-    /// What it has changed in a file, unless the user was shown it before.
+    /// The file that it has changed, unless the user was shown the change before.
     pub change: Option<Box<Change>>,
     /// Why it was not allowed.
     pub refused: Option<&'static str>,
@@ -106,6 +109,17 @@ impl Outcome {
 pub struct Answer {
     pub text: String,
     pub is_error: bool,
+}
+
+impl Answer {
+    fn ok(text: impl Into<String>) -> Answer {
+        Answer { text: text.into(), is_error: false }
+    }
+
+    /// A failure, which reads `Error: ` and `text`.
+    fn error(text: impl std::fmt::Display) -> Answer {
+        Answer { text: format!("Error: {text}"), is_error: true }
+    }
 }
 
 struct Tool {
@@ -146,11 +160,12 @@ pub fn definitions(background_timeout: Duration) -> String {
     limits.iter().fold(definitions, |text, (name, limit)| text.replace(name, limit))
 }
 
+/// The names of all tools.
 pub fn names() -> Vec<&'static str> {
     TOOLS.iter().map(|tool| tool.name).collect()
 }
 
-/// Runs one call.
+/// Runs one call, and masks and shortens its answer.
 pub fn run(context: &mut Context, call: &ToolCall) -> Outcome {
     let outcome = run_tool(context, call).unwrap_or_else(|early| early);
     fit(outcome, context)
@@ -179,76 +194,60 @@ fn run_tool(context: &mut Context, call: &ToolCall) -> Result<Outcome, Outcome> 
         return Err(Answer::error(text).into());
     };
     let fields = call.input.as_ref().map_err(|text| {
+        let text = text::first(text, 200);
         Answer::error(format!(
-            "The input of this call is no JSON object or was cut off, so nothing was run: {:?}. \
-             Send it again, in smaller pieces if it was long",
-            text::first(text, 200)
+            "the input of this call is not a JSON object or was cut off, and nothing was run: {text:?}. \
+             Send it again, in smaller pieces if it was long"
         ))
     })?;
-    (tool.run)(context, &Input(fields))
+    (tool.run)(context, &Input { tool: tool.name, fields })
 }
 
-impl Answer {
-    pub fn ok(text: impl Into<String>) -> Answer {
-        Answer { text: text.into(), is_error: false }
-    }
-
-    /// A failure; it reads `Error: ` and `text`.
-    pub fn error(text: impl std::fmt::Display) -> Answer {
-        Answer { text: format!("Error: {text}"), is_error: true }
-    }
+/// The input of a call of `tool`. A field that is null counts as missing.
+struct Input<'a> {
+    tool: &'static str,
+    fields: &'a Map<String, Value>,
 }
 
-/// The input of a call.
-struct Input<'a>(&'a Map<String, Value>);
-
-impl Input<'_> {
-    fn text(&self, name: &str) -> Result<&str, Answer> {
+impl<'a> Input<'a> {
+    fn text(&self, name: &str) -> Result<&'a str, Answer> {
         self.optional_text(name)?
             .ok_or_else(|| Answer::error(format!("`{name}` is missing: it is a required string")))
     }
 
-    fn optional_text(&self, name: &str) -> Result<Option<&str>, Answer> {
-        match self.0.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(other) => Err(wrong(name, "a string", other)),
-        }
+    fn optional_text(&self, name: &str) -> Result<Option<&'a str>, Answer> {
+        self.get(name, "a string", Value::as_str)
     }
 
     fn flag(&self, name: &str) -> Result<bool, Answer> {
-        match self.0.get(name) {
-            None | Some(Value::Null) => Ok(false),
-            Some(Value::Bool(flag)) => Ok(*flag),
-            Some(other) => Err(wrong(name, "true or false", other)),
-        }
+        Ok(self.get(name, "true or false", Value::as_bool)?.unwrap_or_default())
     }
 
-    /// A whole number from 1 on.
     fn count(&self, name: &str) -> Result<Option<usize>, Answer> {
-        match self.0.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => match value.as_u64() {
-                Some(n @ 1..) => Ok(Some(n as usize)),
-                _ => Err(wrong(name, "a whole number from 1 on", value)),
-            },
-        }
+        let count = |value: &Value| value.as_u64().filter(|n| *n > 0).map(|n| n as usize);
+        self.get(name, "a whole number from 1 on", count)
     }
 
     fn seconds(&self, name: &str) -> Result<Option<Duration>, Answer> {
-        const LONGEST: f64 = 7.0 * 24.0 * 3600.0;
-        match self.0.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => match value.as_f64() {
-                Some(n) if n > 0.0 && n <= LONGEST => Ok(Some(Duration::from_secs_f64(n))),
-                _ => Err(wrong(name, "a number of seconds above 0, at most a week", value)),
-            },
-        }
+        const WEEK: f64 = 7.0 * 24.0 * 3600.0;
+        let time =
+            |value: &Value| value.as_f64().filter(|n| *n > 0.0 && *n <= WEEK).map(Duration::from_secs_f64);
+        self.get(name, "a number of seconds above 0, at most a week", time)
     }
-}
 
-fn wrong(name: &str, expected: &str, value: &Value) -> Answer {
-    let value = value.to_string();
-    let shown = text::first(&value, 60);
-    Answer::error(format!("`{name}` must be {expected}, not {shown}"))
+    /// A field, converted. Fails with an answer for the model if it is not what is expected.
+    fn get<T>(
+        &self,
+        name: &str,
+        expected: &str,
+        convert: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, Answer> {
+        let Some(value) = self.fields.get(name).filter(|value| !value.is_null()) else {
+            return Ok(None);
+        };
+        convert(value).map(Some).ok_or_else(|| {
+            let value = value.to_string();
+            Answer::error(format!("`{name}` must be {expected}, not {}", text::first(&value, 60)))
+        })
+    }
 }

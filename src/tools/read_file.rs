@@ -20,7 +20,7 @@ fn run(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
     let offset = input.count("offset")?.unwrap_or(1);
     let limit = input.count("limit")?.unwrap_or(usize::MAX);
     let name = context.workspace.name(path)?;
-    context.approve("read_file", What::Read(&name))?;
+    context.approve(input, What::Read(&name))?;
     let content = context.workspace.read(path)?;
     if is_binary(&content) {
         let size = content.len();

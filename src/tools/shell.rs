@@ -107,7 +107,7 @@ impl<'a> Parser<'a> {
                 }
                 '\'' => {
                     let quoted = self.until('\'');
-                    self.push(quoted);
+                    self.word().push_str(quoted);
                 }
                 '"' => self.expanded(Some('"')),
                 '\\' if self.eats('\n') => {}
@@ -143,14 +143,10 @@ impl<'a> Parser<'a> {
         self.list.word.get_or_insert_default()
     }
 
-    fn push(&mut self, text: &str) {
-        self.word().push_str(text);
-    }
-
     /// The next character stands for itself.
     fn literal(&mut self) {
         let c = self.next();
-        self.list.word.get_or_insert_default().extend(c);
+        self.word().extend(c);
     }
 
     fn end_word(&mut self) {

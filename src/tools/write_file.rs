@@ -1,6 +1,6 @@
 //! `write_file`: replaces or creates a whole file.
 
-use super::{Answer, Context, Input, Outcome, Tool};
+use super::{Context, Input, Outcome, Tool};
 
 pub const TOOL: Tool = Tool {
     name: "write_file",
@@ -17,7 +17,5 @@ fn run(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
     let path = input.text("path")?;
     let content = input.text("content")?;
     let old = context.old(path);
-    let change = context.write("write_file", path, old, content.to_owned())?;
-    let answer = Answer::ok(format!("Wrote {} bytes", content.len()));
-    Ok(Outcome { change, ..answer.into() })
+    context.write(input, path, old, content.to_owned(), format!("Wrote {} bytes", content.len()))
 }

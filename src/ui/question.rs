@@ -11,7 +11,8 @@ use super::{diff::diff, stdin::Lines};
 use crate::{
     text::{head_and_tail, visible},
     tools::{
-        approval::{Act, Asker, Old, What},
+        approval::{Act, Asker, What},
+        change::Old,
         rules::Rule,
     },
 };

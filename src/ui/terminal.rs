@@ -18,7 +18,7 @@ use crate::{
     cli::args::ColorWhen,
     error::Error,
     text::{duration, first, one_line, sentence, visible},
-    tools::approval::Change,
+    tools::change::Change,
 };
 
 /// How much is shown of a line of a tool result, and of the output of a background task, in characters.
