@@ -94,15 +94,12 @@ impl Chat<'_> {
     }
 }
 
-/// The line under the output that says what the program is doing. Dropping it removes the line.
+/// Keeps the row that says what the program is doing up to date. Dropping it removes the row.
 struct Progress<'a> {
     screen: Option<&'a Screen>,
-    what: String,
-    since: Instant,
+    busy: Busy,
     updated: Instant,
-    /// Output tokens of this turn that the API has counted.
-    tokens: u64,
-    /// Bytes of text since then.
+    /// Bytes of text whose tokens the API has not counted yet.
     uncounted: u64,
 }
 
@@ -113,7 +110,8 @@ impl<'a> Progress<'a> {
             Console::Plain { .. } => None,
         };
         let now = Instant::now();
-        Progress { screen, what: String::new(), since: now, updated: now, tokens: 0, uncounted: 0 }
+        let busy = Busy { what: String::new(), since: now, tokens: 0 };
+        Progress { screen, busy, updated: now, uncounted: 0 }
     }
 
     fn note(&mut self, event: &Event) {
@@ -128,7 +126,7 @@ impl<'a> Progress<'a> {
                 }
             }
             Event::Reply { reply, .. } => {
-                self.tokens += reply.usage.output;
+                self.busy.tokens += reply.usage.output;
                 self.uncounted = 0;
             }
             _ => {}
@@ -136,15 +134,15 @@ impl<'a> Progress<'a> {
     }
 
     fn begin(&mut self, what: String) {
-        (self.what, self.since) = (what, Instant::now());
+        self.busy = Busy { what, since: Instant::now(), ..self.busy };
         self.update();
     }
 
     fn update(&mut self) {
         self.updated = Instant::now();
         if let Some(screen) = self.screen {
-            let tokens = self.tokens + self.uncounted / BYTES_PER_TOKEN;
-            screen.busy(Some(Busy { what: self.what.clone(), since: self.since, tokens }));
+            let tokens = self.busy.tokens + self.uncounted / BYTES_PER_TOKEN;
+            screen.busy(Some(Busy { tokens, ..self.busy.clone() }));
         }
     }
 }

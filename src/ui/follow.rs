@@ -1,16 +1,65 @@
-//! Which part of a task's output has not been shown yet. Pure.
+//! `/task ID`: shows the output of a task, and then what is new in it.
 //!
 //! The output is its head, its tail, and a count of the characters left out between them. Positions are counted
 //! in characters from its beginning.
 
-use crate::text;
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
+
+use super::{
+    chat::{Chat, Console},
+    screen::Typed,
+    terminal::Terminal,
+};
+use crate::{
+    background::{
+        Arrival,
+        task::{NO_OUTPUT, Task},
+    },
+    error::{Error, Result},
+    stop::Stop,
+    text,
+};
+
+/// How often to look for new output.
+const INTERVAL: Duration = Duration::from_millis(200);
 
 /// A longer last line is not shown again when it changes: it may be larger than the tail.
 const LONGEST_LINE: usize = 1000;
 
+/// Shows the output of the task whose id begins with `id`: on a screen until it ends or a key is pressed, elsewhere
+/// what there is now. Returns what is left to say. Fails with a stop that ends the program.
+pub fn follow(chat: &mut Chat, id: &str) -> Result<String> {
+    let Chat { agent, console, terminal, .. } = chat;
+    let fits = |task: &&Task| !id.is_empty() && task.id.starts_with(id);
+    let Some(task) = agent.tasks().list().find(fits) else {
+        return Ok(format!("No task `{id}`; `/tasks` lists them."));
+    };
+    let id = task.id.clone();
+    let mut shown = Shown::default();
+    let mut is_over = shown.show_new(task, terminal);
+    if let Console::Screen(screen) = console
+        && !is_over
+    {
+        screen.follow();
+        terminal.line("(press any key to stop)");
+        while !is_over {
+            match agent.wait(&screen.typed, Some(Instant::now() + INTERVAL)) {
+                Arrival::Message(Typed::Typing(_)) | Arrival::Task | Arrival::TimedOut => {}
+                Arrival::Message(_) | Arrival::Closed | Arrival::Stopped(Stop::Interrupted) => break,
+                Arrival::Stopped(stop) => return Err(Error::Stopped(stop)),
+            }
+            is_over = agent.tasks().find(&id).is_none_or(|task| shown.show_new(task, terminal));
+        }
+    }
+    Ok(if shown.is_empty() { NO_OUTPUT.into() } else { String::new() })
+}
+
 /// How much of an output has been shown.
 #[derive(Default)]
-pub struct Shown {
+struct Shown {
     /// Where the last line begins.
     settled: u64,
     /// The last line, which can still grow or be overwritten, as a progress bar is.
@@ -18,8 +67,21 @@ pub struct Shown {
 }
 
 impl Shown {
+    fn is_empty(&self) -> bool {
+        self.settled == 0 && self.line.is_empty()
+    }
+
+    /// Shows what is new in the output of a task. Returns whether the task is over.
+    fn show_new(&mut self, task: &Task, terminal: &mut Terminal<impl Write>) -> bool {
+        let output = task.output();
+        if output != NO_OUTPUT {
+            terminal.line(self.take_new(&output, task.left_out()).trim_matches('\n'));
+        }
+        task.is_gone()
+    }
+
     /// Returns the part of `output` that is new since the last call; a changed last line counts as new.
-    pub fn take_new(&mut self, output: &str, left_out: u64) -> String {
+    fn take_new(&mut self, output: &str, left_out: u64) -> String {
         let gap = format!("\n{}\n", text::left_out(left_out));
         let (head, tail) = output.split_once(&gap).filter(|_| left_out > 0).unwrap_or(("", output));
         let head_end = characters(head);

@@ -1,4 +1,4 @@
-//! The prompt loop: what the user types, and the ends of background tasks, become turns.
+//! The prompt loop: turns begin with what the user types, and with background tasks that end.
 
 use std::{
     cell::RefCell,
@@ -30,7 +30,7 @@ use crate::{
     text::{self, visible},
 };
 
-/// Tasks that end together wake the agent once: so long after the last one.
+/// How long to wait for more tasks to end before the agent is woken, so that several wake it once.
 const SETTLE: Duration = Duration::from_millis(200);
 
 struct Repl<'a> {
@@ -40,12 +40,11 @@ struct Repl<'a> {
     is_typing: bool,
 }
 
-/// What ends the wait at the prompt.
+/// What to do next.
 enum Next {
     Line(String),
-    Message(Vec<Block>),
-    /// Tasks have ended whose results the model has not been told.
-    Woken,
+    /// A turn with this content; empty when there are only results of tasks to tell.
+    Turn(Vec<Block>),
     Leave,
 }
 
@@ -62,23 +61,23 @@ pub fn run(
     let mut agent = make_agent(&interrupts)?;
     let first = first(run, &mut agent)?;
     let color = has_color(run.color, &io::stdout());
-    let is_rich = io::stdin().is_terminal() && io::stdout().is_terminal() && can_draw();
-    let (console, terminal) = if is_rich {
-        let greeting = visible(&greeting(run.asks, agent.model())).into_owned();
-        let screen = Screen::open(&interrupts, history, color, greeting)?;
+    let (console, terminal) = if can_draw() {
+        let notice = if run.asks { "" } else { "; commands run without asking" };
+        let greeting = format!("meanwhile with {}: /help lists the commands{notice}\n", agent.model());
+        let screen = Screen::open(&interrupts, history, color, visible(&greeting).into_owned())?;
         agent.observe(Box::new(screen.observer()));
-        let terminal = Terminal::new(Box::new(screen.writer()) as Box<dyn Write>, color);
         agent.ask(question::on_screen(screen.writer(), screen.questions()));
+        let terminal = Terminal::new(Box::new(screen.writer()) as Box<dyn Write>, color);
         (Console::Screen(screen), terminal.with_markdown(color))
     } else {
         let lines = Lines::read()?;
         if question::is_possible() {
             agent.ask(question::on_stderr(Rc::clone(&lines)));
         }
-        let terminal = Terminal::new(Box::new(io::stdout()) as Box<dyn Write>, color);
         let roster: Rc<RefCell<Roster>> = Rc::default();
         let taking = Rc::clone(&roster);
         agent.observe(Box::new(move |task| taking.borrow_mut().take_for_later(Row::new(task))));
+        let terminal = Terminal::new(Box::new(io::stdout()) as Box<dyn Write>, color);
         (Console::Plain { lines, roster }, terminal)
     };
     let chat = Chat { agent, console, terminal, sessions, last_result: String::new() };
@@ -87,7 +86,7 @@ pub fn run(
     let ended = repl.converse(first);
     repl.say_how_to_continue();
     let Chat { mut agent, console, .. } = repl.chat;
-    // Give the terminal back before ending the tasks, which may take a while.
+    // Restore the terminal before ending the tasks, which may take a while.
     drop(console);
     agent.end_tasks(&mut |_| ());
     ended
@@ -100,18 +99,13 @@ fn first(run: &Run, agent: &mut Agent) -> Result<Option<Next>> {
         return Ok(run.prompt.clone().map(Next::Line));
     };
     let content = stdin::read_message(run.prompt.as_deref(), path, agent)?;
-    Ok(Some(content).filter(|content| !content.is_empty()).map(Next::Message))
+    Ok(Some(content).filter(|content| !content.is_empty()).map(Next::Turn))
 }
 
-/// A terminal that knows no cursor movement gets plain lines.
+/// Whether stdin and stdout are a terminal that can move its cursor.
 fn can_draw() -> bool {
-    std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
-}
-
-/// What stands above the first prompt.
-fn greeting(asks: bool, model: &str) -> String {
-    let notice = if asks { "" } else { "; commands run without asking" };
-    format!("meanwhile with {model}: /help lists the commands{notice}\n")
+    let moves = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
+    moves && io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
 impl Repl<'_> {
@@ -124,8 +118,7 @@ impl Repl<'_> {
         }
     }
 
-    fn converse(&mut self, first: Option<Next>) -> Result<()> {
-        let mut first = first;
+    fn converse(&mut self, mut first: Option<Next>) -> Result<()> {
         loop {
             let next = match first.take() {
                 Some(next) => next,
@@ -133,8 +126,7 @@ impl Repl<'_> {
             };
             match next {
                 Next::Leave => return Ok(()),
-                Next::Woken => self.chat.turn(Vec::new())?,
-                Next::Message(content) => self.chat.turn(content)?,
+                Next::Turn(content) => self.chat.turn(content)?,
                 Next::Line(line) => match line::parse(&line) {
                     Line::Empty => {}
                     Line::Slash(Slash::Exit, _) => return Ok(()),
@@ -161,12 +153,14 @@ impl Repl<'_> {
             if self.wakes && !self.is_typing && self.chat.agent.has_results() {
                 settled = Some(Instant::now() + SETTLE);
             }
-            self.announce();
             let agent = &mut self.chat.agent;
             let typed = match &self.chat.console {
                 Console::Screen(screen) if screen.was_left() => return Ok(Next::Leave),
                 Console::Screen(screen) => agent.wait(&screen.typed, settled),
-                Console::Plain { lines, roster, .. } => {
+                Console::Plain { lines, roster } => {
+                    let ended = roster.borrow_mut().ended();
+                    let announced = ended.iter().filter(|_| io::stdin().is_terminal());
+                    announced.for_each(|text| self.chat.terminal.line(text));
                     if let Some(line) = lines.ahead() {
                         return Ok(Next::Line(line));
                     }
@@ -184,21 +178,11 @@ impl Repl<'_> {
                     }
                 }
                 Arrival::Message(Typed::Key) | Arrival::Task => {}
-                Arrival::TimedOut => return Ok(Next::Woken),
+                Arrival::TimedOut => return Ok(Next::Turn(Vec::new())),
                 Arrival::Stopped(Stop::Interrupted) => {
                     self.chat.terminal.line("\n(type `exit` or press Ctrl-D to exit)");
                 }
                 Arrival::Stopped(stop) => return Err(Error::Stopped(stop)),
-            }
-        }
-    }
-
-    /// On a plain terminal: the tasks that have ended since.
-    fn announce(&mut self) {
-        if let Console::Plain { roster, .. } = &self.chat.console {
-            let ended = roster.borrow_mut().ended();
-            if io::stdin().is_terminal() {
-                ended.iter().for_each(|text| self.chat.terminal.line(text));
             }
         }
     }

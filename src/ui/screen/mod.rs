@@ -57,7 +57,8 @@ enum Message {
     Close,
 }
 
-/// What the program is doing.
+/// What the program is doing, since when, and the tokens that the model has written in this turn.
+#[derive(Clone)]
 pub struct Busy {
     pub what: String,
     pub since: Instant,
