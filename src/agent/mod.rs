@@ -41,7 +41,7 @@ pub struct Agent {
     settings: Settings,
     /// What goes before the next thing that the user says.
     pending: Vec<Block>,
-    /// The text so far of the reply under way.
+    /// The text of the reply that was interrupted last.
     partial: String,
     run: Run,
 }

@@ -53,12 +53,13 @@ impl Agent {
     }
 
     fn attempt(&mut self, messages: &[Encoded], watch: &mut dyn FnMut(Event)) -> Result<Reply> {
-        self.partial.clear();
+        // It is freed when the reply is whole, which has the text too.
+        let mut partial = String::new();
         let progress = self.client.send(messages.to_vec())?;
         loop {
             match self.context.tasks.wait(&progress, None) {
                 Arrival::Message(Progress::Text(text)) => {
-                    self.partial += &text;
+                    partial += &text;
                     watch(Event::Text(&text));
                 }
                 Arrival::Message(Progress::Ended(reply)) => return reply,
@@ -67,9 +68,10 @@ impl Agent {
                     self.client.abort();
                     for progress in progress.try_iter() {
                         if let Progress::Text(text) = progress {
-                            self.partial += &text;
+                            partial += &text;
                         }
                     }
+                    self.partial = partial;
                     return Err(Error::Stopped(stop));
                 }
                 Arrival::Task | Arrival::TimedOut => {}
