@@ -2,7 +2,7 @@
 //!
 //! Every count is in characters (Unicode scalar values), and no cut splits one.
 
-use std::{borrow::Cow, fmt::Write, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
 /// The first `limit` characters of `text`.
 pub fn first(text: &str, limit: usize) -> &str {
@@ -26,7 +26,8 @@ pub fn one_line(text: &str, limit: usize) -> String {
     first(text, limit).replace(['\n', '\r', '\t'], " ")
 }
 
-/// `text` in at most `limit` characters and a line between head and tail that says how many were left out.
+/// The head and the tail of `text`, `limit` characters together, with a line between them that counts the rest.
+/// Returns a text that is not longer than `limit` as it is.
 pub fn head_and_tail(text: &str, limit: usize) -> Cow<'_, str> {
     let count = text.chars().count();
     if count <= limit {
@@ -37,44 +38,46 @@ pub fn head_and_tail(text: &str, limit: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{head}\n{}\n{tail}", left_out(count as u64 - limit as u64)))
 }
 
-/// The line that stands for what was left out.
+/// The line that replaces so many characters.
 pub fn left_out(characters: u64) -> String {
     format!("... ({characters} characters left out) ...")
 }
 
-/// Text that can't move the cursor, set the title or hide other text: control characters and
-/// bidirectional overrides are shown as `\u{..}`, all but line feeds and tabs.
+/// Text that can't move the cursor, set the title or hide other text: control characters (except line feeds and tabs) and
+/// bidirectional overrides are written as `\u{..}`.
 pub fn visible(text: &str) -> Cow<'_, str> {
     escaped(text, false, obeyed_by_terminals)
 }
 
-/// JSON that a terminal does not obey, and that says the same. It is a single line for those readers too that
-/// take more than a line feed for the end of one (Python's `splitlines`).
+/// The same JSON value without characters that a terminal obeys. It is one line even for readers that end lines at other
+/// characters than line feeds (Python's `splitlines`).
 pub fn visible_json(json: &str) -> Cow<'_, str> {
     let ends_line = |c| matches!(c, '\u{2028}' | '\u{2029}');
     escaped(json, true, |c| obeyed_by_terminals(c) || ends_line(c))
 }
 
 fn escaped(text: &str, is_json: bool, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
-    // Most text is ASCII, and that is quicker to see than any character.
+    // Most text is ASCII, which is faster to check by bytes.
     let is_plain = |byte| matches!(byte, b'\n' | b'\t' | b' '..=b'~');
     if text.bytes().all(is_plain) || !text.contains(&is_escaped) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        let written = match is_escaped(c) {
-            false => shown.write_char(c),
-            // They all have four digits at most, as JSON wants it.
-            true if is_json => write!(shown, "\\u{:04x}", c as u32),
-            true => write!(shown, "\\u{{{:x}}}", c as u32),
-        };
-        written.expect("a String takes everything");
+        let code = c as u32;
+        if !is_escaped(c) {
+            shown.push(c);
+        } else if is_json {
+            // None of them needs more than the four digits of JSON.
+            shown.push_str(&format!("\\u{code:04x}"));
+        } else {
+            shown.push_str(&format!("\\u{{{code:x}}}"));
+        }
     }
     Cow::Owned(shown)
 }
 
-/// Whether a terminal would do something else than show it.
+/// Whether a terminal would do something other than show the character.
 pub fn obeyed_by_terminals(c: char) -> bool {
     match c {
         '\n' | '\t' => false,
@@ -84,13 +87,12 @@ pub fn obeyed_by_terminals(c: char) -> bool {
     }
 }
 
-/// An error in one line that a terminal does not obey, whatever a server has put into it.
+/// An error message as one visible line, whatever a server put into it.
 pub fn sentence(text: &str) -> String {
     visible(&text.replace(['\n', '\r', '\t'], " ")).into_owned()
 }
 
-/// A number of seconds, with as many of its milliseconds as it has: `300`, `0.5`. The standard library's
-/// way to print a float takes 26 KB.
+/// A number of seconds without trailing zeros: `300`, `0.5`. Printing a float would add 26 KB of standard library.
 pub fn seconds(time: Duration) -> String {
     let text = format!("{}.{:03}", time.as_secs(), time.subsec_millis());
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

@@ -215,7 +215,7 @@ fn no_credential_is_shown() {
 fn a_credential_that_the_shell_shows_to_commands_is_said() {
     let web = well();
     for (script, expected) in [
-        ("\"$@\"; exit $?", "-- credential    is set, but commands can read it"),
+        ("\"$@\"; exit $?", "-- credential    ANTHROPIC_API_KEY is set, but commands can read it"),
         ("exec \"$@\"", "ok credential    ANTHROPIC_API_KEY is set\n"),
     ] {
         let test = doctor(&web);

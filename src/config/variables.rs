@@ -1,8 +1,10 @@
-//! The variables of the environment, those of `.env` before them, and what they say of the server.
+//! The variables, from `.env` or else from the environment, and the server and credential they name.
+//!
+//! A credential of the environment is never paired with a server that `.env` names.
 
 use std::{
     env,
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::Read,
     path::Path,
 };
@@ -20,29 +22,31 @@ pub const MODEL_ID: &str = "MODEL_ID";
 const CERTIFICATES: &str = "SSL_CERT_FILE";
 const PUBLIC_API: &str = "https://api.anthropic.com";
 
-/// A `.env` that is larger is none.
+/// In bytes. A larger `.env` is ignored.
 const LARGEST_DOTENV: u64 = 1024 * 1024;
 
-/// The variables of the environment, and those of `.env` before them.
+/// The variables of `.env`, which override those of the environment.
 pub struct Variables {
     dotenv: Vec<(String, String)>,
 }
 
 impl Variables {
+    /// Reads `.env` in `folder`, if there is one. Fails if it can't be read or a value in it has no end.
     pub fn read(folder: &Path) -> Result<Variables> {
         let path = folder.join(".env");
+        // Anything else, like a FIFO, might block.
+        let is_dotenv = |found: &Metadata| found.is_file() && found.len() <= LARGEST_DOTENV;
+        if !fs::metadata(&path).is_ok_and(|found| is_dotenv(&found)) {
+            return Ok(Variables { dotenv: Vec::new() });
+        }
+        let text = read(&path)?;
         let names = [MODEL_ID, API_KEY, AUTH_TOKEN, BASE_URL];
-        let text = match fs::metadata(&path) {
-            // Anything else (a FIFO, a folder) is no `.env`, and might block.
-            Ok(found) if found.is_file() && found.len() <= LARGEST_DOTENV => read(&path)?,
-            _ => return Ok(Variables { dotenv: Vec::new() }),
-        };
-        let dotenv = dotenv::parse(&String::from_utf8_lossy(&text), &names)
-            .map_err(|err| Error::Config(format!("`{}`: {err}", path.display())))?;
+        let dotenv = dotenv::parse(&String::from_utf8_lossy(&text), &names);
+        let dotenv = dotenv.map_err(|err| Error::Config(format!("`{}`: {err}", path.display())))?;
         Ok(Variables { dotenv })
     }
 
-    /// The value in force; an empty one counts as none.
+    /// The value in force; None if it is not set or empty. Fails if it is not UTF-8.
     pub fn get(&self, name: &str) -> Result<Option<String>> {
         match self.in_dotenv(name) {
             Some(value) => Ok(Some(value)),
@@ -50,7 +54,7 @@ impl Variables {
         }
     }
 
-    /// The credential for the server that `target` names.
+    /// The credential for the server. Fails if there is none, or none that may be sent to that server.
     pub fn credential(&self) -> Result<Credential> {
         match self.in_dotenv(BASE_URL) {
             Some(_) => credential(|name| Ok(self.in_dotenv(name)))?.ok_or_else(foreign_server),
@@ -58,22 +62,19 @@ impl Variables {
         }
     }
 
-    /// Every credential that is set anywhere, in use or not.
+    /// Every credential that is set, in `.env` or the environment, in use or not.
     pub fn secrets(&self) -> Vec<String> {
         let names = [API_KEY, AUTH_TOKEN];
-        let set = names.into_iter().flat_map(|name| {
-            let outside = in_environment(name).ok().flatten();
-            [outside, self.in_dotenv(name)]
-        });
-        set.flatten().collect()
+        let set = names.map(|name| [in_environment(name).ok().flatten(), self.in_dotenv(name)]);
+        set.into_iter().flatten().flatten().collect()
     }
 
+    /// The server to send requests to. Fails if its URL is invalid or the certificates can't be read.
     pub fn server(&self) -> Result<Server> {
         let base = self.get(BASE_URL)?.unwrap_or(PUBLIC_API.into());
-        let roots = match env::var_os(CERTIFICATES).filter(|path| !path.is_empty()) {
-            Some(path) => Some(certificates(Path::new(&path))?),
-            None => None,
-        };
+        let roots = env::var_os(CERTIFICATES).filter(|path| !path.is_empty());
+        let roots = roots.map(|path| read(Path::new(&path))).transpose();
+        let roots = roots.map_err(|err| Error::Config(format!("`{CERTIFICATES}`: {err}")))?;
         let url = messages_url(&base)?;
         Ok(Server { proxy: proxy(&url)?, url, roots })
     }
@@ -98,7 +99,7 @@ fn credential(get: impl Fn(&str) -> Result<Option<String>>) -> Result<Option<Cre
     {
         if let Some(value) = get(name)? {
             if !value.bytes().all(|b| b.is_ascii_graphic()) {
-                return Err(malformed(name, "holds a character that no key has (a space, a line end?)"));
+                return Err(malformed(name, "has a character that no key has (a space or a line end?)"));
             }
             return Ok(Some(kind(value)));
         }
@@ -106,25 +107,22 @@ fn credential(get: impl Fn(&str) -> Result<Option<String>>) -> Result<Option<Cre
     Ok(None)
 }
 
-/// The base URL may have a path and end with a slash.
+/// The URL of the messages resource. The base URL may have a path and end with a slash.
 fn messages_url(base: &str) -> Result<String> {
     let authority = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://"));
     let host = authority.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
     let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '?' | '#');
     if host.is_empty() || host.contains('@') || base.contains(odd) {
-        let text = "is no base URL: it takes the form `https://HOST[:PORT][/PATH]`";
-        return Err(malformed(BASE_URL, text));
+        return Err(malformed(BASE_URL, "is not a URL of the form `https://HOST[:PORT][/PATH]`"));
     }
     Ok(format!("{}/v1/messages", base.trim_end_matches('/')))
 }
 
-/// The proxy for `url`, as curl finds it: by the scheme, and not for a host that `NO_PROXY` names.
-/// `HTTP_PROXY` in capitals is not looked at: in a CGI program a client could set it.
+/// The proxy for `url`, found as curl does: by the scheme, and none for a host in `NO_PROXY`. `HTTP_PROXY` in capitals is
+/// ignored: in a CGI program, a client could set it.
 fn proxy(url: &str) -> Result<Option<String>> {
-    let names: &[&str] = match url.starts_with("https://") {
-        true => &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"],
-        false => &["http_proxy", "all_proxy", "ALL_PROXY"],
-    };
+    let is_https = url.starts_with("https://");
+    let names: &[&str] = if is_https { &["https_proxy", "HTTPS_PROXY"] } else { &["http_proxy"] };
     let host = url.split("://").nth(1).unwrap_or_default();
     let host = host.split(['/', ':']).next().unwrap_or_default();
     for name in ["no_proxy", "NO_PROXY"] {
@@ -132,7 +130,7 @@ fn proxy(url: &str) -> Result<Option<String>> {
             return Ok(None);
         }
     }
-    for name in names {
+    for name in names.iter().chain(&["all_proxy", "ALL_PROXY"]) {
         if let Some(proxy) = in_environment(name)? {
             return Ok(Some(proxy));
         }
@@ -140,21 +138,16 @@ fn proxy(url: &str) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// `NO_PROXY`: `*`, or names that stand for themselves and for all below them.
+/// Whether `NO_PROXY` lists the host: as `*`, by name, or by the name of a domain above it.
 fn exempts(list: &str, host: &str) -> bool {
+    let host = format!(".{}", host.to_lowercase());
     list.split([',', ' ']).any(|name| {
-        let name = name.trim_start_matches("*.").trim_start_matches('.');
-        name == "*"
-            || !name.is_empty()
-                && (host.eq_ignore_ascii_case(name)
-                    || host.to_lowercase().ends_with(&format!(".{}", name.to_lowercase())))
+        let name = name.trim_start_matches("*.").trim_start_matches('.').to_lowercase();
+        name == "*" || !name.is_empty() && host.ends_with(&format!(".{name}"))
     })
 }
 
-fn certificates(path: &Path) -> Result<Vec<u8>> {
-    read(path).map_err(|err| Error::Config(format!("`{CERTIFICATES}`: {err}")))
-}
-
+/// Fails with the path and the cause.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     let mut content = Vec::new();
     match File::open(path).and_then(|mut file| file.read_to_end(&mut content)) {
@@ -168,20 +161,20 @@ fn malformed(name: &str, what: &str) -> Error {
 }
 
 pub fn no_model() -> Error {
-    let text = "no model: set `MODEL_ID`, in the environment or in `.env`, or give `--model ID` \
-                (`meanwhile demo` needs none)";
+    let text = "no model: set `MODEL_ID` in the environment or in `.env`, or use `--model ID` \
+                (`meanwhile demo` works without)";
     Error::Config(text.into())
 }
 
 fn no_credential() -> Error {
-    let text = "no credential: set `ANTHROPIC_API_KEY` (or `ANTHROPIC_AUTH_TOKEN`), in the environment or in \
-                `.env` (`meanwhile demo` needs none)";
+    let text = "no credential: set `ANTHROPIC_API_KEY` or `ANTHROPIC_AUTH_TOKEN` in the environment or in `.env` \
+                (`meanwhile demo` works without)";
     Error::Config(text.into())
 }
 
 fn foreign_server() -> Error {
-    let text = "`.env` sets `ANTHROPIC_BASE_URL` and no credential: the one of the environment is not sent to \
-                a server that a file in the working directory names; set `ANTHROPIC_API_KEY` or \
+    let text = "`.env` sets `ANTHROPIC_BASE_URL` but no credential, and a credential from the environment is not \
+                sent to a server that a file in the working directory names: set `ANTHROPIC_API_KEY` or \
                 `ANTHROPIC_AUTH_TOKEN` in the same `.env`";
     Error::Config(text.into())
 }

@@ -3,7 +3,7 @@
 //! It sends no credential, and no request that costs anything.
 
 use std::{
-    env, fs,
+    env, fs, io,
     os::unix::{ffi::OsStrExt, process::parent_id},
     path::Path,
     time::{Duration, Instant, SystemTime},
@@ -43,12 +43,12 @@ use Finding::{Bad, Good, Poor};
 /// Prints the report. Fails if something that is needed is missing.
 pub fn run(survey: &Survey) -> error::Result<()> {
     let mut findings = vec![
-        ("shell", shell()),
-        ("proc", proc()),
-        ("state folder", state_folder(survey.state_folder.as_deref())),
-        ("temp folder", folder(&env::temp_dir(), "commands may need it")),
+        ("shell", useful(shell())),
+        ("proc", useful(proc())),
+        ("state folder", useful(state_folder(survey.state_folder.as_deref()))),
+        ("temp folder", useful(folder(&env::temp_dir(), "commands may need it"))),
         ("sandbox", sandbox()),
-        ("model", needed(&survey.model)),
+        ("model", needed(survey.model.clone().map(|name| format!("{name} is set")))),
         ("credential", credential(&survey.credential)),
     ];
     findings.extend(network(survey));
@@ -62,53 +62,48 @@ pub fn run(survey: &Survey) -> error::Result<()> {
         format!("{mark} {name:<13} {text}\n")
     });
     super::print(&visible(&lines.collect::<String>()))?;
-    if is_well {
-        Ok(())
-    } else {
-        Err(Error::Config("meanwhile can't work until the lines marked !! are fixed".into()))
-    }
+    let broken = || Error::Config("meanwhile can't work until the lines marked !! are fixed".into());
+    is_well.then_some(()).ok_or_else(broken)
 }
 
-fn shell() -> Finding {
-    match fs::metadata("/bin/sh") {
-        Ok(_) => Good("/bin/sh".into()),
-        Err(err) => Poor(format!("/bin/sh: {err}; only the file tools work")),
-    }
+fn useful(found: Result<String, String>) -> Finding {
+    found.map_or_else(Poor, Good)
 }
 
-fn proc() -> Finding {
-    if Path::new("/proc/self").exists() {
-        Good("/proc".into())
-    } else {
-        Poor("no /proc: of a command, only its process group can be ended".into())
-    }
+fn needed(found: Result<String, String>) -> Finding {
+    found.map_or_else(Bad, Good)
 }
 
-/// Whether the folder can be used, or created where it is missing.
-fn state_folder(path: Option<&Path>) -> Finding {
-    const WITHOUT: &str = "sessions and logs are not kept";
-    let Some(path) = path else {
-        return Poor(format!("none; {WITHOUT}"));
-    };
+fn shell() -> Result<String, String> {
+    let found = fs::metadata("/bin/sh");
+    found.map(|_| "/bin/sh".into()).map_err(|err| format!("/bin/sh: {err}; only the file tools work"))
+}
+
+fn proc() -> Result<String, String> {
+    let missing = || "no /proc: of a command, only its process group can be ended".into();
+    Path::new("/proc/self").exists().then(|| "/proc".into()).ok_or_else(missing)
+}
+
+/// Whether the folder can be used, or created if it is missing.
+fn state_folder(path: Option<&Path>) -> Result<String, String> {
+    let without = "sessions and logs are not kept";
+    let path = path.ok_or_else(|| format!("none; {without}"))?;
     let existing = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
-    match folder(existing, WITHOUT) {
-        Good(_) => Good(path.display().to_string()),
-        finding => finding,
-    }
+    folder(existing, without).map(|_| path.display().to_string())
 }
 
-/// Whether files can be created in the folder.
-fn folder(path: &Path, without: &str) -> Finding {
-    let shown = path.display();
+/// Whether files can be created in the folder. If not, says what happens without it.
+fn folder(path: &Path, without: &str) -> Result<String, String> {
+    let path_text = path.display().to_string();
     match writable(path) {
-        Ok(()) => Good(shown.to_string()),
-        Err(err) => Poor(format!("{shown}: {err}; {without}")),
+        Ok(()) => Ok(path_text),
+        Err(err) => Err(format!("{path_text}: {err}; {without}")),
     }
 }
 
-fn writable(folder: &Path) -> std::io::Result<()> {
+fn writable(folder: &Path) -> io::Result<()> {
     if !fs::metadata(folder)?.is_dir() {
-        return Err(std::io::ErrorKind::NotADirectory.into());
+        return Err(io::ErrorKind::NotADirectory.into());
     }
     Ok(rustix::fs::access(folder, rustix::fs::Access::WRITE_OK)?)
 }
@@ -121,13 +116,6 @@ fn sandbox() -> Finding {
     }
 }
 
-fn needed(found: &Result<String, String>) -> Finding {
-    match found {
-        Ok(name) => Good(format!("{name} is set")),
-        Err(text) => Bad(text.clone()),
-    }
-}
-
 /// Whether it is set, and hidden: a command can read the environment of the shell that started the program.
 fn credential(found: &Result<String, String>) -> Finding {
     let name = found.as_deref().unwrap_or_default();
@@ -136,11 +124,12 @@ fn credential(found: &Result<String, String>) -> Finding {
     let is_it =
         |variable: &[u8]| variable.starts_with(name.as_bytes()) && variable.ends_with(value.as_bytes());
     if !value.is_empty() && parent.split(|byte| *byte == 0).any(is_it) {
-        let text = "is set, but commands can read it in the environment of the process that started meanwhile: \
-                    start it with `exec meanwhile`";
-        return Poor(text.into());
+        return Poor(format!(
+            "{name} is set, but commands can read it in the environment of the process that started meanwhile: \
+             start it with `exec meanwhile`"
+        ));
     }
-    needed(found)
+    needed(found.clone().map(|name| format!("{name} is set")))
 }
 
 /// DNS, TLS and the clock, with one request to the server.
@@ -155,19 +144,13 @@ fn network(survey: &Survey) -> Vec<(&'static str, Finding)> {
     let (address, answer) = look_at(server);
     let address = address.recv_deadline(until).unwrap_or_else(|_| Err(late()));
     let answer = answer.recv_deadline(until).unwrap_or_else(|_| Answer { status: Err(late()), date: None });
-    let dns = match address {
-        Ok(address) => Good(address),
-        Err(text) => Bad(text),
-    };
-    let endpoint = match answer.status {
-        Ok(status) => Good(format!("{url} answers (status {status} to a request without a credential)")),
-        Err(text) => Bad(format!("{url}: {text}")),
-    };
+    let answered = |status| format!("{url} answers (status {status} to a request without a credential)");
+    let endpoint = answer.status.map(answered).map_err(|text| format!("{url}: {text}"));
     let clock = match answer.date {
         None => Poor("the server sent no date to compare with".into()),
         Some(date) => clock(date),
     };
-    vec![("dns", dns), ("endpoint", endpoint), ("clock", clock)]
+    vec![("dns", needed(address)), ("endpoint", needed(endpoint)), ("clock", clock)]
 }
 
 /// Looks up the server and asks it, on a thread of its own: it may take longer than `PATIENCE`.
