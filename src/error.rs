@@ -1,6 +1,6 @@
 //! Everything that can end a run, as one flat enum: its sentences and its exit codes.
 //!
-//! A tool's failure is no `Error`: it is an answer to the model (see `tools::Answer`).
+//! The failure of a tool is not an `Error`: it is an answer to the model (see `tools::Answer`).
 
 use std::{fmt, io, path::PathBuf, time::Duration};
 
@@ -8,15 +8,15 @@ use crate::stop::Stop;
 
 #[derive(Debug)]
 pub enum Error {
-    /// The command line makes no sense.
+    /// The command line is invalid.
     Usage(String),
     /// A variable or a file that configures the program is missing or malformed.
     Config(String),
-    /// A file or folder of the program's own could not be used.
+    /// A file or folder that the program itself needs could not be used.
     File { doing: &'static str, path: PathBuf, err: io::Error },
     /// A thread, a pipe or standard input or output failed.
     System { doing: &'static str, err: io::Error },
-    /// The API answered with an error: in its status, or in the middle of a stream.
+    /// The API returned an error, as a status or in the middle of a stream.
     Api {
         status: u16,
         kind: String,
@@ -34,21 +34,21 @@ pub enum Error {
         /// Whether it may be reached later.
         retry: bool,
     },
-    /// The reply began and broke off.
+    /// The connection was lost in the middle of a reply.
     CutOff(String),
-    /// What came back is not what the protocol says.
+    /// The reply violates the protocol.
     Protocol(String),
     /// A session can't be found or opened.
     Session(String),
     /// The model refused to answer.
     Refusal(String),
-    /// A recording that answers in place of the API has come to its end.
+    /// A recording has no more replies.
     Replay(String),
     /// A limit of the run was reached.
     Limit { option: &'static str, text: String },
-    /// `--on-end fail`: a background task had not ended, or had failed.
+    /// `--on-end fail`: a background task still ran or had failed.
     Tasks(String),
-    /// A mistake in this program.
+    /// A bug in this program.
     Panic,
     /// Something asked the turn or the program to end.
     Stopped(Stop),
@@ -57,7 +57,7 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// Whether the same request may succeed later; with how long the server asked to wait, if it did.
+    /// None if retrying is pointless; otherwise how long the server asked to wait, if it did.
     pub fn retry(&self) -> Option<Option<Duration>> {
         match self {
             Error::Api { retry: true, retry_after, .. } => Some(*retry_after),
@@ -109,7 +109,7 @@ impl fmt::Display for Error {
             Error::Network { url, cause, .. } => write!(f, "failed to reach {url}: {cause}"),
             Error::CutOff(text) => write!(f, "the reply broke off: {text}"),
             Error::Refusal(text) => write!(f, "the model refused to answer{text}"),
-            Error::Protocol(text) => write!(f, "the server's reply is not what the protocol says: {text}"),
+            Error::Protocol(text) => write!(f, "the reply violates the protocol: {text}"),
             Error::Limit { option, text } => write!(f, "{option}: {text}"),
             Error::Tasks(text) => write!(f, "--on-end fail: {text}"),
             Error::Panic => f.write_str("internal error: meanwhile panicked (details above)"),
@@ -118,15 +118,15 @@ impl fmt::Display for Error {
     }
 }
 
-/// What a person can do about an answer with this status.
+/// What the user can do about this status.
 fn advice(status: u16) -> &'static str {
     match status {
-        400 => "; if it is about the length of the conversation, `/compact` makes it shorter",
+        400 => "; if the conversation is too long, use `/compact`",
         401 => "; check `ANTHROPIC_API_KEY` or `ANTHROPIC_AUTH_TOKEN`",
-        403 => "; this credential may not do that: check what it is for",
+        403 => "; this credential lacks the permission",
         404 => "; check `MODEL_ID` and `ANTHROPIC_BASE_URL`",
-        413 => "; the conversation is too large: `/compact` makes it smaller",
-        300..=399 => "; it points somewhere else, which is not followed: set `ANTHROPIC_BASE_URL`",
+        413 => "; the conversation is too large: use `/compact`",
+        300..=399 => "; redirects are not followed: set `ANTHROPIC_BASE_URL` to the final server",
         _ => "",
     }
 }

@@ -268,7 +268,7 @@ fn a_redirection_takes_no_key_along() {
         let url = once(format!(
             "HTTP/1.1 {status} Elsewhere\r\nlocation: {elsewhere}/v1/messages\r\ncontent-length: 0\r\n\r\n"
         ));
-        check(&url, "it points somewhere else, which is not followed");
+        check(&url, "redirects are not followed");
     }
     assert!(received.try_recv().is_err(), "nobody came there");
 }
