@@ -20,7 +20,7 @@ use crate::{
         reply::{Reply, StopReason, ToolCall},
     },
     error::{Error, Result},
-    session::transcript::{Mark, Transcript},
+    session::{records::Mark, transcript::Transcript},
     stop::Stop,
     tools::{self, Context, Outcome, approval::Asker},
 };

@@ -38,14 +38,8 @@ pub enum Record {
     TaskDelivered {
         id: String,
     },
-    /// Only so many messages were left, the last of them as it was before, so many delivered tasks, and so many
-    /// turns. Earlier versions did not write down all of this.
-    RolledBack {
-        messages: usize,
-        last: Option<Encoded>,
-        delivered: Option<usize>,
-        turns: Option<usize>,
-    },
+    /// Everything since the mark was taken out of the history.
+    RolledBack(Mark),
     /// The long tool results of all but the last `keep` messages were shortened.
     Shortened {
         keep: usize,
@@ -71,6 +65,19 @@ pub struct Header {
     /// In seconds since 1970.
     pub time: u64,
     pub pid: u64,
+}
+
+/// A point in the history to go back to. Numbers that earlier versions did not write down are `usize::MAX`.
+#[derive(Debug, PartialEq)]
+pub struct Mark {
+    pub messages: usize,
+    /// The last message as it was: it may have grown since.
+    pub last: Option<Encoded>,
+    /// How many tasks were delivered.
+    pub delivered: usize,
+    pub turns: usize,
+    /// How often a summary had replaced messages.
+    pub compactions: usize,
 }
 
 /// A background task, of this run of the program or an earlier one.
@@ -104,12 +111,13 @@ impl Record {
             "usage" => Record::Usage(Usage::from_value(&value)),
             "task" => Record::TaskStarted(StartedTask { id: text("id")?, command: text("command")? }),
             "delivered" => Record::TaskDelivered { id: text("id")? },
-            "roll_back" => Record::RolledBack {
+            "roll_back" => Record::RolledBack(Mark {
                 messages: count("messages")?,
                 last: value["last"].as_str().and_then(Message::from_json).map(|last| last.encode()),
-                delivered: count("told"),
-                turns: count("turns"),
-            },
+                delivered: count("told").unwrap_or(usize::MAX),
+                turns: count("turns").unwrap_or(usize::MAX),
+                compactions: count("compactions").unwrap_or(usize::MAX),
+            }),
             "shortened" => Record::Shortened { keep: count("keep")? },
             "compacted" => Record::Compacted { summary: text("summary")?, keep: count("keep")? },
             "repaired" => Record::Repaired,
@@ -140,9 +148,9 @@ impl Record {
             }
             Record::TaskStarted(task) => json!({"type": "task", "id": task.id, "command": task.command}),
             Record::TaskDelivered { id } => json!({"type": "delivered", "id": id}),
-            Record::RolledBack { messages, last, delivered, turns } => json!({
-                "type": "roll_back", "messages": messages, "last": last.as_ref().map(Encoded::as_str),
-                "told": delivered, "turns": turns,
+            Record::RolledBack(mark) => json!({
+                "type": "roll_back", "messages": mark.messages, "last": mark.last.as_ref().map(Encoded::as_str),
+                "told": mark.delivered, "turns": mark.turns, "compactions": mark.compactions,
             }),
             Record::Shortened { keep } => json!({"type": "shortened", "keep": keep}),
             Record::Compacted { summary, keep } => {

@@ -180,7 +180,7 @@ impl Store {
                         first_words = text::one_line(words.unwrap_or_default(), 60);
                     }
                 }
-                Some(Record::RolledBack { turns: Some(left), .. }) => turns = left,
+                Some(Record::RolledBack(mark)) => turns = turns.min(mark.turns),
                 _ => {}
             }
         }

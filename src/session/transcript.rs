@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     compaction,
-    records::{Record, StartedTask},
+    records::{Mark, Record, StartedTask},
     repair,
     store::{SessionFile, Store, Which},
 };
@@ -58,15 +58,6 @@ pub enum Keeping {
         model: String,
     },
     In(SessionFile),
-}
-
-/// A point in the history to go back to.
-pub struct Mark {
-    compactions: usize,
-    turns: usize,
-    delivered: usize,
-    messages: usize,
-    last: Option<Encoded>,
 }
 
 impl Transcript {
@@ -163,10 +154,7 @@ impl Transcript {
     /// Takes everything since `mark` out of the history; results delivered since are undelivered again. If
     /// messages were summarized since, they can't be restored: only the summary stays.
     pub fn roll_back(&mut self, mark: Mark) {
-        let is_intact = mark.compactions == self.compactions;
-        let (messages, last) = if is_intact { (mark.messages, mark.last) } else { (1, None) };
-        let (delivered, turns) = (Some(mark.delivered), Some(mark.turns));
-        self.record(Record::RolledBack { messages, last, delivered, turns });
+        self.record(Record::RolledBack(mark));
     }
 
     /// Shortens the long tool results of all but the last `keep` messages.
@@ -223,12 +211,15 @@ impl Transcript {
         // A reply that became part of this change is no longer in the history.
         self.request = 0;
         match change {
-            Record::RolledBack { messages, last, delivered, turns } => {
-                let delivered = delivered.unwrap_or(usize::MAX).min(self.delivered.len());
+            Record::RolledBack(mark) => {
+                let delivered = self.delivered.len().min(mark.delivered);
                 self.undelivered.extend(self.delivered.drain(delivered..));
-                self.turns = turns.unwrap_or(self.turns);
-                self.messages.truncate(messages);
-                if let Some((place, last)) = self.messages.last_mut().zip(last) {
+                self.turns = self.turns.min(mark.turns);
+                let is_summarized = mark.compactions < self.compactions;
+                self.messages.truncate(if is_summarized { 1 } else { mark.messages });
+                if let Some(last) = mark.last.filter(|_| !is_summarized)
+                    && let Some(place) = self.messages.last_mut()
+                {
                     *place = last;
                 }
             }
