@@ -1,4 +1,4 @@
-//! `read_file`, `write_file` and `edit_file`: what they answer, and what becomes of the file.
+//! `read_file`, `write_file` and `edit_file`: their answers, and the files afterwards.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -160,7 +160,7 @@ fn write_file_follows_a_link_and_keeps_it() {
     assert_eq!(fs::read_link(link).unwrap(), Path::new("real"));
 }
 
-/// Edits a file with this content; what the model is told, and the content then.
+/// Edits a file with this content. Returns the answer and the new content.
 #[track_caller]
 fn edit(content: impl AsRef<[u8]>, old: &str, new: &str, all: bool) -> (String, Vec<u8>) {
     let input = json!({"path": "f", "old_text": old, "new_text": new, "replace_all": all});

@@ -202,9 +202,10 @@ fn sixteen_tasks_that_print_a_lot_cost_little_memory() {
     let sizes = logs(&finished.dir.state());
     let sizes: Vec<u64> = sizes.iter().map(|log| fs::metadata(log).unwrap().len()).collect();
     assert_eq!(sizes.len(), AT_ONCE);
-    match bytes <= 64 * MIB {
-        true => assert_eq!(sizes, [bytes; AT_ONCE]),
-        false => assert!(sizes.iter().all(|size| *size <= 64 * MIB), "{sizes:?}"),
+    if bytes <= 64 * MIB {
+        assert_eq!(sizes, [bytes; AT_ONCE]);
+    } else {
+        assert!(sizes.iter().all(|size| *size <= 64 * MIB), "{sizes:?}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The file tools reach what lies in the workspace, by whatever way, and nothing else.
+//! The file tools reach every file in the workspace, however its path is written, and no other file.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,7 +12,7 @@ use crate::support::finished::Finished;
 use crate::support::reply::Reply;
 use crate::support::stream::Block;
 
-/// A workspace beside which there is a secret, with a file, a folder and links in and out of it.
+/// A workspace with a file, a folder, and links that lead in and out of it; beside it is a secret.
 fn workspace() -> Test {
     let test = Test::new().file("inside", "inside").file("folder/file", "in folder");
     let (home, workspace) = (test.home(), test.workspace());
@@ -53,7 +53,7 @@ fn edit(path: &str) -> Block {
     Block::tool("edit_file", input)
 }
 
-/// Every file tool is refused this path.
+/// Checks that every file tool refuses this path.
 #[track_caller]
 fn check_escapes(path: impl Fn(&Test) -> String) {
     let test = workspace();
@@ -74,7 +74,7 @@ fn tree(test: &Test) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// This path leads to a file of the workspace.
+/// Checks that this path leads to a file in the workspace.
 #[track_caller]
 fn check_reaches(path: impl Fn(&Test) -> String, expected: &str) {
     let test = workspace();
@@ -85,7 +85,7 @@ fn check_reaches(path: impl Fn(&Test) -> String, expected: &str) {
     assert_eq!(results, expected, "{path}");
 }
 
-/// Every file tool is refused this path with an error that begins so; nothing blocks.
+/// Checks that every file tool refuses this path with an error that begins so, and does not block.
 #[track_caller]
 fn check_refused(path: &str, expected: &str) {
     let test = workspace();

@@ -1,4 +1,4 @@
-//! What the model gets for each call: the tools that run commands, and calls that make no sense.
+//! The answers to the model: of the tools that run commands, and to calls that make no sense.
 
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ fn run_replies(test: Test, replies: impl IntoIterator<Item = Reply>) -> Finished
     test.reply(Reply::text("done")).print("go").run().code(0)
 }
 
-/// The answer to the call number `n` (from 0) of `run`; that it is an error stands in its text.
+/// The answer to call number `n` (from 0) of `run`. Its text begins with `Error: ` if it is an error.
 #[track_caller]
 pub fn answer(finished: &Finished, n: usize) -> String {
     let (text, is_error) = finished.request(n + 1).tool_result(0);
@@ -31,7 +31,7 @@ pub fn answer(finished: &Finished, n: usize) -> String {
     text
 }
 
-/// What a single call is answered.
+/// The answer to a single call.
 #[track_caller]
 pub fn call(test: Test, name: &'static str, input: Value) -> String {
     answer(&run(test, [(name, input)]), 0)
@@ -53,7 +53,7 @@ fn check_bash(command: &str, expected: &str) {
     assert_eq!(bash(command), expected, "{command}");
 }
 
-/// The id of the task that the last answer tells of.
+/// The id of the task that the last answer names.
 #[track_caller]
 fn task_id(request: &Request) -> String {
     let (text, _) = request.tool_result(0);
@@ -62,7 +62,7 @@ fn task_id(request: &Request) -> String {
     id.unwrap_or_else(|| panic!("no id in {text}")).to_owned()
 }
 
-/// Calls a tool with the id that the last answer tells.
+/// Calls a tool with the id that the last answer names.
 fn on_task(name: &'static str, input: Value) -> Reply {
     Reply::with(move |request| {
         let mut input = input;
@@ -185,8 +185,8 @@ fn check_background_lists_tasks_a_line_each() {
     assert_eq!(answer(&finished, 4), format!("{first}\n{second}"));
 }
 
-/// What is said of a task that has ended: status and command, how it ended, and its result behind the
-/// line that tells where the log is.
+/// Checks the answer about a task that has ended: status and command, how it ended, and its result after the
+/// line with the path of the log.
 #[track_caller]
 fn check_ended(start: Value, expected: [&str; 3]) {
     let finished = run_replies(

@@ -197,7 +197,7 @@ mod tests {
         }
     }
 
-    /// Their words: the quotes around them that a shell removes change nothing.
+    /// The words of destructive commands.
     const DESTRUCTIVE: [&[&str]; 10] = [
         &["rm", "-rf", "/"],
         &["rm", "-r", "-f", "//"],
@@ -221,7 +221,7 @@ mod tests {
         "cat <<'END' > x\n@\nEND\n",
     ];
 
-    /// Harmless, whatever follows; some quote what would mean something without the quotes.
+    /// Harmless commands; some quote characters that would mean something without the quotes.
     const NEIGHBORS: [&str; 11] = [
         "true",
         "ls -l > /dev/null 2>&1",
@@ -236,8 +236,7 @@ mod tests {
         "grep -c '\"' a",
     ];
 
-    /// What stands around a command that runs all the same; `@` is the command, `'@'` the command quoted, `%` a
-    /// neighbor.
+    /// Texts around a command that let it run; `@` is the command, `'@'` the command in quotes, `%` a neighbor.
     const WRAPPINGS: [&str; 30] = [
         "%; @",
         "@; %",
@@ -298,8 +297,7 @@ mod tests {
     /// The command in these wrappings, the first one innermost.
     fn wrapped(command: String, wrappings: Wrappings) -> String {
         wrappings.into_iter().fold(command, |command, (wrapping, neighbor)| {
-            // The parentheses of `case` end a substitution, and backquotes in backquotes need backslashes: the guard
-            // knows neither.
+            // For the guard a parenthesis of `case` ends a substitution, and backquotes can't be in backquotes.
             let in_substitution = ["$(", "<(", "`"].iter().any(|start| wrapping.contains(start));
             let is_beyond = in_substitution && command.contains("esac")
                 || wrapping.contains('`') && command.contains(['`', '\\']);

@@ -8,7 +8,7 @@ use super::{
     shell::{SimpleCommand, simple_commands},
 };
 
-/// So many wrappers (`env`, `nohup`) around a command are looked at one by one.
+/// At most so many wrappers (`env`, `nohup`) around a command are compared with a rule.
 const MOST_WRAPPERS: usize = 8;
 
 /// A shell may read more in these than words; a command with one of them is not allowed in advance.

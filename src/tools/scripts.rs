@@ -2,11 +2,11 @@
 
 use super::shell::{SimpleCommand, simple_commands};
 
-/// The scripts in a text are read up to so many times the length of the text: each may be in several others.
+/// Of the scripts in a text, so many times its length is read: a script may be part of several others.
 const MOST_SCRIPTS: usize = 32;
 
-/// Commands that run their arguments; the short options of each that take a value, and how many words stand
-/// before the command.
+/// Commands that run their arguments, the short options of each that take a value, and the number of words before
+/// the command.
 const WRAPPERS: [(&str, &str, usize); 14] = [
     ("env", "uC", 0),
     ("nohup", "", 0),
@@ -86,7 +86,7 @@ fn script(command: &SimpleCommand) -> Option<String> {
         "eval" => Some(arguments.join(" ")),
         "trap" => arguments.iter().find(is_plain).cloned(),
         "find" => Some(find_script(arguments)),
-        // What `flock FILE` wraps.
+        // The rest of `flock FILE -c SCRIPT`.
         "-c" => arguments.first().cloned(),
         name if SHELLS.contains(&name) => {
             let mut rest = arguments.iter();
@@ -101,7 +101,7 @@ fn script(command: &SimpleCommand) -> Option<String> {
     }
 }
 
-/// What stands behind the options of a wrapper and `before` words more.
+/// The command that a wrapper runs: the words after its options and `before` words more.
 fn wrapped<'a>(mut words: &'a [String], with_value: &str, before: usize) -> &'a [String] {
     while let Some((option, rest)) = words.split_first()
         && option.starts_with('-')
@@ -119,7 +119,7 @@ fn wrapped<'a>(mut words: &'a [String], with_value: &str, before: usize) -> &'a 
     words.get(before..).unwrap_or_default()
 }
 
-/// The commands that `find` runs, a line each.
+/// A script with the commands that `find` runs, a line each.
 fn find_script(arguments: &[String]) -> String {
     let mut script = String::new();
     let mut runs = false;

@@ -45,7 +45,7 @@ struct List {
     kind: Kind,
     /// Whether a part of the word is quoted.
     is_quoted: bool,
-    /// Those whose text begins on the next line.
+    /// The here-documents whose text begins on the next line.
     here_documents: Vec<HereDocument>,
 }
 
@@ -143,7 +143,7 @@ impl<'a> Parser<'a> {
         self.list.word.get_or_insert_default()
     }
 
-    /// The next character stands for itself.
+    /// Adds the next character to the word, whatever it is.
     fn literal(&mut self) {
         let c = self.next();
         self.word().extend(c);
@@ -219,7 +219,8 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// What a shell expands and does not split: up to a double quote, or a whole here-document.
+    /// Reads a text in which a shell replaces substitutions but splits no words: up to a double quote, or a whole
+    /// here-document.
     fn expanded(&mut self, end: Option<char>) {
         self.word();
         while let Some(c) = self.next() {
@@ -246,7 +247,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Reads the commands of a substitution; the word that it stands in goes on after it.
+    /// Reads the commands of a substitution. The word around it continues after it.
     fn substitution(&mut self, end: char) {
         self.word();
         if self.depth == DEEPEST {

@@ -7,7 +7,7 @@ use std::{
     collections::VecDeque,
     ffi::{OsStr, OsString},
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::fd::OwnedFd,
     path::{Component, Path, PathBuf},
 };
@@ -78,18 +78,14 @@ impl Workspace {
     /// The whole content of a regular file, at most `LARGEST` bytes. Fails with an answer for the model.
     pub fn read(&self, path: &str) -> Result<Vec<u8>, Answer> {
         let place = self.place(path, false)?;
-        let failed = |err| failure("read", path, err);
         // NONBLOCK, since opening a FIFO would wait for a writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file =
-            rustix::fs::openat(&place.folder, &place.name, flags, Mode::empty()).map_err(
-                |err| match err {
-                    // Sockets can't be opened, and neither can some devices.
-                    Errno::NXIO => irregular(path),
-                    err => failed(err),
-                },
-            )?;
-        let stat = rustix::fs::fstat(&file).map_err(failed)?;
+        let file = match rustix::fs::openat(&place.folder, &place.name, flags, Mode::empty()) {
+            // Sockets can't be opened, and neither can some devices.
+            Err(Errno::NXIO) => return Err(irregular(path)),
+            file => file.map_err(|err| failure("read", path, err))?,
+        };
+        let stat = rustix::fs::fstat(&file).map_err(|err| failure("read", path, err))?;
         regular(path, FileType::from_raw_mode(stat.st_mode))?;
         if stat.st_size as u64 > LARGEST {
             return Err(Answer::error(format!(
@@ -98,8 +94,7 @@ impl Workspace {
             )));
         }
         let mut content = Vec::with_capacity(stat.st_size as usize);
-        io::Read::read_to_end(&mut File::from(file), &mut content)
-            .map_err(|err| Answer::error(format!("failed to read {path}: {err}")))?;
+        File::from(file).read_to_end(&mut content).map_err(|err| failure("read", path, err))?;
         Ok(content)
     }
 
@@ -124,7 +119,7 @@ impl Workspace {
             .and_then(|()| Ok(rustix::fs::renameat(&place.folder, &temporary, &place.folder, &place.name)?));
         written.map_err(|err| {
             let _ = rustix::fs::unlinkat(&place.folder, &temporary, AtFlags::empty());
-            Answer::error(format!("failed to write {path}: {err}"))
+            failure("write", path, err)
         })
     }
 
@@ -161,10 +156,7 @@ impl Workspace {
         let holds = |root: &&Root| resolved.starts_with(&root.path);
         let root = self.roots.iter().chain(&logs).find(holds).ok_or_else(|| escapes(path))?;
         let relative = resolved.strip_prefix(&root.path).map_err(|_| escapes(path))?;
-        let name = relative.file_name().filter(|_| !path.ends_with('/'));
-        let Some(name) = name else {
-            return Err(is_folder(path));
-        };
+        let name = relative.file_name().filter(|_| !path.ends_with('/')).ok_or_else(|| is_folder(path))?;
         let open =
             |folder: &OwnedFd, name| open_folder(folder, name).map_err(|err| failure("open", path, err));
         let mut folder = open(&root.handle, OsStr::new("."))?;
@@ -279,6 +271,6 @@ fn is_folder(path: &str) -> Answer {
     Answer::error(format!("{path} is a directory: list it with bash and ls"))
 }
 
-fn failure(doing: &str, path: &str, err: Errno) -> Answer {
-    Answer::error(format!("failed to {doing} {path}: {}", io::Error::from(err)))
+fn failure(doing: &str, path: &str, err: impl Into<io::Error>) -> Answer {
+    Answer::error(format!("failed to {doing} {path}: {}", err.into()))
 }
