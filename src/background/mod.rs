@@ -159,8 +159,8 @@ impl Tasks {
         let Some(task) = self.find_mut(&event.id) else {
             return;
         };
-        let had_ended = task.is_gone();
-        task.take(event.change);
+        let had_ended = task.end.is_some();
+        task.take(event.end);
         match task.state {
             State::Forgotten => self.remove_forgotten(),
             State::Undelivered if !had_ended => {
@@ -171,7 +171,7 @@ impl Tasks {
     }
 
     fn remove_forgotten(&mut self) {
-        self.tasks.retain(|task| task.state != State::Forgotten || task.is_held());
+        self.tasks.retain(|task| task.state != State::Forgotten || !task.is_gone());
     }
 
     fn show(&self, task: &Task) {
@@ -243,7 +243,7 @@ impl Tasks {
             if !std::mem::replace(&mut task.start_recorded, true) {
                 record(News::Started(task));
             }
-            if task.is_gone() && !std::mem::replace(&mut task.end_recorded, true) {
+            if task.end.is_some() && !std::mem::replace(&mut task.end_recorded, true) {
                 ended.push(task);
             }
         }

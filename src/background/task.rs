@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     command::{
-        exit::{Change, End, Exit},
+        exit::{End, Exit},
         kept::Kept,
         process::{Killer, Process},
     },
@@ -33,9 +33,7 @@ pub struct Task {
     kept: Arc<Kept>,
     /// None once all of its command is gone.
     process: Option<Process>,
-    /// The end of its shell, while descendants of a foreground command live on.
-    pub(super) shell_end: Option<End>,
-    /// Its end as a task.
+    /// The end of its shell, or of all of it if its shell had ended when it moved to the background.
     pub(super) end: Option<End>,
 }
 
@@ -79,7 +77,6 @@ impl Task {
             started: process.started(),
             kept: process.kept(),
             process: Some(process),
-            shell_end: None,
             end: None,
         }
     }
@@ -94,9 +91,9 @@ impl Task {
         }
     }
 
-    /// Whether it has ended as a task; descendants of a background task may live on.
+    /// Whether all of its command is gone: nothing that it started lives on.
     pub fn is_gone(&self) -> bool {
-        self.end.is_some()
+        self.process.is_none()
     }
 
     /// Whether it could not be run at all.
@@ -106,12 +103,12 @@ impl Task {
 
     /// Whether it ended by itself, with exit code 0.
     pub fn has_succeeded(&self) -> bool {
-        matches!(self.end(), Some(End { exit: Exit::Code(0), .. }))
+        matches!(self.end, Some(End { exit: Exit::Code(0), .. }))
     }
 
     /// How it ended, or how its shell ended; None before.
     pub fn end(&self) -> Option<&End> {
-        self.end.as_ref().or(self.shell_end.as_ref())
+        self.end.as_ref()
     }
 
     /// Ends it from another thread; None if all of it is gone.
@@ -197,11 +194,6 @@ impl Task {
         notice
     }
 
-    /// Whether something of its command may still live.
-    pub(super) fn is_held(&self) -> bool {
-        self.process.is_some()
-    }
-
     pub(super) fn is_background(&self) -> bool {
         !matches!(self.state, State::Foreground | State::Forgotten)
     }
@@ -211,24 +203,28 @@ impl Task {
         self.process.iter().for_each(Process::kill);
     }
 
-    /// From now on the model gets its result in a later message.
+    /// From now on the model gets its result in a later message, when all of it is gone.
     pub(super) fn move_to_background(&mut self) {
-        self.state = if self.is_gone() { State::Undelivered } else { State::Running };
         self.kept.keep_log();
+        if self.is_gone() {
+            self.state = State::Undelivered;
+        } else {
+            (self.state, self.end) = (State::Running, None);
+        }
     }
 
     /// Takes what its thread reports.
-    pub(super) fn take(&mut self, change: Change) {
-        match change {
-            // A background task ends with its shell; the result says what lives on.
-            Change::ShellEnded(end) if self.is_background() => self.end = Some(end),
-            Change::ShellEnded(end) => self.shell_end = Some(end),
-            Change::Gone(end) => {
-                self.process = None;
-                self.end.get_or_insert(end).left = 0;
-            }
+    pub(super) fn take(&mut self, end: End) {
+        if end.left == 0 {
+            self.process = None;
         }
-        if self.state == State::Running && self.is_gone() {
+        let is_background = self.is_background();
+        match &mut self.end {
+            // A background task has ended with its shell; the result says what lives on.
+            Some(ended) if is_background => ended.left = end.left,
+            _ => self.end = Some(end),
+        }
+        if self.state == State::Running {
             self.state = State::Undelivered;
         }
     }

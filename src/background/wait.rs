@@ -82,15 +82,7 @@ impl Tasks {
         self.wait_while(Some(until), |_| true).stop().map_or(Ok(()), Err)
     }
 
-    /// Waits until the shell of the task has ended; something that it started may still run.
-    pub fn wait_for_shell(&mut self, id: &str, until: Instant) -> Waited {
-        self.wait_while(Some(until), |tasks| {
-            let task = tasks.find(id);
-            task.is_some_and(|task| task.end().is_none())
-        })
-    }
-
-    /// Waits until the task has ended.
+    /// Waits until the task has ended; something that it started may still run.
     pub fn wait_for(&mut self, id: &str, until: Instant) -> Waited {
         self.wait_while(Some(until), |tasks| tasks.find(id).is_some_and(|task| task.end.is_none()))
     }
@@ -107,7 +99,7 @@ impl Tasks {
             task.kill();
         }
         let until = Instant::now() + KILL_WAIT;
-        self.wait_while(Some(until), |tasks| tasks.find(id).is_some_and(Task::is_held))
+        self.wait_while(Some(until), |tasks| tasks.find(id).is_some_and(|task| !task.is_gone()))
     }
 
     /// Ends all tasks and waits until they are gone. A stop ends the wait; the tasks end all the same.
@@ -117,7 +109,7 @@ impl Tasks {
             return;
         }
         let until = Some(Instant::now() + END_WAIT);
-        let waited = self.wait_while(until, |tasks| tasks.tasks.iter().any(Task::is_held));
+        let waited = self.wait_while(until, |tasks| !tasks.tasks.iter().all(Task::is_gone));
         self.abandoned = !matches!(waited, Waited::Ended);
         if !self.abandoned {
             self.settings.commands.children.end_orphans();

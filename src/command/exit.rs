@@ -25,22 +25,15 @@ pub enum Exit {
 pub struct End {
     pub exit: Exit,
     pub duration: Duration,
-    /// How many of its descendants still live.
+    /// How many descendants of the shell live on; 0 once all of the command is gone.
     pub left: u32,
 }
 
-/// What a command's thread reports. `ShellEnded` comes only if descendants of the shell live on.
-#[derive(Debug)]
-pub enum Change {
-    ShellEnded(End),
-    Gone(End),
-}
-
-/// A change of the command with this id.
+/// What a command's thread reports: the end of the shell, if descendants of it live on, and the end of all.
 #[derive(Debug)]
 pub struct Event {
     pub id: String,
-    pub change: Change,
+    pub end: End,
 }
 
 impl Display for Exit {

@@ -1,6 +1,6 @@
-//! The thread of one command: polls its output and its lifeline against its deadline.
+//! The thread of one command: polls the output and the lifeline until the deadline.
 //!
-//! It reports the end exactly once, also when it panics, and ends by itself in every case.
+//! It reports the end of the command exactly once, even if it panics, and always ends by itself.
 
 use std::{
     io::{self, PipeReader, Read},
@@ -15,29 +15,28 @@ use rustix::{
 };
 
 use super::{
-    exit::{Change, End, Event, Exit},
+    exit::{End, Event, Exit},
     shared::Shared,
     supervisor,
 };
 use crate::secrets::MaskStream;
 
-/// How long output is still read when the shell has ended and its children hold the pipe.
+/// How long output is still read after the shell has ended while its children hold the pipe.
 const DRAIN: Duration = Duration::from_millis(100);
 
-/// How long a supervisor may take to end what it was told to end: its grace and some rounds of KILL.
+/// How long a supervisor may take to end a command: its grace period, and some rounds of KILL.
 const BOUND: Duration = supervisor::GRACE.saturating_add(Duration::from_secs(3));
 
-/// Most commands print little; one that fills the buffer gets a larger one, and a larger pipe:
-/// 64 KiB unless asked for, up to 1 MiB for an unprivileged user (pipe(7)).
+/// Most commands print little. One that fills the buffer gets a larger buffer and a larger pipe. A pipe holds
+/// 64 KiB by default, and up to 1 MiB on request of an unprivileged user (pipe(7)).
 const READ: usize = 4 * 1024;
 const LARGE_READ: usize = 128 * 1024;
 const LARGE_PIPE: usize = 256 * 1024;
 
-/// A command's thread: polls output and lifeline against the deadline.
 pub struct Watcher {
     report: Report,
     shared: Arc<Shared>,
-    /// None once it has ended.
+    /// None after its end of file.
     output: Option<PipeReader>,
     deadline: Instant,
     limit: Duration,
@@ -45,22 +44,18 @@ pub struct Watcher {
     mask: MaskStream,
 }
 
-/// What a wait ended with.
+/// What can be read.
 struct Ready {
     output: bool,
     lifeline: bool,
 }
 
-/// What the supervisor's record says about the shell.
+/// The supervisor's record about the shell.
 struct ShellEnd {
     exit: Exit,
     left: u32,
+    /// Until when a report waits for more output; None if there is nothing to report, or no longer.
     drain_until: Option<Instant>,
-}
-
-enum Record {
-    Ended(ShellEnd),
-    Closed,
 }
 
 impl Watcher {
@@ -76,7 +71,7 @@ impl Watcher {
         Watcher { report, shared, output: Some(output), deadline, limit, buffer: vec![0; READ], mask }
     }
 
-    /// Returns when the command has ended, was ended, or can't be ended within the bound.
+    /// Returns when the command has ended, or could not be ended within `BOUND`.
     pub fn watch(mut self) {
         let mut shell: Option<ShellEnd> = None;
         while Instant::now() < self.deadline + BOUND {
@@ -88,17 +83,15 @@ impl Watcher {
                 self.read_output();
             }
             if ready.lifeline {
-                match self.read_record() {
-                    Record::Ended(end) => shell = Some(end),
-                    Record::Closed => break,
-                }
+                let Some(end) = self.read_record() else { break };
+                shell = Some(end);
             }
             match &mut shell {
-                // Nothing of it lives any more: its supervisor's end needs no waiting for.
+                // All of the command is gone, so there is no need to wait for the end of its supervisor.
                 Some(shell) if shell.left == 0 && self.output.is_none() => break,
-                // What is being ended is not left.
+                // Of a command that is being ended, nothing will be left.
                 Some(shell) if shell.left > 0 && self.shared.state().ended_by.is_none() => {
-                    self.tell_what_is_left(shell)
+                    self.report_shell(shell)
                 }
                 _ => {}
             }
@@ -106,17 +99,17 @@ impl Watcher {
         self.finish(shell);
     }
 
-    /// Waits for output, for a record, for the deadline, or for the end of the drain.
+    /// Waits for output, a record, the deadline, or `drain_until`.
     fn wait(&self, drain_until: Option<Instant>) -> Ready {
         let now = Instant::now();
         let deadline = if now < self.deadline { self.deadline } else { self.deadline + BOUND };
         let until = drain_until.map_or(deadline, |drain| drain.min(deadline));
-        // Rounded up, so that the wait does not end just before the deadline, again and again.
+        // Rounded up: otherwise the wait could end just before the deadline again and again.
         let timeout = timespec(until.saturating_duration_since(now) + Duration::from_millis(1));
         let mut fds = vec![PollFd::new(&self.shared.lifeline, PollFlags::IN)];
         fds.extend(self.output.iter().map(|output| PollFd::new(output, PollFlags::IN)));
         if rustix::event::poll(&mut fds, Some(&timeout)).is_err() {
-            // A signal: look again.
+            // Interrupted by a signal: the caller tries again.
             return Ready { output: false, lifeline: false };
         }
         let ready = |fd: Option<&PollFd>| fd.is_some_and(|fd| !fd.revents().is_empty());
@@ -132,7 +125,7 @@ impl Watcher {
             Ok(n) => {
                 self.mask.pass(&self.buffer[..n], &mut |bytes| self.shared.kept.write(bytes));
                 if n == self.buffer.len() && n < LARGE_READ {
-                    // A command that prints a lot: fewer, larger reads. A refusal changes nothing.
+                    // The command prints a lot: fewer, larger reads. If the kernel refuses, the pipe stays as it is.
                     let _ = rustix::pipe::fcntl_setpipe_size(&pipe, LARGE_PIPE);
                     self.buffer.resize(LARGE_READ, 0);
                 }
@@ -143,14 +136,14 @@ impl Watcher {
         self.output = Some(pipe);
     }
 
-    /// Reads what the supervisor wrote: `code 0 2`, `signal 9 0` or `failed REASON`.
-    fn read_record(&mut self) -> Record {
+    /// Reads the supervisor's record: `code 0 2`, `signal 9 0` or `failed REASON`. None if the supervisor has ended.
+    fn read_record(&self) -> Option<ShellEnd> {
         let mut record = [0; 1024];
         let n = (&self.shared.lifeline).read(&mut record).unwrap_or(0);
         let text = String::from_utf8_lossy(&record[..n]);
         let text = text.trim();
         if text.is_empty() {
-            return Record::Closed;
+            return None;
         }
         let (exit, left) = match text.split(' ').collect::<Vec<_>>()[..] {
             ["code", code, left] => (code.parse().map(Exit::Code), left.parse().unwrap_or(0)),
@@ -160,19 +153,19 @@ impl Watcher {
                 (Ok(Exit::Failed(reason.to_owned())), 0)
             }
         };
-        Record::Ended(ShellEnd {
+        Some(ShellEnd {
             exit: exit.unwrap_or_else(|_| Exit::Failed(format!("its supervisor said `{text}`"))),
             left,
             drain_until: (left > 0).then(|| Instant::now() + DRAIN),
         })
     }
 
-    /// Reports the end of the shell, once, after a while: what its children still print at once belongs to
-    /// the result, and most of them end with it.
-    fn tell_what_is_left(&self, shell: &mut ShellEnd) {
+    /// Reports the end of the shell, once, after a short wait: output that its children print at once belongs to
+    /// the result, and most of them end with the shell.
+    fn report_shell(&self, shell: &mut ShellEnd) {
         if shell.drain_until.is_some_and(|at| Instant::now() >= at) {
             shell.drain_until = None;
-            self.report.shell_ended(shell.exit.clone(), shell.left);
+            self.report.send(shell.exit.clone(), shell.left);
         }
     }
 
@@ -182,7 +175,7 @@ impl Watcher {
         if shell.is_none()
             && let Some(supervisor) = &supervisor
         {
-            // Only a supervisor that was killed leaves without a word.
+            // Only a killed supervisor ends without a record.
             self.shared.children.end_session(Pid::from_child(supervisor));
         }
         self.mask.end(&mut |bytes| self.shared.kept.write(bytes));
@@ -198,7 +191,7 @@ impl Watcher {
         }
     }
 
-    /// Reads what is left in the pipe. Its end comes at once, unless somebody outside the tree holds it.
+    /// Reads the rest of the pipe. Its end of file comes at once, unless a process outside the tree holds it.
     fn drain(&mut self) {
         let until = Instant::now() + BOUND;
         while let Some(output) = &self.output
@@ -214,9 +207,10 @@ impl Watcher {
     }
 }
 
-const LOST: &str = "its supervisor was killed, and so was what it had started, as far as it can be found";
+const LOST: &str =
+    "its supervisor was killed; the processes of the command that could be found were killed too";
 
-/// Sends the changes; the last one when it is dropped, if nobody did before: a task whose thread
+/// Sends the events of a command. Dropping it sends the last one, if that was not sent before: a task whose thread
 /// panics must not stay `running`.
 pub struct Report {
     id: String,
@@ -230,27 +224,22 @@ impl Report {
         Report { id: id.to_owned(), events, started, ended: false }
     }
 
-    fn shell_ended(&self, exit: Exit, left: u32) {
+    fn send(&self, exit: Exit, left: u32) {
         let end = End { exit, duration: self.started.elapsed(), left };
-        self.send(Change::ShellEnded(end));
+        // Fails when the program ends: nobody listens then.
+        let _ = self.events.send(Event { id: self.id.clone(), end });
     }
 
     fn gone(&mut self, exit: Exit) {
         self.ended = true;
-        let end = End { exit, duration: self.started.elapsed(), left: 0 };
-        self.send(Change::Gone(end));
-    }
-
-    fn send(&self, change: Change) {
-        // Nobody listens any more when the program ends.
-        let _ = self.events.send(Event { id: self.id.clone(), change });
+        self.send(exit, 0);
     }
 }
 
 impl Drop for Report {
     fn drop(&mut self) {
         if !self.ended {
-            self.gone(Exit::Failed("the thread that watched it failed".into()));
+            self.gone(Exit::Failed("internal error: the thread that watched it panicked".into()));
         }
     }
 }
@@ -274,7 +263,7 @@ mod tests {
         });
         assert!(thread.join().is_err());
         let event = received.recv().unwrap();
-        assert!(matches!(event.change, Change::Gone(End { exit: Exit::Failed(_), .. })));
+        assert!(matches!(event.end, End { exit: Exit::Failed(_), left: 0, .. }));
         assert!(received.recv().is_err(), "the end is reported once");
     }
 }

@@ -99,13 +99,13 @@ fn find<'a>(context: &'a Context, id: &str) -> Result<&'a Task, Answer> {
 fn describe(task: &Task, full: bool) -> String {
     let mut lines = vec![format!("[{}] {}", task.status().name(), text::one_line(&task.command, 60))];
     match task.end() {
-        Some(end) if task.status() != Status::Running => {
+        Some(end) => {
             lines.push(end.to_string());
             lines.extend(task.left_text());
             lines.extend(task.log().map(|log| format!("log: {}", log.display())));
             lines.push(task.output());
         }
-        _ => {
+        None => {
             let new = task.take_new();
             let (printed, since) =
                 if full { (task.output(), "so far") } else { (new, "since the last look") };

@@ -32,7 +32,7 @@ fn run(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
 pub fn run_and_wait(context: &mut Context, command: &str, limit: Duration) -> Result<Outcome, Outcome> {
     let tasks = &mut context.tasks;
     let id = tasks.start_foreground(command, limit).map_err(Answer::error)?;
-    let waited = tasks.wait_for_shell(&id, Instant::now() + limit);
+    let waited = tasks.wait_for(&id, Instant::now() + limit);
     let task = tasks.find(&id).expect("a task is kept until it is forgotten");
     let answer = match waited {
         Waited::Ended if task.is_gone() => {

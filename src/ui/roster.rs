@@ -35,7 +35,7 @@ impl Row {
             command: one_line(&task.command, SHOWN),
             started: Instant::now() - task.age(),
             killer: task.killer(),
-            end: task.end().filter(|_| task.is_gone()).cloned(),
+            end: task.end().cloned(),
         }
     }
 
