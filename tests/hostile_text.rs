@@ -1,12 +1,11 @@
-//! Text of others on a terminal: of the model, of files and their names, of commands, of the server. It is shown, and
-//! not obeyed.
+//! Text from the model, files, commands or the server can't control the terminal.
 
 use serde_json::{Value, json};
 
 use crate::support::{Test, finished::Finished, reply::Reply, stream::Block};
 
 #[test]
-fn names_of_tools_and_files_are_shown_and_not_obeyed() {
+fn names_of_tools_and_files_cannot_control_the_terminal() {
     let evil = "\u{1b}]52;c;ZXZpbA==\u{7}\u{9b}2J\u{202e}";
     let mut session = Test::new()
         .env("TERM", "xterm")
@@ -49,16 +48,16 @@ fn what_a_file_or_a_command_prints_cannot_move_the_cursor() {
     assert!(!finished.stderr.contains('\u{1b}'), "{shown}");
 }
 
-/// What terminals obey: C0, DEL, C1 as characters, bidirectional overrides and isolates.
+/// Characters that terminals obey: C0, DEL, C1, bidirectional overrides and isolates.
 const OBEYED: [char; 12] = [
     '\u{1b}', '\u{7}', '\u{8}', '\u{0}', '\u{7f}', '\u{80}', '\u{9b}', '\u{9d}', '\u{9f}', '\u{202e}',
     '\u{2066}', '\u{200f}',
 ];
 
-/// Text that sets the title, writes the clipboard, clears the screen and hides what follows.
+/// Sets the title, writes the clipboard, clears the screen and hides the text after it.
 const EVIL: &str = "\u{1b}]52;c;ZXZpbA==\u{7}\u{1b}]0;owned\u{7}\u{9b}2J\u{9d}0;x\u{9f}\u{80}\u{7f}\u{8}\u{202e}\u{2066}\u{200f}evil";
 
-/// What the program has no reason to write itself, even where it draws.
+/// Sequences that the program never writes itself, even when it draws.
 const NEVER: [&str; 9] =
     ["\u{1b}]", "\u{7}", "\u{7f}", "\u{80}", "\u{9b}", "\u{9d}", "\u{202e}", "\u{2066}", "\u{200f}"];
 
@@ -79,7 +78,7 @@ fn check_stderr(finished: &Finished) {
 }
 
 #[test]
-fn on_a_terminal_an_answer_or_its_record_is_shown_and_not_obeyed() {
+fn an_answer_or_its_record_cannot_control_the_terminal() {
     for format in ["text", "json", "stream-json"] {
         let finished = Test::new()
             .file("evil.txt", EVIL)
@@ -95,7 +94,7 @@ fn on_a_terminal_an_answer_or_its_record_is_shown_and_not_obeyed() {
 }
 
 #[test]
-fn a_record_says_the_same_whatever_is_in_it() {
+fn a_record_is_escaped_without_loss() {
     let finished =
         Test::new().args(["--output-format", "json"]).print("go").reply(Reply::text(EVIL)).run().code(0);
     assert!(!finished.stdout.contains(OBEYED), "{:?}", finished.stdout);
@@ -104,7 +103,7 @@ fn a_record_says_the_same_whatever_is_in_it() {
 }
 
 #[test]
-fn what_a_server_says_of_an_error_is_shown_and_not_obeyed() {
+fn an_error_from_a_server_cannot_control_the_terminal() {
     let html = [("content-type", "text/html")];
     let error = json!({"type": "error", "error": {"type": EVIL, "message": EVIL}, "request_id": EVIL});
     for reply in [
@@ -125,7 +124,7 @@ fn what_a_server_says_of_an_error_is_shown_and_not_obeyed() {
 }
 
 #[test]
-fn what_is_typed_on_the_command_line_is_shown_and_not_obeyed() {
+fn arguments_cannot_control_the_terminal() {
     let evil = EVIL.replace('\0', "");
     for args in [
         vec![format!("--evil{evil}")],
@@ -141,7 +140,7 @@ fn what_is_typed_on_the_command_line_is_shown_and_not_obeyed() {
 }
 
 #[test]
-fn sessions_and_doctor_show_and_do_not_obey() {
+fn sessions_and_doctor_cannot_control_the_terminal() {
     let evil = EVIL.replace('\0', "");
     let test = Test::new().arg("-p").stdin(&evil).reply(Reply::text("fine"));
     let finished = test.run().code(0).again().arg("sessions").spawn_pty();
@@ -153,7 +152,7 @@ fn sessions_and_doctor_show_and_do_not_obey() {
 }
 
 #[test]
-fn names_of_files_are_completed_and_named_without_being_obeyed() {
+fn completed_and_attached_names_cannot_control_the_terminal() {
     let (one, other) = (format!("{EVIL}1"), format!("{EVIL}2"));
     let mut session = Test::new()
         .env("TERM", "xterm")

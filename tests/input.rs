@@ -1,4 +1,4 @@
-//! What `-p` takes as its task, from wherever it comes, and how much it says of it on stderr.
+//! Where `-p` reads its task from, and how much it writes to stderr.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -21,7 +21,7 @@ fn prompt(finished: &Finished) -> Vec<String> {
     texts.collect()
 }
 
-/// A job that is done at once; nothing is said on the way.
+/// Checks the prompt of a run that succeeds at once and writes nothing to stderr.
 #[track_caller]
 fn check(session: Session, expected: &[&str]) -> Finished {
     let finished = session.wait().code(0).stdout("done\n");
@@ -34,7 +34,7 @@ fn job() -> Test {
     Test::new().reply(Reply::text("done"))
 }
 
-/// The program as a shell starts it, with this redirection.
+/// Runs the program from a shell, with this redirection.
 #[track_caller]
 fn check_shell(test: Test, redirection: &str, expected: &[&str]) {
     let direct = test.command();
@@ -76,7 +76,7 @@ fn a_stdin_that_holds_nothing_is_no_part_of_the_task() {
     check_shell(explain(), "< /dev/null", &["explain"]);
 }
 
-/// What should have been a part of the task is not left out without a word.
+/// A part of the task is not left out silently.
 #[test]
 fn a_stdin_that_cannot_be_read_is_an_error() {
     let test = Test::new().print("explain");
@@ -174,7 +174,7 @@ fn the_longest_argument_that_the_system_takes_is_a_prompt() {
 }
 
 #[test]
-fn what_is_not_utf_8_is_replaced_and_not_refused() {
+fn bytes_that_are_not_utf_8_are_replaced() {
     let bytes = b"caf\xe9 \xff\xfe\0 end";
     let expected = "caf\u{fffd} \u{fffd}\u{fffd}\0 end";
     let mut session = job().print("explain").spawn();
@@ -186,9 +186,8 @@ fn what_is_not_utf_8_is_replaced_and_not_refused() {
     check(session, &[expected]);
 }
 
-/// A character that falls on the border of two reads stays whole.
 #[test]
-fn a_character_in_two_pieces_stays_whole() {
+fn a_character_split_between_two_reads_stays_whole() {
     let (first, second) = "é".as_bytes().split_at(1);
     let mut session = job().print("explain").spawn();
     session.send(first);
@@ -197,7 +196,7 @@ fn a_character_in_two_pieces_stays_whole() {
     check(session, &["explain", "é"]);
 }
 
-/// The program's stdin, a pipe that answers "nothing yet" instead of blocking, as some programs hand it down.
+/// Some programs pass on a pipe in nonblocking mode.
 #[test]
 fn a_pipe_that_does_not_block_is_read_to_its_end() {
     let (reader, mut writer) = io::pipe().unwrap();
@@ -206,7 +205,7 @@ fn a_pipe_that_does_not_block_is_read_to_its_end() {
     let look = reader.try_clone().unwrap();
     let session = job().print("explain").start(reader);
     wait_until("the beginning is read", || rustix::io::ioctl_fionread(&look).unwrap() == 0);
-    // One that takes this for the end asks the server now; it gets the time to do so.
+    // A program that takes this for the end would send a request now.
     let asked = std::time::Instant::now();
     while session.server().requests().is_empty() && asked.elapsed().as_millis() < 500 {
         std::thread::yield_now();
@@ -216,10 +215,9 @@ fn a_pipe_that_does_not_block_is_read_to_its_end() {
     check(session, &["explain", "the beginning, the end"]);
 }
 
-/// Two promises, with one wait: the second program waits for as long as a program waits, and so proves
-/// that the first has waited longer.
+/// When the second program has given up its silent pipe, the first has waited longer for its slow one.
 #[test]
-fn a_silent_pipe_is_left_alone_and_a_slow_one_read_to_its_end() {
+fn a_silent_pipe_is_skipped_and_a_slow_one_read_to_its_end() {
     let mut slow = job().print("explain").spawn();
     slow.send("a");
     let mut silent = job().print("explain").spawn();
@@ -234,13 +232,12 @@ fn a_silent_pipe_is_left_alone_and_a_slow_one_read_to_its_end() {
     slow.send("c");
     slow.close_stdin();
     check(slow, &["explain", "abc"]);
-    // With -q the wait is as long, and nothing is said of it: it is no error.
+    // With -q, nothing is written: it is not an error.
     check(quiet, &["explain"]);
 }
 
-/// With `--file` there is a task already.
 #[test]
-fn a_silent_pipe_beside_a_file_is_left_alone() {
+fn a_silent_pipe_beside_a_file_is_skipped() {
     let test = job().file("prompt.txt", "from the file");
     let session = test.args(["-p", "-f", "prompt.txt"]).spawn();
     let finished = session.wait().code(0).stdout("done\n");
@@ -248,7 +245,6 @@ fn a_silent_pipe_beside_a_file_is_left_alone() {
     finished.stderr_contains("nothing came on standard input");
 }
 
-/// Without any other task the pipe is the task, however late it comes.
 #[test]
 fn without_a_prompt_the_pipe_is_waited_for() {
     let mut late = job().arg("-p").spawn();
@@ -267,9 +263,8 @@ fn a_terminal_is_not_read() {
     session.wait().code(0);
 }
 
-/// The commands of the model get nothing of what was piped in, and can't wait for it.
 #[test]
-fn a_command_does_not_read_what_is_meant_for_the_program() {
+fn a_command_does_not_read_the_stdin_of_the_program() {
     let mut session = Test::new()
         .print("explain")
         .reply(Reply::tool("bash", json!({"command": "cat; echo end"})))
@@ -308,7 +303,7 @@ fn quiet_says_nothing_but_errors() {
 }
 
 #[test]
-fn verbose_says_of_each_request_what_it_used_and_how_often_it_was_tried() {
+fn verbose_shows_the_usage_of_each_request_and_each_retry() {
     for option in ["-v", "--verbose"] {
         let usage = json!({
             "input_tokens": 11, "output_tokens": 13,
@@ -336,7 +331,6 @@ fn verbose_says_of_each_request_what_it_used_and_how_often_it_was_tried() {
     finished.stderr_lacks("reply after");
 }
 
-/// Whatever is asked for, nothing of the answer is lost.
 #[test]
 fn stdout_is_the_same_quiet_or_loud() {
     let calm = talkative().run().code(0).stdout;

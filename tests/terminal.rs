@@ -1,4 +1,4 @@
-//! The prompt on a real terminal: what is typed, what is shown, what becomes of Ctrl-C.
+//! The prompt on a real terminal: editing, commands, output, Ctrl-C.
 
 use std::fs;
 
@@ -8,14 +8,14 @@ use crate::support::{Test, gate::Gate, reply::Reply, session::Session, stream::B
 
 const PROMPT: &str = "meanwhile >";
 
-/// At the prompt of a terminal that can move its cursor.
+/// Starts the program on a terminal that can move its cursor, and waits for the prompt.
 pub fn at_prompt(test: Test) -> Session {
     let session = test.env("TERM", "xterm-256color").spawn_pty();
     session.shows(PROMPT);
     session
 }
 
-/// Types a line and waits for the prompt after what it brings.
+/// Types a line, and waits for `expected` and for a prompt after it.
 #[track_caller]
 fn enter(session: &mut Session, line: &str, expected: &str) -> String {
     session.send(format!("{line}\r"));
@@ -24,14 +24,14 @@ fn enter(session: &mut Session, line: &str, expected: &str) -> String {
     })
 }
 
-/// What the model was told in the request number `n`: the texts of its last message.
+/// The texts in the last message of request `n`.
 fn said(finished: &crate::support::finished::Finished, n: usize) -> Vec<String> {
     let content = finished.request(n).last_content();
     let texts = content.iter().filter_map(|block| block["text"].as_str());
     texts.map(str::to_owned).collect()
 }
 
-/// What the model is told after these keys, and a carriage return.
+/// Checks the message that is sent after these keys and Enter.
 #[track_caller]
 fn check_typed(keys: &str, expected: &str) {
     let mut session = at_prompt(Test::new().reply(Reply::text("Understood.")));
@@ -108,7 +108,7 @@ fn commands_and_paths_are_completed() {
 }
 
 #[test]
-fn a_file_that_cannot_be_put_in_is_named() {
+fn a_file_that_cannot_be_attached_is_named() {
     let mut session = at_prompt(Test::new().reply(Reply::text("Understood.")));
     let shown = enter(&mut session, "see @missing.txt, please", "Understood.");
     assert!(shown.contains("did not attach @missing.txt: "), "{shown}");
@@ -117,7 +117,7 @@ fn a_file_that_cannot_be_put_in_is_named() {
 }
 
 #[test]
-fn a_command_of_ones_own_is_run_and_shown_to_the_model() {
+fn a_command_of_the_user_is_run_and_shown_to_the_model() {
     let mut session = at_prompt(Test::new().reply(Reply::text("Understood.")));
     enter(&mut session, "!echo a''b; sudo -n true", "ab");
     enter(&mut session, "what was that?", "Understood.");
@@ -228,11 +228,11 @@ fn ctrl_c_ends_a_foreground_command_which_is_reported_as_interrupted() {
 }
 
 #[test]
-fn ctrl_c_at_an_empty_prompt_says_how_to_leave_and_twice_leaves() {
+fn ctrl_c_at_an_empty_prompt_says_how_to_exit_and_twice_exits() {
     let mut session = at_prompt(Test::new());
     session.send("abc\x03");
     session.shows_that("an empty line", |screen| screen.ends_with(PROMPT));
-    // The second within a second, whatever the first was good for.
+    // The second within a second exits, whatever the first did.
     session.send("\x03");
     session.wait().code(0);
 
@@ -244,8 +244,8 @@ fn ctrl_c_at_an_empty_prompt_says_how_to_leave_and_twice_leaves() {
 }
 
 #[test]
-fn who_leaves_does_not_wait_for_what_was_typed_before() {
-    for leave in ["\x03\x03", "\x04"] {
+fn exiting_does_not_wait_for_lines_typed_before() {
+    for leave in ["\x03\x03", "\x04", "exit\r", "/exit\r"] {
         let gate = Gate::new();
         let test = Test::new()
             .allow_unused()
@@ -256,7 +256,7 @@ fn who_leaves_does_not_wait_for_what_was_typed_before() {
         session.shows("a slow");
         session.send(format!("second\rthird\r{leave}"));
         let finished = session.wait().code(0);
-        // Between the two keys the next line may have been begun with.
+        // After the first Ctrl-C, the next line may have started a turn.
         assert!(finished.requests.len() <= 2);
         gate.open();
     }
@@ -290,7 +290,7 @@ fn a_resized_window_does_no_harm() {
 }
 
 #[test]
-fn text_has_light_markdown_and_the_line_of_progress_goes_away() {
+fn markdown_is_rendered_and_the_progress_row_disappears() {
     let gate = Gate::new();
     let text = "# Title\nis **bold** and `code`\n- item\n\n```rust\nlet **x**;\n```\nheld back";
     let test = Test::new().reply(Reply::text(text).hold_after("held", &gate));
@@ -446,7 +446,7 @@ fn the_other_commands_do_what_they_say() {
 }
 
 #[test]
-fn another_session_is_gone_on_with() {
+fn another_session_is_continued() {
     let finished = Test::new().print("remember this").reply(Reply::text("I do.")).run().code(0);
     let sessions = finished.dir.state().join("meanwhile/sessions");
     let file = fs::read_dir(sessions).unwrap().next().unwrap().unwrap();
@@ -518,7 +518,7 @@ fn a_signal_ends_the_program_while_an_output_is_followed() {
 }
 
 #[test]
-fn the_terminal_is_given_back_as_it_was() {
+fn the_terminal_is_restored() {
     for end in ["\x04", "\x03\x03", "/exit\r"] {
         let mut session = at_prompt(Test::new());
         assert!(!session.terminal().echoes());
@@ -577,7 +577,7 @@ fn a_plain_terminal_gets_plain_lines() {
 }
 
 #[test]
-fn what_is_missing_at_the_first_run_is_said_with_a_way_to_try() {
+fn the_first_run_names_what_is_missing_and_a_way_to_try() {
     for name in ["ANTHROPIC_API_KEY", "MODEL_ID"] {
         let session = Test::new().env_remove(name).env("TERM", "xterm").spawn_pty();
         let finished = session.wait().code(2);

@@ -92,14 +92,14 @@ pub fn run(
     ended
 }
 
-/// What the command line says to begin with: a prompt is read like a typed line, but the text of a file is a message,
-/// whatever it looks like.
+/// What the command line says to begin with. A prompt is read like a typed line. With a file, both are one message,
+/// whatever they look like.
 fn first(run: &Run, agent: &mut Agent) -> Result<Option<Next>> {
-    let Some(path) = &run.file else {
+    if run.file.is_none() {
         return Ok(run.prompt.clone().map(Next::Line));
-    };
-    let content = stdin::read_message(run.prompt.as_deref(), path, agent)?;
-    Ok(Some(content).filter(|content| !content.is_empty()).map(Next::Turn))
+    }
+    let content = stdin::read_message(run.prompt.as_deref(), run.file.as_deref(), agent)?;
+    Ok((!content.is_empty()).then_some(Next::Turn(content)))
 }
 
 /// Whether stdin and stdout are a terminal that can move its cursor.

@@ -83,21 +83,17 @@ impl Lines {
 }
 
 /// Reads the task of `-p` from the prompt, the file and standard input. Returns a text block for each, and whether
-/// a silent pipe was skipped. Fails if there is no task, if a source can't be read, or when the run is stopped.
+/// a silent pipe was skipped. Fails if there is no task, if a source can't be read, or with a stop.
 pub fn read_task(prompt: Option<&str>, file: Option<&Path>, agent: &mut Agent) -> Result<(Vec<Block>, bool)> {
-    let mut texts: Vec<String> = prompt.into_iter().map(str::to_owned).collect();
-    if let Some(path) = file {
-        texts.extend(read_file(path, agent)?);
-    }
+    let mut content = read_message(prompt, file, agent)?;
     let mut is_skipped = false;
     if !io::stdin().is_terminal() {
-        let silence = if texts.is_empty() { None } else { Some(Instant::now() + SILENCE) };
+        let silence = (!content.is_empty()).then(|| Instant::now() + SILENCE);
         let failed = |err| Error::System { doing: "read standard input", err };
         let piped = read_all(|| Ok(io::stdin()), silence, agent, failed)?;
         is_skipped = piped.is_none();
-        texts.extend(piped);
+        content.extend(piped.as_deref().and_then(block));
     }
-    let content = blocks(&texts);
     if content.is_empty() {
         let what = "no prompt: give one after -p, in a --file, or pipe one into standard input";
         return Err(Error::Usage(what.into()));
@@ -105,16 +101,15 @@ pub fn read_task(prompt: Option<&str>, file: Option<&Path>, agent: &mut Agent) -
     Ok((content, is_skipped))
 }
 
-/// A text block for each of the prompt and the file that is not blank. Fails if the file can't be read, or with a stop.
-pub fn read_message(prompt: Option<&str>, file: &Path, agent: &mut Agent) -> Result<Vec<Block>> {
-    let mut texts: Vec<String> = prompt.into_iter().map(str::to_owned).collect();
-    texts.extend(read_file(file, agent)?);
-    Ok(blocks(&texts))
+/// Reads the prompt and the file. Returns a text block for each. Fails if the file can't be read, or with a stop.
+pub fn read_message(prompt: Option<&str>, file: Option<&Path>, agent: &mut Agent) -> Result<Vec<Block>> {
+    let text = file.map(|path| read_file(path, agent)).transpose()?.flatten();
+    Ok([prompt, text.as_deref()].into_iter().flatten().filter_map(block).collect())
 }
 
-fn blocks(texts: &[String]) -> Vec<Block> {
-    let texts = texts.iter().filter(|text| !text.trim().is_empty());
-    texts.map(|text| Block::text(text)).collect()
+/// None if the text is blank.
+fn block(text: &str) -> Option<Block> {
+    (!text.trim().is_empty()).then(|| Block::text(text))
 }
 
 /// In a thread too: opening a FIFO blocks until somebody writes to it.
