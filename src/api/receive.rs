@@ -61,9 +61,7 @@ fn stream(response: &mut Response, progress: &Sender<Progress>) -> Result<Reply>
         };
         match read {
             0 => std::mem::take(&mut decoder).finish(take),
-            n => decoder
-                .feed(&buffer[..n], take)
-                .map_err(|_| Error::Protocol("it is longer than 64 MiB".into()))?,
+            n => decoder.feed(&buffer[..n], take)?,
         }
         if !text.is_empty() && progress.send(Progress::Text(text)).is_err() {
             return Err(Error::Protocol("nobody wants the reply any more".into()));

@@ -109,11 +109,7 @@ impl Usage {
 
     /// Takes the counts of an event, which are cumulative. Gateways leave some out or send null: those stay.
     pub fn update(&mut self, usage: &Value) {
-        let take = |field: &mut u64, name: &str| {
-            if let Some(count) = usage[name].as_u64() {
-                *field = count;
-            }
-        };
+        let take = |count: &mut u64, name: &str| *count = usage[name].as_u64().unwrap_or(*count);
         take(&mut self.input, "input_tokens");
         take(&mut self.output, "output_tokens");
         take(&mut self.cache_read, "cache_read_input_tokens");

@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use crate::error::{Error, Result};
+
 /// No model writes so much in one reply. Without a limit, a server could send comments forever. In bytes.
 const LONGEST_STREAM: usize = 64 * 1024 * 1024;
 
@@ -20,17 +22,13 @@ pub struct Decoder {
     started: bool,
 }
 
-/// The stream is longer than 64 MiB.
-#[derive(Debug, PartialEq)]
-pub struct TooLong;
-
 impl Decoder {
     /// Takes the next bytes and calls `each` with the data of every event that they complete. Fails if the stream
-    /// is too long.
-    pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(&str)) -> Result<(), TooLong> {
+    /// is longer than 64 MiB.
+    pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(&str)) -> Result<()> {
         self.size += bytes.len();
         if self.size > LONGEST_STREAM {
-            return Err(TooLong);
+            return Err(Error::Protocol("it is longer than 64 MiB".into()));
         }
         let mut bytes = bytes;
         while let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) {
