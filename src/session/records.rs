@@ -188,3 +188,59 @@ fn unclosed(message: &Encoded) -> Cow<'_, str> {
     let text = message.as_str();
     text[..text.len() - 1].into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Option<Record> {
+        Record::parse(line.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn every_record_is_read_as_it_was_written() {
+        let lines = [
+            r#"{"type":"session","version":1,"id":"0a1b","cwd":"/work","model":"m","time":2,"pid":3}"#,
+            r#"{"type":"opened","pid":3,"time":2}"#,
+            r#"{"role":"user","content":[{"type":"text","text":"<b>"}],"prompt":0}"#,
+            r#"{"role":"user","content":[{"type":"text","text":"(a notice)"}],"prompt":null}"#,
+            r#"{"role":"assistant","content":[{"type":"text","text":"yes"}]}"#,
+            r#"{"input_tokens":1,"output_tokens":2,"cache_read_input_tokens":3,"cache_creation_input_tokens":4,"type":"usage"}"#,
+            r#"{"type":"task","id":"a1","command":"true"}"#,
+            r#"{"type":"delivered","id":"a1"}"#,
+            r#"{"type":"roll_back","messages":1,"last":null,"told":2,"turns":3,"compactions":0}"#,
+            r#"{"type":"shortened","keep":1}"#,
+            r#"{"type":"compacted","summary":"sum","keep":1}"#,
+            r#"{"type":"repaired"}"#,
+            r#"{"type":"cleared"}"#,
+            r#"{"type":"of a later version","field":[1]}"#,
+        ];
+        for line in lines {
+            let record = parse(line).unwrap();
+            let (start, end) = record.text();
+            assert_eq!(format!("{start}{end}"), line);
+        }
+    }
+
+    #[test]
+    fn who_spoke_is_guessed_in_files_of_earlier_versions() {
+        let prompt = |role: &str, text: &str| {
+            let block = json!({"type": "text", "text": text});
+            match parse(&json!({"role": role, "content": [block]}).to_string()) {
+                Some(Record::Message { prompt, .. }) => prompt,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(prompt("user", "hello"), Some(0));
+        assert_eq!(prompt("user", "<background-results>"), None);
+        assert_eq!(prompt("assistant", "hello"), None);
+    }
+
+    #[test]
+    fn a_damaged_line_is_no_record() {
+        for line in ["", "[]", "{}", "{\"type\":1}", "{\"type\":\"roll_back\"}", "{\"role\":\"user\"}", "\0"]
+        {
+            assert_eq!(parse(line), None, "{line}");
+        }
+    }
+}
