@@ -54,7 +54,7 @@ pub enum Error {
     Stopped(Stop),
 }
 
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// None if retrying is pointless; otherwise how long the server asked to wait, if it did.

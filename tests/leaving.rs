@@ -1,5 +1,7 @@
 //! How a turn and the program end before they are done: by a word, by the end of input, by a signal.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -8,7 +10,7 @@ use crate::support::gate::Gate;
 use crate::support::reply::Reply;
 use crate::support::session::Session;
 use crate::support::stream::Block;
-use crate::support::{Test, wait_until};
+use crate::support::{Test, until, wait_until};
 
 #[test]
 fn empty_lines_do_nothing_and_q_exit_and_the_end_of_input_leave() {
@@ -38,6 +40,74 @@ fn an_interrupt_ends_the_reply_but_not_the_conversation() {
     assert_eq!(messages[1]["content"][0]["text"], "half");
     let told = finished.request(1).last_text();
     assert!(messages.len() == 3 && told.ends_with("\nagain"), "{told}");
+}
+
+/// A conversation in which `two` was interrupted before any reply, after a background task had ended.
+fn unanswered(gate: &Gate) -> Session {
+    let mut session = Test::new()
+        .reply(Reply::tool("background_run", json!({"command": until("go", "precious")})))
+        .reply(Reply::text("Started."))
+        .reply(Reply::text("Done.").gate(gate))
+        .reply(Reply::text("Here I am."))
+        .allow_unused()
+        .spawn();
+    session.send_line("one");
+    session.expect("Started.");
+    session.dir().write("go", "");
+    wait_until("the task has ended", || {
+        session.send_line("/tasks");
+        session.sees("exit code 0", Duration::from_millis(100))
+    });
+    session.send_line("two");
+    session.server().wait_for_requests(3);
+    session.signal(Signal::INT);
+    session.expect("there was no reply yet, so the message was taken out of the conversation");
+    session.expect("meanwhile: interrupted");
+    session
+}
+
+/// The model reads the new message and the result of the task, and not the message that was interrupted.
+#[track_caller]
+fn check_left(finished: &Finished, request: usize) {
+    let messages = finished.request(request).body["messages"].to_string();
+    assert_eq!(messages.matches("| precious").count(), 1, "{messages}");
+    assert!(messages.contains(r#""three""#) && !messages.contains(r#""two""#), "{messages}");
+}
+
+#[test]
+fn a_message_without_a_reply_leaves_the_conversation_but_no_result_of_a_task_does() {
+    let gate = Gate::new();
+    let mut session = unanswered(&gate);
+    session.send_line("three");
+    session.expect("Here I am.");
+    session.close_stdin();
+    check_left(&session.wait().code(0), 3);
+    gate.open();
+}
+
+#[test]
+fn a_message_without_a_reply_has_left_the_session_too() {
+    let gate = Gate::new();
+    let mut session = unanswered(&gate);
+    session.close_stdin();
+    let test = session.wait().code(0).again().args(["-c", "-p", "three"]);
+    check_left(&test.reply(Reply::text("Here.")).run().code(0), 0);
+    gate.open();
+}
+
+#[test]
+fn a_task_of_print_without_a_reply_is_not_in_the_session() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let gate = Gate::new();
+        let mut session = Test::new().print("delete it").reply(Reply::text("Done.").gate(&gate)).spawn();
+        session.close_stdin();
+        session.server().wait_for_requests(1);
+        let told = continued(session, |session| session.signal(signal));
+        let request = told.request(0);
+        assert_eq!((request.messages().len(), request.last_content().len()), (1, 1));
+        assert_eq!(request.last_text(), "again");
+        gate.open();
+    }
 }
 
 #[test]

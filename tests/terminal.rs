@@ -212,6 +212,43 @@ fn ctrl_c_ends_the_request_and_keeps_the_session() {
 }
 
 #[test]
+fn a_message_without_a_reply_comes_back_to_the_prompt() {
+    let gate = Gate::new();
+    let test = Test::new().reply(Reply::text("Done.").gate(&gate)).reply(Reply::text("Here."));
+    let mut session = at_prompt(test);
+    session.send("delete the old migrations\r");
+    session.server().wait_for_requests(1);
+    session.send("\x03");
+    session.shows_that("the message at the prompt", |screen| {
+        screen.ends_with("meanwhile: interrupted\nmeanwhile > delete the old migrations")
+    });
+    session.send("\x15");
+    enter(&mut session, "list the files", "Here.");
+    session.send("\x04");
+    let finished = session.wait().code(0);
+    assert_eq!(finished.request(1).messages().len(), 1);
+    assert_eq!(said(&finished, 1), ["list the files"]);
+    gate.open();
+}
+
+#[test]
+fn a_message_does_not_come_back_over_what_was_typed_meanwhile() {
+    let gate = Gate::new();
+    let mut session = at_prompt(Test::new().reply(Reply::text("Done.").gate(&gate)));
+    session.send("delete the old migrations\r");
+    session.server().wait_for_requests(1);
+    session.send("list");
+    session.shows_that("what is typed", |screen| screen.ends_with("meanwhile > list"));
+    session.signal(rustix::process::Signal::INT);
+    session.shows_that("the end of the turn", |screen| {
+        screen.ends_with("meanwhile: interrupted\nmeanwhile > list")
+    });
+    session.send("\x15\x04");
+    session.wait().code(0);
+    gate.open();
+}
+
+#[test]
 fn ctrl_c_ends_a_foreground_command_which_is_reported_as_interrupted() {
     let test = Test::new()
         .reply(Reply::tool("bash", json!({"command": "echo begun; sleep 600"})))

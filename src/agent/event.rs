@@ -44,6 +44,8 @@ pub enum Event<'a> {
         command: &'a str,
     },
     TaskEnded(&'a Task),
+    /// The user's message has left the history, since it was interrupted before any reply; with a sentence that says so.
+    TakenBack(&'a str),
     /// Something that the user should know.
     Notice(&'a str),
 }

@@ -10,13 +10,14 @@ mod tasks;
 mod user;
 
 pub use event::{About, Event, Refused, Run, Settings};
+use request::Unfinished;
 
 use std::time::Instant;
 
 use crate::{
     api::{
         client::Client,
-        message::Block,
+        message::{Block, Message},
         reply::{Reply, StopReason, ToolCall},
     },
     error::{Error, Result},
@@ -28,6 +29,8 @@ use crate::{
 /// How often a reply that was cut off by its length is continued.
 const MOST_CONTINUATIONS: u32 = 3;
 const CONTINUE: &str = "(Your reply was cut off by its length limit. Continue exactly where it stopped.)";
+
+const TAKEN_BACK: &str = "there was no reply yet, so the message was taken out of the conversation";
 
 const CUT_OFF: &str = "the answer was cut off by its length limit, which --max-output-tokens raises";
 
@@ -41,23 +44,13 @@ pub struct Agent {
     settings: Settings,
     /// What goes before the next thing that the user says.
     pending: Vec<Block>,
-    /// The text of the reply that was interrupted last.
-    partial: String,
     run: Run,
 }
 
 impl Agent {
     /// Goes on with `transcript`.
     pub fn new(client: Client, context: Context, settings: Settings, transcript: Transcript) -> Agent {
-        Agent {
-            client,
-            transcript,
-            context,
-            settings,
-            pending: Vec::new(),
-            partial: String::new(),
-            run: Run::default(),
-        }
+        Agent { client, transcript, context, settings, pending: Vec::new(), run: Run::default() }
     }
 
     /// Takes what the user said (or nothing, when there are results to tell) through requests and tool calls
@@ -66,18 +59,31 @@ impl Agent {
         let start = self.transcript.mark();
         let pending = std::mem::take(&mut self.pending);
         let mut prompt = (!content.is_empty()).then_some(pending.len());
-        let content = pending.iter().cloned().chain(content);
-        let mut content: Vec<Block> = content.map(|block| self.masked(block)).collect();
+        let content = content.into_iter().map(|block| self.masked(block));
+        let mut content: Vec<Block> = pending.iter().cloned().chain(content).collect();
+        let mut is_unanswered = prompt.is_some();
         let (mut said, mut continuations, mut pauses) = (String::new(), 0, 0);
         loop {
             self.push_with_results(content, prompt.take(), watch);
             let sent = Instant::now();
             watch(Event::Request);
-            let reply = self.request_in_turn(watch)?;
+            let reply = match self.request_in_turn(watch) {
+                Ok(reply) => reply,
+                Err(Unfinished { err: Error::Stopped(stop), said }) => {
+                    self.keep_reply(&said, stop);
+                    if is_unanswered && said.trim().is_empty() {
+                        self.take_back(start, pending, watch);
+                    }
+                    return Err(Error::Stopped(stop));
+                }
+                Err(unfinished) => return Err(unfinished.err),
+            };
+            is_unanswered = false;
             watch(Event::Reply { reply: &reply, time: sent.elapsed() });
             if reply.stop == StopReason::Refusal {
                 self.pending = pending;
-                return Err(self.take_out(start));
+                self.take_out(start);
+                return Err(Error::Refusal("; the turn was taken out of the conversation".into()));
             }
             // The text before a call is not the answer.
             if reply.calls.is_empty() {
@@ -117,30 +123,44 @@ impl Agent {
         }
     }
 
-    /// Takes a turn that was refused out of the history.
-    fn take_out(&mut self, start: Mark) -> Error {
+    /// Takes a turn out of the history. The results of tasks in it wait for the next message.
+    fn take_out(&mut self, start: Mark) {
         self.transcript.roll_back(start);
         for task in self.transcript.undelivered() {
             self.context.tasks.take_back(&task.id);
         }
-        Error::Refusal("; the turn was taken out of the conversation".into())
     }
 
-    /// One request of a turn. A history that is too large for it is made smaller first.
-    fn request_in_turn(&mut self, watch: &mut dyn FnMut(Event)) -> Result<Reply> {
+    /// Takes the user's message out of the history: the model must not take it for an order that still holds. What
+    /// else was said with it stays.
+    fn take_back(&mut self, start: Mark, rest: Vec<Block>, watch: &mut dyn FnMut(Event)) {
+        self.take_out(start);
+        self.push_with_results(rest, None, watch);
+        watch(Event::TakenBack(TAKEN_BACK));
+    }
+
+    /// Keeps the text of a reply that was interrupted in the history, and tells the model why it ends. An
+    /// incomplete tool call is dropped.
+    fn keep_reply(&mut self, said: &str, stop: Stop) {
+        if !said.trim().is_empty() {
+            let said = Message::assistant(vec![Block::text(said.trim_end())]);
+            self.transcript.push_reply(said.encode());
+            self.transcript.push_user(vec![Block::text(&stop.reply_note())], None);
+        }
+    }
+
+    /// Makes one request of a turn. If the history is too large for it, makes it smaller first.
+    fn request_in_turn(&mut self, watch: &mut dyn FnMut(Event)) -> Result<Reply, Unfinished> {
         self.check_limits()?;
         self.make_room(watch)?;
         // A summary is a reply too.
         self.check_limits()?;
         let mut reply = self.request(&self.transcript.messages(), watch);
         // 413: the request itself is larger than the API takes.
-        if let Err(Error::Api { status: 413, .. }) = reply {
+        if let Err(Unfinished { err: Error::Api { status: 413, .. }, .. }) = reply {
             self.summarize(true, watch)?;
             self.check_limits()?;
             reply = self.request(&self.transcript.messages(), watch);
-        }
-        if let Err(Error::Stopped(stop)) = reply {
-            self.keep_partial(stop);
         }
         reply
     }

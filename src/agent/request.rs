@@ -1,48 +1,60 @@
-//! One request: tried again where that may help, interrupted at once, its reply whole or nothing.
+//! One request: tried again where that may help, stopped at once, its reply complete or nothing.
 
 use std::time::Instant;
 
 use super::{Agent, Event};
 use crate::{
-    api::{
-        message::{Block, Encoded, Message},
-        receive::Progress,
-        reply::Reply,
-        retry,
-    },
+    api::{message::Encoded, receive::Progress, reply::Reply, retry},
     background::Arrival,
     error::{Error, Result},
-    stop::Stop,
 };
 
+/// A request that has no complete reply.
+pub(super) struct Unfinished {
+    pub err: Error,
+    /// The text of the incomplete reply.
+    pub said: String,
+}
+
+impl From<Error> for Unfinished {
+    fn from(err: Error) -> Unfinished {
+        Unfinished { err, said: String::new() }
+    }
+}
+
+impl From<Unfinished> for Error {
+    fn from(unfinished: Unfinished) -> Error {
+        unfinished.err
+    }
+}
+
 impl Agent {
-    /// Sends a history and returns the reply. What was shown of one that broke is marked as discarded.
-    pub(super) fn request(&mut self, messages: &[Encoded], watch: &mut dyn FnMut(Event)) -> Result<Reply> {
+    /// Sends a history and returns the reply. Tries again after errors that may pass, and says that the text shown
+    /// so far is void.
+    pub(super) fn request(
+        &mut self,
+        messages: &[Encoded],
+        watch: &mut dyn FnMut(Event),
+    ) -> Result<Reply, Unfinished> {
         let mut failures = 0;
         loop {
-            let mut is_shown = false;
-            let reply = self.attempt(messages, &mut |event| {
-                is_shown = true;
-                watch(event);
-            });
-            let err = match reply {
+            let Unfinished { err, said } = match self.attempt(messages, watch) {
                 Ok(reply) => {
                     self.transcript.add_usage(&reply.usage);
                     self.run.turns += 1;
                     self.run.usage.add(&reply.usage);
                     return Ok(reply);
                 }
-                Err(err) => err,
+                Err(unfinished) => unfinished,
             };
             if let Error::Stopped(_) = err {
-                return Err(err);
+                return Err(Unfinished { err, said });
             }
-            self.partial.clear();
-            if is_shown {
+            if !said.is_empty() {
                 watch(Event::Discarded);
             }
             let Some(asked) = err.retry().filter(|_| failures < self.settings.max_retries) else {
-                return Err(err);
+                return Err(err.into());
             };
             failures += 1;
             let wait = retry::wait(failures, asked);
@@ -52,41 +64,30 @@ impl Agent {
         }
     }
 
-    fn attempt(&mut self, messages: &[Encoded], watch: &mut dyn FnMut(Event)) -> Result<Reply> {
-        // It is freed when the reply is whole, which has the text too.
-        let mut partial = String::new();
+    fn attempt(&mut self, messages: &[Encoded], watch: &mut dyn FnMut(Event)) -> Result<Reply, Unfinished> {
         let progress = self.client.send(messages.to_vec())?;
-        loop {
+        let mut said = String::new();
+        let err = loop {
             match self.context.tasks.wait(&progress, None) {
                 Arrival::Message(Progress::Text(text)) => {
-                    partial += &text;
+                    said += &text;
                     watch(Event::Text(&text));
                 }
-                Arrival::Message(Progress::Ended(reply)) => return reply,
-                Arrival::Closed => return Err(Error::Protocol("its thread failed".into())),
+                Arrival::Message(Progress::Ended(Ok(reply))) => return Ok(reply),
+                Arrival::Message(Progress::Ended(Err(err))) => break err,
+                Arrival::Closed => break Error::Protocol("its thread failed".into()),
                 Arrival::Stopped(stop) => {
                     self.client.abort();
                     for progress in progress.try_iter() {
                         if let Progress::Text(text) = progress {
-                            partial += &text;
+                            said += &text;
                         }
                     }
-                    self.partial = partial;
-                    return Err(Error::Stopped(stop));
+                    break Error::Stopped(stop);
                 }
                 Arrival::Task | Arrival::TimedOut => {}
             }
-        }
-    }
-
-    /// Keeps the text of a reply that was interrupted in the history, and tells the model why it ends. An
-    /// incomplete tool call is dropped.
-    pub(super) fn keep_partial(&mut self, stop: Stop) {
-        let partial = std::mem::take(&mut self.partial);
-        if !partial.trim().is_empty() {
-            let said = Message::assistant(vec![Block::text(partial.trim_end())]);
-            self.transcript.push_reply(said.encode());
-            self.transcript.push_user(vec![Block::text(&stop.reply_note())], None);
-        }
+        };
+        Err(Unfinished { err, said })
     }
 }

@@ -17,7 +17,7 @@ impl Agent {
             return Err(Error::Stopped(stop));
         }
         let text = format!("(The user has run this command: {command}\nIts result:)\n{}", answer.text);
-        self.pending.push(Block::text(&text));
+        self.pending.push(self.masked(Block::text(&text)));
         Ok(answer.text)
     }
 

@@ -76,8 +76,8 @@ pub struct Mark {
     /// How many tasks were delivered.
     pub delivered: usize,
     pub turns: usize,
-    /// How often a summary had replaced messages.
-    pub compactions: usize,
+    /// How many messages fewer there were since summaries replaced some.
+    pub replaced: usize,
 }
 
 /// A background task, of this run of the program or an earlier one.
@@ -116,7 +116,7 @@ impl Record {
                 last: value["last"].as_str().and_then(Message::from_json).map(|last| last.encode()),
                 delivered: count("told").unwrap_or(usize::MAX),
                 turns: count("turns").unwrap_or(usize::MAX),
-                compactions: count("compactions").unwrap_or(usize::MAX),
+                replaced: count("replaced").unwrap_or(usize::MAX),
             }),
             "shortened" => Record::Shortened { keep: count("keep")? },
             "compacted" => Record::Compacted { summary: text("summary")?, keep: count("keep")? },
@@ -150,7 +150,7 @@ impl Record {
             Record::TaskDelivered { id } => json!({"type": "delivered", "id": id}),
             Record::RolledBack(mark) => json!({
                 "type": "roll_back", "messages": mark.messages, "last": mark.last.as_ref().map(Encoded::as_str),
-                "told": mark.delivered, "turns": mark.turns, "compactions": mark.compactions,
+                "told": mark.delivered, "turns": mark.turns, "replaced": mark.replaced,
             }),
             Record::Shortened { keep } => json!({"type": "shortened", "keep": keep}),
             Record::Compacted { summary, keep } => {

@@ -32,8 +32,8 @@ pub struct Transcript {
     keeping: Keeping,
     /// What is wrong with the session file, until somebody has asked.
     failure: Option<String>,
-    /// How often a summary replaced messages.
-    compactions: usize,
+    /// How many messages fewer there are since summaries replaced some.
+    replaced: usize,
     /// How many messages the user wrote.
     turns: usize,
     undelivered: Vec<StartedTask>,
@@ -143,7 +143,7 @@ impl Transcript {
 
     pub fn mark(&self) -> Mark {
         Mark {
-            compactions: self.compactions,
+            replaced: self.replaced,
             turns: self.turns,
             delivered: self.delivered.len(),
             messages: self.messages.len(),
@@ -151,8 +151,8 @@ impl Transcript {
         }
     }
 
-    /// Takes everything since `mark` out of the history; results delivered since are undelivered again. If
-    /// messages were summarized since, they can't be restored: only the summary stays.
+    /// Takes everything since `mark` out of the history; results delivered since are undelivered again. What was
+    /// summarized since can't be restored: the summary stays.
     pub fn roll_back(&mut self, mark: Mark) {
         self.record(Record::RolledBack(mark));
     }
@@ -215,9 +215,12 @@ impl Transcript {
                 let delivered = self.delivered.len().min(mark.delivered);
                 self.undelivered.extend(self.delivered.drain(delivered..));
                 self.turns = self.turns.min(mark.turns);
-                let is_summarized = mark.compactions < self.compactions;
-                self.messages.truncate(if is_summarized { 1 } else { mark.messages });
-                if let Some(last) = mark.last.filter(|_| !is_summarized)
+                // What was summarized since can't be restored: the summary stays.
+                let replaced = self.replaced.saturating_sub(mark.replaced);
+                let messages = mark.messages.saturating_sub(replaced).max(replaced.min(1));
+                self.messages.truncate(messages);
+                let is_kept = replaced == 0 || messages > 1;
+                if let Some(last) = mark.last.filter(|_| is_kept)
                     && let Some(place) = self.messages.last_mut()
                 {
                     *place = last;
@@ -231,7 +234,7 @@ impl Transcript {
                 let older = self.messages.len().saturating_sub(keep);
                 let summary = Message::user(vec![Block::text(&summary)]).encode();
                 self.messages.splice(..older, [summary]);
-                self.compactions += 1;
+                self.replaced += older.saturating_sub(1);
                 self.tokens = estimate(self.size());
                 return;
             }
@@ -325,6 +328,21 @@ mod tests {
         let back = json!({"type": "roll_back", "messages": 1, "last": ONE}).to_string();
         let loaded = load(lines(&[ONE, THREE, TWO, &back, TWO]));
         assert_eq!(texts(&loaded), [ONE, TWO]);
+    }
+
+    #[test]
+    fn what_was_kept_beside_a_summary_since_stays_when_rolled_back() {
+        let mut transcript = Transcript::default();
+        user(&mut transcript, "one");
+        model(&mut transcript, "two");
+        user(&mut transcript, "three");
+        model(&mut transcript, "two");
+        let mark = transcript.mark();
+        user(&mut transcript, "no");
+        transcript.compact("sum", 2);
+        transcript.roll_back(mark);
+        let summary = r#"{"role":"user","content":[{"type":"text","text":"sum"}]}"#;
+        assert_eq!(texts(&transcript), [summary, TWO]);
     }
 
     #[test]

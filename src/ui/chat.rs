@@ -52,9 +52,25 @@ pub struct Sessions<'a> {
 }
 
 impl Chat<'_> {
-    /// Runs one turn. Fails with a stop that ends the program; other errors are shown.
+    /// Runs one turn. The message comes back to the prompt if it is interrupted before any reply. Fails with a stop
+    /// that ends the program; other errors are shown.
     pub fn turn(&mut self, content: Vec<Block>) -> Result<()> {
-        self.work(|agent, show| agent.turn(content, show).map(drop))
+        // Its own text comes first, then the files that it names.
+        let message = content.first().and_then(|block| block.str("text")).unwrap_or_default().to_owned();
+        let mut is_taken_back = false;
+        self.work(|agent, show| {
+            let mut watch = |event: Event| {
+                is_taken_back |= matches!(event, Event::TakenBack(_));
+                show(event);
+            };
+            agent.turn(content, &mut watch).map(drop)
+        })?;
+        if let Console::Screen(screen) = &self.console
+            && is_taken_back
+        {
+            screen.put_back(message);
+        }
+        Ok(())
     }
 
     /// Summarizes the conversation. Fails like `turn`.

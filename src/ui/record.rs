@@ -87,7 +87,9 @@ impl Reporter {
                 "retry_delay_ms": wait.as_millis() as u64, "error": err.to_string(),
             }),
             Event::Discarded => json!({"type": "system", "subtype": "discarded"}),
-            Event::Notice(text) => json!({"type": "system", "subtype": "notice", "text": text}),
+            Event::Notice(text) | Event::TakenBack(text) => {
+                json!({"type": "system", "subtype": "notice", "text": text})
+            }
             Event::Request | Event::Text(_) | Event::ToolCall(_) => return Ok(()),
         })
     }

@@ -62,7 +62,7 @@ impl<W: Write> Terminal<W> {
                 let err = sentence(&err.to_string());
                 self.line(&format!("meanwhile: {err}; trying again in {wait} ({failures} of {of})"));
             }
-            Event::Notice(text) => self.line(&format!("meanwhile: {text}")),
+            Event::Notice(text) | Event::TakenBack(text) => self.line(&format!("meanwhile: {text}")),
             Event::BackgroundResults(results) => self.line(&shown_results(results)),
             Event::ToolCall(call) => self.colored(BOLD, &format!("> {}", summary(call))),
             Event::ToolResult { answer, change, .. } => {

@@ -53,6 +53,8 @@ enum Message {
     Ask(Sender<String>),
     /// The next key is reported instead of edited with.
     Follow,
+    /// A message that the user may change and send again.
+    PutBack(String),
     Signal(i32),
     Close,
 }
@@ -136,6 +138,11 @@ impl Screen {
             let _ = messages.send(Message::Ask(sender));
             answers
         }
+    }
+
+    /// Puts a message back on the line, unless the user has typed something else.
+    pub fn put_back(&self, message: String) {
+        let _ = self.messages.send(Message::PutBack(message));
     }
 
     /// Makes the next key a `Typed::Key`.

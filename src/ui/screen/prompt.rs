@@ -160,6 +160,12 @@ impl Prompt {
                 self.question = Some(Question { answers, put_aside });
             }
             Message::Follow => self.is_followed = true,
+            Message::PutBack(text) => {
+                if self.editor.text.is_empty() && self.question.is_none() {
+                    let end = text.len();
+                    self.editor.put((text, end));
+                }
+            }
             Message::Signal(SIGCONT) => {
                 self.canvas.set_raw();
                 self.canvas.forget();
