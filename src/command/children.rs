@@ -26,7 +26,7 @@ use crate::threads;
 #[derive(Default)]
 pub struct Children {
     supervisors: Mutex<HashSet<i32>>,
-    /// What lived below this process before it became this program (a shell may `exec` it).
+    /// Descendants from before this process became this program: a shell may `exec` it.
     inherited: Vec<Pid>,
     /// A supervisor was killed: the processes that it left are children of this process.
     has_lost: AtomicBool,
@@ -74,10 +74,11 @@ impl Children {
         self.lock().remove(&pid.as_raw_pid());
     }
 
-    /// Ends what a killed supervisor left in its session.
+    /// Ends what a killed supervisor left in its session. Processes that left the session are not found.
     pub fn end_session(&self, supervisor: Pid) {
         self.has_lost.store(true, Ordering::Relaxed);
-        orphans::end_session(supervisor);
+        let in_session = |child| rustix::process::getsid(Some(child)) == Ok(supervisor);
+        orphans::end_children(|child| *child != supervisor && in_session(*child));
     }
 
     /// Ends every child that is not a supervisor and was not there at the start. Once all commands are gone,
@@ -86,22 +87,10 @@ impl Children {
         if self.is_init || !self.has_lost.load(Ordering::Relaxed) {
             return;
         }
-        for _ in 0..orphans::MOST_ROUNDS {
-            let supervisors = self.lock();
-            let children = orphans::children_of(rustix::process::getpid()).unwrap_or_default();
-            let orphans: Vec<Pid> = children
-                .into_iter()
-                .filter(|child| !supervisors.contains(&child.as_raw_pid()))
-                .filter(|child| !self.inherited.contains(child))
-                .collect();
-            if orphans.is_empty() {
-                return;
-            }
-            for orphan in orphans {
-                let _ = rustix::process::kill_process(orphan, Signal::KILL);
-                let _ = rustix::process::waitpid(Some(orphan), WaitOptions::empty());
-            }
-        }
+        let supervisors = self.lock();
+        orphans::end_children(|child| {
+            !supervisors.contains(&child.as_raw_pid()) && !self.inherited.contains(child)
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, HashSet<i32>> {

@@ -1,5 +1,5 @@
-//! Running one shell command: the supervisor that owns it, the thread that reads it, and what
-//! is kept of its output. Memory does not grow with the output, and nothing outlives the program.
+//! Runs one shell command: the supervisor that owns it, the thread that reads its output, and what is kept of that
+//! output. Memory does not grow with the output, and no process outlives the program.
 
 pub mod children;
 pub mod exit;

@@ -1,13 +1,13 @@
-//! Finding processes by their place in the tree, and ending what a supervisor that was killed has left.
+//! Finds processes by their place in the tree of processes, and ends orphans.
 
 use std::{fs, io, path::Path};
 
 use rustix::process::{Pid, Signal, WaitOptions};
 
-/// Looks again so often: children of what was ended come into sight one level at a time.
-pub const MOST_ROUNDS: usize = 100;
+/// How often to look for orphans: when one ends, its own children become children of this process.
+const MOST_ROUNDS: usize = 100;
 
-/// The children of this process; of one of several threads only what it started itself.
+/// The children of this process; in a process with several threads, only those of the calling thread.
 pub fn children() -> io::Result<Vec<Pid>> {
     match fs::read_to_string("/proc/thread-self/children") {
         Ok(list) => Ok(pids(&list).collect()),
@@ -16,7 +16,7 @@ pub fn children() -> io::Result<Vec<Pid>> {
     }
 }
 
-/// Everything that lives below this process, which has one thread.
+/// All descendants of this process, which must have one thread.
 pub fn descendants() -> Vec<Pid> {
     let mut found = children().unwrap_or_default();
     let mut next = 0;
@@ -36,20 +36,18 @@ pub fn descendants() -> Vec<Pid> {
     found
 }
 
-/// Ends the members of a session whose leader, a supervisor, was killed: being orphans they are now
-/// children of this process, which is a subreaper. One that has left the session is not found.
-pub fn end_session(leader: Pid) {
+/// Ends the children of this process that are orphans, and reaps them. They are its children because it is a
+/// subreaper.
+pub fn end_children(is_orphan: impl Fn(&Pid) -> bool) {
     for _ in 0..MOST_ROUNDS {
-        let children = children_of(rustix::process::getpid()).unwrap_or_default();
-        let in_session =
-            |child: &Pid| *child != leader && rustix::process::getsid(Some(*child)) == Ok(leader);
-        let left: Vec<Pid> = children.into_iter().filter(in_session).collect();
-        if left.is_empty() {
+        let mut orphans = children_of(rustix::process::getpid()).unwrap_or_default();
+        orphans.retain(&is_orphan);
+        if orphans.is_empty() {
             return;
         }
-        for child in left {
-            let _ = rustix::process::kill_process(child, Signal::KILL);
-            let _ = rustix::process::waitpid(Some(child), WaitOptions::empty());
+        for orphan in orphans {
+            let _ = rustix::process::kill_process(orphan, Signal::KILL);
+            let _ = rustix::process::waitpid(Some(orphan), WaitOptions::empty());
         }
     }
 }
@@ -58,8 +56,8 @@ fn pids(list: &str) -> impl Iterator<Item = Pid> {
     list.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
 }
 
-/// The children of `parent`, from the fourth field of every process's `stat`.
-pub fn children_of(parent: Pid) -> io::Result<Vec<Pid>> {
+/// The children of `parent`, from the fourth field of every process's `stat`. Fails without `/proc`.
+fn children_of(parent: Pid) -> io::Result<Vec<Pid>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")?.flatten() {
         let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
@@ -70,8 +68,8 @@ pub fn children_of(parent: Pid) -> io::Result<Vec<Pid>> {
             found.extend(entry.file_name().to_str().into_iter().flat_map(pids));
         }
     }
-    match found.is_empty() && !Path::new("/proc/self").exists() {
-        true => Err(io::ErrorKind::NotFound.into()),
-        false => Ok(found),
+    if found.is_empty() && !Path::new("/proc/self").exists() {
+        return Err(io::ErrorKind::NotFound.into());
     }
+    Ok(found)
 }

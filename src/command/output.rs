@@ -1,12 +1,12 @@
 //! What is kept of a command's output: its head and its tail, cleaned for the model, in bounded memory.
 //!
-//! Bytes are cleaned as they come (escapes dropped, a progress bar collapsed to its last state), so that
-//! the bound is spent on text. Bytes that are not UTF-8 are replaced when the text is asked for.
+//! Bytes are cleaned as they come: escape sequences are dropped and a progress bar is reduced to its last state, so
+//! that the room is spent on text. Bytes that are not UTF-8 are replaced when the text is read.
 
 use crate::text;
 
-/// Head and tail together stay under 50,000 characters, with room for the line between them and
-/// for the line that a tool adds about how the command ended.
+/// The characters of the head, and of the tail. Together they stay under 50,000, with room for the line between them
+/// and for the line that a tool adds about how the command ended.
 const SIDE: usize = 24_800;
 /// The tail holds at least this many bytes: `SIDE` characters of the longest UTF-8 encoding.
 const TAIL_BYTES: usize = SIDE * 4;
@@ -21,7 +21,7 @@ pub struct Output {
     head_characters: usize,
     /// The newest bytes after the head; cut back to `TAIL_BYTES` when it reaches twice that.
     tail: Vec<u8>,
-    /// Cleaned bytes and characters so far, kept or not.
+    /// All cleaned bytes and characters so far, kept or not.
     written: u64,
     characters: u64,
     /// Where the current line starts, counted like `written`.
@@ -31,7 +31,7 @@ pub struct Output {
     state: State,
 }
 
-/// What the bytes before left open.
+/// Where the bytes so far have ended.
 #[derive(Default, Clone, Copy, PartialEq)]
 enum State {
     #[default]
@@ -75,7 +75,7 @@ impl Output {
         whole.trim().to_owned()
     }
 
-    /// How many characters `text` leaves out; of bytes that are no UTF-8, how many bytes.
+    /// How many characters `text` leaves out; if none, how many bytes that are not UTF-8.
     pub fn left_out(&self) -> u64 {
         let tail = self.kept_tail();
         let kept = self.head_characters + characters(tail);
@@ -85,7 +85,7 @@ impl Output {
         }
     }
 
-    /// What came since the last call, as far as it is still held; a line says how many bytes are not.
+    /// What came since the last call and is still kept; a line says how many bytes are missing.
     pub fn take_new(&mut self) -> String {
         let from = std::mem::replace(&mut self.seen, self.written);
         let tail_start = self.written - self.tail.len() as u64;
@@ -98,7 +98,7 @@ impl Output {
             bytes.extend_from_slice(format!("\n{}\n", text::left_out(missing)).as_bytes());
         }
         bytes.extend_from_slice(&self.tail[from.saturating_sub(tail_start) as usize..]);
-        // The rest of a character may be on its way.
+        // The rest of the last character may still come.
         let unfinished = unfinished_character(&bytes);
         self.seen -= unfinished as u64;
         bytes.truncate(bytes.len() - unfinished);
@@ -144,7 +144,7 @@ impl Output {
             (State::Escape, 0x20..=0x2f) => State::Escape,
             (State::Csi, 0x20..=0x3f) => State::Csi,
             (State::Control, 0x07) => State::Text,
-            // A string that nobody ended must not swallow the rest of the output.
+            // A string without an end must not swallow the rest of the output.
             (State::Control, b'\n') => {
                 self.keep(b"\n");
                 State::Text
@@ -183,7 +183,7 @@ impl Output {
             return 0;
         }
         let mut taken = 0;
-        // Bytes that continue no character are bounded too.
+        // Continuation bytes without a character must not grow the head either.
         let room = TAIL_BYTES.saturating_sub(self.head.len());
         for byte in &bytes[..room.min(bytes.len())] {
             if starts_character(*byte) {
@@ -199,7 +199,7 @@ impl Output {
         taken
     }
 
-    /// Forgets what was written from `position` on.
+    /// Removes what was written from `position` on.
     fn cut_back(&mut self, position: u64) {
         let drop = (self.written - position) as usize;
         let from_tail = drop.min(self.tail.len());
@@ -211,13 +211,13 @@ impl Output {
             self.head_characters -= lost;
             self.characters -= lost as u64;
         }
-        // What a line longer than the tail has lost already stays counted as left out.
+        // If the line was longer than the tail, its lost characters still count as left out.
         self.written = position;
         self.line_start = self.line_start.min(self.written);
         self.seen = self.seen.min(self.written);
     }
 
-    /// A backspace: `man` and others overstrike with it.
+    /// Takes a backspace, with which `man` and others overstrike.
     fn erase_character(&mut self) {
         let kept = if self.tail.is_empty() { &self.head } else { &self.tail };
         let back = kept.iter().rev().position(|b| starts_character(*b));
@@ -229,7 +229,7 @@ impl Output {
     }
 }
 
-/// Without control characters, and without bytes that are not UTF-8.
+/// The text without control characters; replaces bytes that are not UTF-8.
 fn readable(bytes: &[u8]) -> String {
     let mut text = String::from_utf8_lossy(bytes).into_owned();
     text.retain(|c| !c.is_control() || matches!(c, '\n' | '\t'));
@@ -240,7 +240,7 @@ fn starts_character(byte: u8) -> bool {
     byte & 0xc0 != 0x80
 }
 
-/// How many bytes at the end begin a character that is not complete.
+/// How many bytes at the end belong to an incomplete character.
 fn unfinished_character(bytes: &[u8]) -> usize {
     let last = bytes.utf8_chunks().last();
     let invalid = last.map_or(&[][..], |chunk| chunk.invalid());
@@ -251,7 +251,7 @@ fn unfinished_character(bytes: &[u8]) -> usize {
 }
 
 fn characters(bytes: &[u8]) -> usize {
-    // A command that prints a gigabyte mostly prints ASCII, and this is quick to see.
+    // Most output is ASCII, and checking that is fast.
     if bytes.is_ascii() {
         return bytes.len();
     }

@@ -1,7 +1,8 @@
-//! What a command may touch: Landlock, set up by the supervisor for itself and so for everything it starts.
+//! Limits what a command may write and connect to, with Landlock. The supervisor restricts itself, and so
+//! everything it starts.
 //!
-//! No user namespace, no helper program, no root: it works in an unprivileged container. What the
-//! kernel can't enforce is an error, unless best effort was asked for.
+//! This needs no user namespace, helper program or root, so it works in an unprivileged container. If the kernel
+//! can't enforce a rule, the command is not run, except with best effort.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -10,12 +11,12 @@ use landlock::{
     RulesetError, path_beneath_rules,
 };
 
-/// The first ABI that knows truncation: before it, a file that may not be written could still be emptied.
+/// The first ABI with a rule for truncation: without it, a command can empty a file that it may not write.
 const FILES: ABI = ABI::V3;
 /// The first ABI with rules for TCP.
 const NETWORK: ABI = ABI::V4;
 
-/// Devices that programs write to and that keep nothing.
+/// Devices that programs write to and that store nothing.
 const DEVICES: [&str; 8] = [
     "/dev/null",
     "/dev/zero",
@@ -27,19 +28,19 @@ const DEVICES: [&str; 8] = [
     "/dev/pts",
 ];
 
-/// What commands are kept from.
+/// What commands may not do.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sandbox {
-    /// The only folders that may be written; None when all may be.
+    /// The only folders in which a command may write; None allows all.
     pub writable: Option<Vec<PathBuf>>,
-    /// No TCP connections, to nowhere and from nowhere.
+    /// Forbid TCP, both connecting and listening.
     pub no_network: bool,
-    /// Go on with what the kernel can enforce.
+    /// Enforce only what the kernel can.
     pub best_effort: bool,
 }
 
 impl Sandbox {
-    /// As arguments of the supervisor: a word of flags, the number of folders, the folders.
+    /// The arguments of the supervisor: one word of flags, the number of folders, the folders.
     pub fn to_arguments(&self) -> Vec<OsString> {
         let mut flags = String::from("-");
         for (flag, is_set) in
@@ -55,7 +56,7 @@ impl Sandbox {
         arguments
     }
 
-    /// The inverse; None when these are no such arguments.
+    /// Reads what `to_arguments` made. None if the arguments are invalid.
     pub fn from_arguments(arguments: &mut impl Iterator<Item = OsString>) -> Option<Sandbox> {
         let flags = arguments.next()?.into_string().ok()?;
         let count: usize = arguments.next()?.to_str()?.parse().ok()?;
@@ -67,7 +68,8 @@ impl Sandbox {
         })
     }
 
-    /// Restricts this process and everything that it starts from now on. Fails with what the kernel lacks.
+    /// Restricts this process and everything that it starts from now on. Fails with what the kernel lacks, as a
+    /// message for the model.
     pub fn enforce(&self) -> Result<(), String> {
         if let Some(folders) = &self.writable {
             self.enforce_files(folders).map_err(|err| self.lacks("rules for files (Linux 6.2)", &err))?;
@@ -79,10 +81,7 @@ impl Sandbox {
     }
 
     fn level(&self) -> CompatLevel {
-        match self.best_effort {
-            true => CompatLevel::BestEffort,
-            false => CompatLevel::HardRequirement,
-        }
+        if self.best_effort { CompatLevel::BestEffort } else { CompatLevel::HardRequirement }
     }
 
     fn enforce_files(&self, folders: &[PathBuf]) -> Result<(), RulesetError> {
@@ -110,7 +109,7 @@ impl Sandbox {
     fn lacks(&self, what: &str, err: &RulesetError) -> String {
         format!(
             "the sandbox can't be enforced, so the command was not run: this kernel lacks Landlock's {what}: {err}; \
-             `--sandbox off`, or `,best-effort` after the mode, goes without"
+             use `--sandbox off`, or add `,best-effort` to the mode"
         )
     }
 }

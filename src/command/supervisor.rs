@@ -1,9 +1,9 @@
 //! The parent of every command: this same binary, started again with a hidden first argument.
 //!
-//! It owns the whole tree below the shell, since orphans are handed to it (child subreaper), and ends
-//! the tree when its standard input, the lifeline, closes: whoever held the other end, and however it
-//! came to close. It signals only its own children that it has not reaped yet, and the shell's process
-//! group while the shell is among them, so no pid is ever signalled that may have been reused.
+//! It owns the whole tree below the shell, since the kernel gives it all orphans (child subreaper). It ends the tree
+//! when its standard input, the lifeline, closes for any reason. It signals only its own children that it has not
+//! reaped yet, and the shell's process group while the shell is one of them, so it never signals a pid that may have
+//! been reused.
 
 use std::{
     collections::HashSet,
@@ -30,21 +30,20 @@ use rustix::{
 };
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-/// The hidden first argument; the limit of open files that the command gets, its sandbox and its text follow.
+/// The hidden first argument. The limit of open files, the sandbox and the command follow it.
 pub const ARGUMENT: &str = "supervise-command";
 
 /// How long a process has between TERM and KILL.
 pub const GRACE: Duration = Duration::from_secs(2);
 
-/// How often children that were sent KILL are looked for again: orphans arrive as their parents die.
+/// How long to wait before looking again for children to kill: orphans arrive as their parents die.
 const KILL_ROUND: Duration = Duration::from_millis(5);
 
-/// The kernel's score for killing is raised by half of its range, so that a command which eats the
-/// memory is picked and not the agent (proc_pid_oom_score_adj(5)).
+/// Half of the range of the kernel's score, so that it kills a command that uses up the memory, and not the agent
+/// (proc_pid_oom_score_adj(5)).
 const OOM_SCORE: &str = "500";
 
-/// Runs a command under supervision, as the arguments after the first say; returns when nothing of it
-/// lives any more.
+/// Runs the command that the arguments after `ARGUMENT` describe. Returns when all of its processes have ended.
 pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let open_files = arguments.next().and_then(|limit| limit.to_str()?.parse().ok());
     let sandbox = Sandbox::from_arguments(&mut arguments);
@@ -59,21 +58,20 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// From now on this process is the parent of what a killed supervisor leaves. Where the kernel refuses,
-/// such orphans go to the next parent up.
-pub fn adopt_orphans() {
-    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+/// From now on orphans below this process become its children. Returns whether the kernel allows it; only an
+/// emulator does not (qemu-user).
+pub fn adopt_orphans() -> bool {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_ok()
 }
 
-/// From now on no other process of the user may read this one's memory or environment, where the
-/// credential is (PR_SET_DUMPABLE, prctl(2)); root still may.
+/// From now on no other process of the user can read this one's memory and environment, which hold the credential
+/// (PR_SET_DUMPABLE, prctl(2)). Root still can.
 pub fn hide_memory() {
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// Raises the limit of open files as far as the system allows, for a program that runs many commands at
-/// once, and returns what it was: the limit for the commands, some of which would suffer from a high one
-/// (select(2) knows no descriptor over 1023).
+/// Raises the limit of open files as far as the system allows, since the program runs many commands at once.
+/// Returns the former limit, for the commands: some break with a higher one (select(2) takes no descriptor over 1023).
 pub fn raise_open_files() -> Option<u64> {
     let limits = rustix::process::getrlimit(Resource::Nofile);
     set_open_files(limits.maximum.unwrap_or(u64::MAX));
@@ -83,11 +81,11 @@ pub fn raise_open_files() -> Option<u64> {
 fn set_open_files(soft: u64) {
     let mut limits = rustix::process::getrlimit(Resource::Nofile);
     limits.current = Some(soft);
-    // A refusal leaves the limit as it is, which serves a smaller number of commands.
+    // If the system refuses, fewer commands can run at once.
     let _ = rustix::process::setrlimit(Resource::Nofile, limits);
 }
 
-/// The other record: the shell could not be started.
+/// Writes the other record: the shell could not be started.
 fn report_failure(reason: &str) {
     if let Ok(lifeline) = rustix::stdio::stdin().try_clone_to_owned() {
         let _ = writeln!(UnixStream::from(lifeline), "failed {reason}");
@@ -101,38 +99,39 @@ struct Supervisor {
     asked_to_end: Arc<AtomicBool>,
     /// None once it is reaped.
     shell: Option<Pid>,
-    /// Without `/proc` the children can't be listed: the shell then shares this process's own group.
+    /// False without `/proc`, where children can't be listed: the shell then stays in this process's group.
     can_list: bool,
     ending: Option<Ending>,
 }
 
 struct Ending {
     kill_at: Instant,
+    /// The children that were sent TERM.
     told: HashSet<i32>,
 }
 
 impl Supervisor {
-    /// Starts the shell; a reason when that can't be.
+    /// Starts the shell. Fails with a reason for the model.
     fn start(command: OsString, sandbox: Sandbox) -> Result<Supervisor, String> {
         let mut supervisor =
-            Supervisor::prepare().map_err(|err| format!("could not prepare for it: {err}"))?;
+            Supervisor::prepare().map_err(|err| format!("failed to set up the supervisor: {err}"))?;
         sandbox.enforce()?;
         let shell = start_shell(command, supervisor.can_list);
-        supervisor.shell = Some(shell.map_err(|err| format!("could not start `/bin/sh`: {err}"))?);
-        // The command alone holds the output from here on, so that its end can be seen.
+        supervisor.shell = Some(shell.map_err(|err| format!("failed to start `/bin/sh`: {err}"))?);
+        // From here on only the command holds the pipe of the output, so that its end of file comes.
         let _ = rustix::stdio::dup2_stdout(&supervisor.lifeline);
         let _ = rustix::stdio::dup2_stderr(&supervisor.lifeline);
         Ok(supervisor)
     }
 
     fn prepare() -> io::Result<Supervisor> {
-        // Started through `/proc/self/exe`, it would be called `exe` in every list of processes.
+        // Started through `/proc/self/exe`, it would show as `exe` in lists of processes.
         let _ = rustix::thread::set_name(c"meanwhile");
         let lifeline = UnixStream::from(rustix::stdio::stdin().try_clone_to_owned()?);
-        // A new session: nothing in the tree has a terminal that it could stop or be stopped by.
+        // A new session has no terminal that could stop the command, or that the command could read.
         let _ = rustix::process::setsid();
-        // Only an emulator refuses this (qemu-user does): orphans are then found by their group, or not at all.
-        let adopts = rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_ok();
+        // Otherwise orphans are found by their group, or not at all.
+        let adopts = adopt_orphans();
         let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
         let asked_to_end = Arc::new(AtomicBool::new(false));
         let (changes, handler) = UnixStream::pair()?;
@@ -146,7 +145,7 @@ impl Supervisor {
         Ok(Supervisor { lifeline, changes, asked_to_end, shell: None, can_list, ending: None })
     }
 
-    /// Reaps until no child is left; ends the tree once the lifeline is closed.
+    /// Reaps until no child is left. Ends the tree once the lifeline is closed.
     fn watch(&mut self) {
         while self.reap() {
             if let Some(ending) = &mut self.ending {
@@ -156,7 +155,7 @@ impl Supervisor {
         }
     }
 
-    /// Reaps what has ended and reports the end of the shell; false when there is no child left.
+    /// Reaps the children that have ended and reports the end of the shell. Returns whether a child is left.
     fn reap(&mut self) -> bool {
         let mut shell_ended = None;
         let some_left = loop {
@@ -164,7 +163,7 @@ impl Supervisor {
                 Ok(Some((pid, status))) if Some(pid) == self.shell => shell_ended = Some(status),
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) => break true,
-                // ECHILD; any other error leaves nothing to wait for either.
+                // ECHILD: there are no children. After any other error, waiting makes no sense either.
                 Err(_) => break false,
             }
         };
@@ -175,12 +174,9 @@ impl Supervisor {
         some_left
     }
 
-    /// Writes the one record: how the shell ended, and how many descendants still live.
+    /// Writes the record: how the shell ended, and how many descendants live on.
     fn report(&mut self, status: WaitStatus, some_left: bool) {
-        let left = match some_left {
-            true => descendants().len().max(1),
-            false => 0,
-        };
+        let left = if some_left { descendants().len().max(1) } else { 0 };
         let end = match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => format!("code {code} {left}\n"),
             (None, signal) => format!("signal {} {left}\n", signal.unwrap_or_default()),
@@ -206,12 +202,12 @@ impl Supervisor {
 }
 
 impl Ending {
-    /// TERM to every child that was not told yet; after the grace KILL to all of them.
+    /// Sends TERM to every new child; after the grace period, KILL to all.
     fn signal(&mut self, shell: Option<Pid>, can_list: bool) {
         let late = Instant::now() >= self.kill_at;
         let signal = if late { Signal::KILL } else { Signal::TERM };
         if !can_list {
-            // This process is in the group as well: it handles TERM, and KILL is its own end too.
+            // This process is in the group too: it handles TERM, and KILL ends it with the others.
             if late || self.told.insert(0) {
                 let _ = rustix::process::kill_current_process_group(signal);
             }
@@ -229,7 +225,7 @@ impl Ending {
         }
     }
 
-    /// How long until the next look at the children, if nothing happens before.
+    /// How long to wait until the next signals, if no child changes before.
     fn next_round(&self) -> Timespec {
         let left = self.kill_at.saturating_duration_since(Instant::now());
         let wait = if left.is_zero() { KILL_ROUND } else { left };
@@ -247,7 +243,7 @@ fn start_shell(command: OsString, own_group: bool) -> io::Result<Pid> {
     Ok(Pid::from_child(&child))
 }
 
-/// An input that ends at once. A bare chroot may have no `/dev/null`.
+/// An empty input. A bare chroot may have no `/dev/null`.
 fn nothing() -> io::Result<Stdio> {
     match fs::File::open("/dev/null") {
         Ok(null) => Ok(null.into()),

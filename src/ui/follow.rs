@@ -77,7 +77,7 @@ impl Shown {
         if output != NO_OUTPUT {
             terminal.line(self.take_new(&output, task.left_out()).trim_matches('\n'));
         }
-        task.is_gone()
+        task.end().is_some()
     }
 
     /// Returns the part of `output` that is new since the last call; a changed last line counts as new.
