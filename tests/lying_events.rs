@@ -151,7 +151,7 @@ fn an_input_that_is_none_is_an_answer() {
         "\0".into(),
     ] {
         let (text, is_error) = answered(call.clone(), &input);
-        assert!(is_error && text.contains("is no JSON object"), "{text}");
+        assert!(is_error && text.contains("is not a JSON object"), "{text}");
         assert!(text.len() < 1000, "{text}");
     }
 }

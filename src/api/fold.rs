@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
-    message::{Block, DEEPEST, Message, sendable},
+    message::{Block, DEEPEST, Message},
     reply::{Reply, StopReason, ToolCall, Usage, api_error, excerpt},
 };
 use crate::error::{Error, Result};
@@ -198,6 +198,17 @@ impl Open {
             input,
         })
     }
+}
+
+/// Returns the blocks that the API accepts in a message of the model: no blank text, no thinking without a signature
+/// (other servers send it), no thinking at the end, and no result of a tool.
+fn sendable(mut content: Vec<Block>) -> Vec<Block> {
+    let is_refused = |block: &Block| block.is_blank_text() || block.is_unsigned_thinking();
+    content.retain(|block| !is_refused(block) && block.kind() != "tool_result");
+    while content.last().is_some_and(Block::is_thinking) {
+        content.pop();
+    }
+    content
 }
 
 /// The texts of a message, separated by empty lines.

@@ -228,16 +228,6 @@ pub fn push(history: &mut Vec<Encoded>, message: Encoded) {
     }
 }
 
-/// Returns the blocks that the API accepts in a message of the model: no blank text, no thinking without a signature
-/// (other servers send it), and no thinking at the end.
-pub fn sendable(mut content: Vec<Block>) -> Vec<Block> {
-    content.retain(|block| !block.is_blank_text() && !block.is_unsigned_thinking());
-    while content.last().is_some_and(Block::is_thinking) {
-        content.pop();
-    }
-    content
-}
-
 /// Whether arrays and objects are nested more than `levels` deep in `value`.
 fn is_deeper(value: &Value, levels: usize) -> bool {
     match value {

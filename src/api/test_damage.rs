@@ -42,10 +42,11 @@ const EVENTS: [&str; 25] = [
     r#"{"type":"message_stop"}"#,
 ];
 
-const WORDS: [&str; 30] = [
+const WORDS: [&str; 31] = [
     "\"type\":",
     "\"index\":",
     "\"tool_use\"",
+    "\"tool_result\"",
     "\"text\"",
     "\"thinking\"",
     "\"text_delta\"",
@@ -179,6 +180,7 @@ fn assert_can_be_sent(reply: &Reply) {
     let is_refused = |block: &Block| block.is_blank_text() || block.is_unsigned_thinking();
     assert!(!content.iter().any(is_refused), "{content:?}");
     assert!(!content.last().is_some_and(Block::is_thinking), "{content:?}");
+    assert!(!content.iter().any(|block| block.kind() == "tool_result"), "{content:?}");
     let uses: Vec<&Block> = content.iter().filter(|block| block.kind() == "tool_use").collect();
     assert_eq!(uses.len(), calls.len(), "{content:?}");
     for (block, call) in uses.iter().zip(calls) {
