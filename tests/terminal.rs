@@ -619,6 +619,6 @@ fn the_first_run_names_what_is_missing_and_a_way_to_try() {
         let session = Test::new().env_remove(name).env("TERM", "xterm").spawn_pty();
         let finished = session.wait().code(2);
         assert!(finished.stdout.contains(name), "{}", finished.stdout);
-        assert!(finished.stdout.contains("`meanwhile demo` needs none"), "{}", finished.stdout);
+        assert!(finished.stdout.contains("`meanwhile demo` works without"), "{}", finished.stdout);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     cell::RefCell,
-    io::Write,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -29,7 +28,7 @@ const BYTES_PER_TOKEN: u64 = 4;
 pub struct Chat<'a> {
     pub agent: Agent,
     pub console: Console,
-    pub terminal: Terminal<Box<dyn Write>>,
+    pub terminal: Terminal,
     pub sessions: Sessions<'a>,
     /// The last tool result, in full.
     pub last_result: String,

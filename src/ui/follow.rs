@@ -3,10 +3,7 @@
 //! The output is its head, its tail, and a count of the characters left out between them. Positions are counted
 //! in characters from its beginning.
 
-use std::{
-    io::Write,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{
     chat::{Chat, Console},
@@ -72,7 +69,7 @@ impl Shown {
     }
 
     /// Shows what is new in the output of a task. Returns whether the task is over.
-    fn show_new(&mut self, task: &Task, terminal: &mut Terminal<impl Write>) -> bool {
+    fn show_new(&mut self, task: &Task, terminal: &mut Terminal) -> bool {
         let output = task.output();
         if output != NO_OUTPUT {
             terminal.line(self.take_new(&output, task.left_out()).trim_matches('\n'));

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal},
     path::PathBuf,
     rc::Rc,
     time::{Duration, Instant},
@@ -67,8 +67,8 @@ pub fn run(
         let screen = Screen::open(&interrupts, history, color, visible(&greeting).into_owned())?;
         agent.observe(Box::new(screen.observer()));
         agent.ask(question::on_screen(screen.writer(), screen.questions()));
-        let terminal = Terminal::new(Box::new(screen.writer()) as Box<dyn Write>, color);
-        (Console::Screen(screen), terminal.with_markdown(color))
+        let terminal = Terminal::new(screen.writer(), color).with_markdown(color);
+        (Console::Screen(screen), terminal)
     } else {
         let lines = Lines::read()?;
         if question::is_possible() {
@@ -77,8 +77,7 @@ pub fn run(
         let roster: Rc<RefCell<Roster>> = Rc::default();
         let taking = Rc::clone(&roster);
         agent.observe(Box::new(move |task| taking.borrow_mut().take_for_later(Row::new(task))));
-        let terminal = Terminal::new(Box::new(io::stdout()) as Box<dyn Write>, color);
-        (Console::Plain { lines, roster }, terminal)
+        (Console::Plain { lines, roster }, Terminal::new(io::stdout(), color))
     };
     let chat = Chat { agent, console, terminal, sessions, last_result: String::new() };
     let wakes = run.wakes.unwrap_or(io::stdin().is_terminal());

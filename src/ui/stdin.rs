@@ -4,15 +4,18 @@ use std::{
     cell::RefCell,
     collections::VecDeque,
     fs::File,
-    io::{self, IsTerminal, Read},
-    os::fd::AsFd,
+    io::{self, IsTerminal},
+    os::fd::{AsFd, BorrowedFd},
     path::Path,
     rc::Rc,
     time::{Duration, Instant},
 };
 
 use crossbeam_channel::Receiver;
-use rustix::event::{PollFd, PollFlags};
+use rustix::{
+    event::{PollFd, PollFlags},
+    io::Errno,
+};
 
 use crate::{
     agent::Agent,
@@ -32,7 +35,7 @@ const TYPED_AHEAD: Duration = Duration::from_millis(50);
 pub fn read_keys(mut take: impl FnMut(Option<&[u8]>) -> bool + Send + 'static) -> Result<()> {
     start_thread(move || {
         // A terminal that can't be read is gone.
-        let _ = read_pieces(io::stdin(), |bytes| take(Some(bytes)));
+        let _ = read_pieces(io::stdin().as_fd(), &mut |bytes| take(Some(bytes)));
         take(None);
     })
 }
@@ -56,7 +59,7 @@ impl Lines {
                 line.clear();
                 sender.send(text).is_ok()
             };
-            let _ = read_pieces(io::stdin(), |bytes| {
+            let _ = read_pieces(io::stdin().as_fd(), &mut |bytes| {
                 bytes.split_inclusive(|byte| *byte == b'\n').all(|part| {
                     line.extend_from_slice(part);
                     !part.ends_with(b"\n") || send(&mut line)
@@ -89,8 +92,7 @@ pub fn read_task(prompt: Option<&str>, file: Option<&Path>, agent: &mut Agent) -
     let mut is_skipped = false;
     if !io::stdin().is_terminal() {
         let silence = (!content.is_empty()).then(|| Instant::now() + SILENCE);
-        let failed = |err| Error::System { doing: "read standard input", err };
-        let piped = read_all(|| Ok(io::stdin()), silence, agent, failed)?;
+        let piped = read_all(None, silence, agent)?;
         is_skipped = piped.is_none();
         content.extend(piped.as_deref().and_then(block));
     }
@@ -103,7 +105,7 @@ pub fn read_task(prompt: Option<&str>, file: Option<&Path>, agent: &mut Agent) -
 
 /// Reads the prompt and the file. Returns a text block for each. Fails if the file can't be read, or with a stop.
 pub fn read_message(prompt: Option<&str>, file: Option<&Path>, agent: &mut Agent) -> Result<Vec<Block>> {
-    let text = file.map(|path| read_file(path, agent)).transpose()?.flatten();
+    let text = file.map(|path| read_all(Some(path), None, agent)).transpose()?.flatten();
     Ok([prompt, text.as_deref()].into_iter().flatten().filter_map(block).collect())
 }
 
@@ -112,31 +114,29 @@ fn block(text: &str) -> Option<Block> {
     (!text.trim().is_empty()).then(|| Block::text(text))
 }
 
-/// In a thread too: opening a FIFO blocks until somebody writes to it.
-fn read_file(path: &Path, agent: &mut Agent) -> Result<Option<String>> {
-    let opened = path.to_owned();
-    let failed = |err| Error::Config(format!("failed to read file `{}`: {err}", path.display()));
-    read_all(move || File::open(opened), None, agent, failed)
-}
-
-/// Reads a source to its end. Returns None if no byte has come by the time of `silence`. Fails with a stop.
-fn read_all<R: Read + AsFd>(
-    open: impl FnOnce() -> io::Result<R> + Send + 'static,
-    mut silence: Option<Instant>,
-    agent: &mut Agent,
-    failed: impl Fn(io::Error) -> Error,
-) -> Result<Option<String>> {
+/// Reads a file, or standard input, to its end. Returns None if no byte has come by the time of `silence`. Fails if it
+/// can't be read, or with a stop.
+fn read_all(file: Option<&Path>, mut silence: Option<Instant>, agent: &mut Agent) -> Result<Option<String>> {
+    let failed = |err| match file {
+        Some(path) => Error::Config(format!("failed to read file `{}`: {err}", path.display())),
+        None => Error::System { doing: "read standard input", err },
+    };
+    let path = file.map(Path::to_owned);
     let (sender, pieces) = crossbeam_channel::bounded(4);
     start_thread(move || {
-        let send = |bytes: &[u8]| sender.send(Ok(bytes.to_vec())).is_ok();
-        let ended = open().and_then(|source| read_pieces(source, send));
+        let mut send = |bytes: &[u8]| sender.send(Ok(bytes.to_vec())).is_ok();
+        let ended = match path {
+            // Opening a FIFO blocks until somebody writes to it.
+            Some(path) => File::open(path).and_then(|file| read_pieces(file.as_fd(), &mut send)),
+            None => read_pieces(io::stdin().as_fd(), &mut send),
+        };
         ended.unwrap_or_else(|err| drop(sender.send(Err(err))));
     })?;
     let mut bytes = Vec::new();
     loop {
         match agent.wait(&pieces, silence) {
             Arrival::Message(piece) => {
-                bytes.extend(piece.map_err(&failed)?);
+                bytes.extend(piece.map_err(failed)?);
                 silence = None;
             }
             Arrival::Closed => return Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
@@ -153,20 +153,20 @@ fn start_thread(read: impl FnOnce() + Send + 'static) -> Result<()> {
 }
 
 /// Passes each piece of a source to `take`, until its end or until `take` returns false.
-fn read_pieces(mut source: impl Read + AsFd, mut take: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
+fn read_pieces(source: BorrowedFd, take: &mut dyn FnMut(&[u8]) -> bool) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        match source.read(&mut buffer) {
+        match rustix::io::read(source, &mut buffer[..]) {
             Ok(0) => return Ok(()),
             Ok(n) if take(&buffer[..n]) => {}
             Ok(_) => return Ok(()),
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(Errno::INTR) => {}
             // Node and others pass on pipes that don't block.
-            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                let mut ready = [PollFd::new(&source, PollFlags::IN)];
+            Err(Errno::AGAIN) => {
+                let mut ready = [PollFd::from_borrowed_fd(source, PollFlags::IN)];
                 let _ = rustix::event::poll(&mut ready, None);
             }
-            Err(err) => return Err(err),
+            Err(err) => return Err(err.into()),
         }
     }
 }

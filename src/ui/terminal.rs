@@ -31,8 +31,8 @@ const SHOWN_LINES: usize = 5;
 const SHOWN_DIFF: usize = 40;
 
 /// Writes for a person. Errors are ignored: without a reader, nobody misses the text.
-pub struct Terminal<W: Write> {
-    out: W,
+pub struct Terminal {
+    out: Box<dyn Write>,
     color: bool,
     /// The cursor is not at the start of a line.
     in_line: bool,
@@ -40,13 +40,13 @@ pub struct Terminal<W: Write> {
     markdown: Option<Markdown>,
 }
 
-impl<W: Write> Terminal<W> {
-    pub fn new(out: W, color: bool) -> Terminal<W> {
-        Terminal { out, color, in_line: false, markdown: None }
+impl Terminal {
+    pub fn new(out: impl Write + 'static, color: bool) -> Terminal {
+        Terminal { out: Box::new(out), color, in_line: false, markdown: None }
     }
 
     /// Renders the Markdown in the model's text, if `is_wanted`.
-    pub fn with_markdown(self, is_wanted: bool) -> Terminal<W> {
+    pub fn with_markdown(self, is_wanted: bool) -> Terminal {
         Terminal { markdown: is_wanted.then(Markdown::default), ..self }
     }
 
