@@ -504,18 +504,3 @@ fn instructions_that_are_a_link_out_of_the_workspace_are_not_read() {
     let finished = finish_in(test, []);
     assert!(!finished.request(0).body.to_string().contains("a secret"));
 }
-
-#[test]
-fn the_limits_of_a_task_are_none_of_a_conversation() {
-    let mut session = Test::new()
-        .args(["--max-turns=1", "--max-total-tokens=1"])
-        .reply(Reply::text("first answer"))
-        .reply(Reply::text("second answer"))
-        .spawn();
-    for (line, answer) in [("one", "first answer"), ("two", "second answer")] {
-        session.send_line(line);
-        session.expect(answer);
-    }
-    session.close_stdin();
-    session.wait().code(0);
-}
