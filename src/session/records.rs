@@ -208,7 +208,7 @@ mod tests {
             r#"{"input_tokens":1,"output_tokens":2,"cache_read_input_tokens":3,"cache_creation_input_tokens":4,"type":"usage"}"#,
             r#"{"type":"task","id":"a1","command":"true"}"#,
             r#"{"type":"delivered","id":"a1"}"#,
-            r#"{"type":"roll_back","messages":1,"last":null,"told":2,"turns":3,"compactions":0}"#,
+            r#"{"type":"roll_back","messages":1,"last":null,"told":2,"turns":3,"replaced":0}"#,
             r#"{"type":"shortened","keep":1}"#,
             r#"{"type":"compacted","summary":"sum","keep":1}"#,
             r#"{"type":"repaired"}"#,
