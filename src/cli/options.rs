@@ -53,127 +53,88 @@ const PRINT: &[Mode] = &[Mode::Print];
 const CHAT: &[Mode] = &[Mode::Chat];
 const ANY: &[Mode] = &[];
 
+/// Two lines a row: what the help says, then where the value goes.
+#[rustfmt::skip]
 pub const OPTIONS: [Opt; 36] = [
-    switch("print", "do one task (stdin is added to the prompt), print the answer, exit", |to| {
-        to.mode = Mode::Print
-    })
-    .short('p')
-    .only(ANY),
-    path("file", "FILE", "read the task, or the first message, from FILE", |to, path| {
-        to.run.file = Some(path)
-    })
-    .short('f'),
-    word(
-        "output-format",
-        "FORMAT",
-        &["text", "json", "stream-json"],
-        "text, json or stream-json",
-        |to, n| to.run.format = [Format::Text, Format::Json, Format::StreamJson][n],
-    )
-    .only(PRINT),
-    word(
-        "on-end",
-        "WHAT",
-        &["wait", "kill", "fail"],
-        "if tasks still run at the end: wait, kill or fail",
-        |to, n| to.run.on_end = [OnEnd::Wait, OnEnd::Kill, OnEnd::Fail][n],
-    )
-    .only(PRINT),
-    number("max-turns", "N", "stop after N replies of the model", |to, n| {
-        to.limits.max_turns = Some(n.into())
-    })
-    .only(PRINT),
-    number("max-time", "S", "stop after S seconds", |to, n| to.run.max_time = Some(seconds(n))).only(PRINT),
-    number("max-total-tokens", "N", "stop after N tokens, input and output together", |to, n| {
-        to.limits.max_total_tokens = Some(n.into())
-    })
-    .only(PRINT),
-    switch("continue", "continue the last session of this directory", |to| to.session = Session::Continue)
-        .short('c'),
-    text("resume", "ID", "continue a session; the start of its id is enough", |to, id| {
-        to.session = Session::Resume(id)
-    }),
-    switch("no-session", "do not save the session", |to| to.session = Session::None),
-    text("model", "ID", "the model (or set MODEL_ID)", |to, id| to.model = Some(id))
-        .short('m')
-        .only(TASKS_AND_DOCTOR),
-    number("max-output-tokens", "N", "longest reply, in tokens", |to, n| to.limits.max_output_tokens = n)
-        .default("8000"),
+    switch("print", "do one task (stdin is added to the prompt), print the answer, exit",
+        |to| to.mode = Mode::Print).short('p').only(ANY),
+    path("file", "FILE", "read the task, or the first message, from FILE",
+        |to, path| to.run.file = Some(path)).short('f'),
+    word("output-format", "FORMAT", &["text", "json", "stream-json"], "text, json or stream-json",
+        |to, n| to.run.format = [Format::Text, Format::Json, Format::StreamJson][n]).only(PRINT),
+    word("on-end", "WHAT", &["wait", "kill", "fail"], "if tasks still run at the end: wait, kill or fail",
+        |to, n| to.run.on_end = [OnEnd::Wait, OnEnd::Kill, OnEnd::Fail][n]).only(PRINT),
+    number("max-turns", "N", "stop after N replies of the model",
+        |to, n| to.limits.max_turns = Some(n.into())).only(PRINT),
+    number("max-time", "S", "stop after S seconds",
+        |to, n| to.run.max_time = Some(seconds(n))).only(PRINT),
+    number("max-total-tokens", "N", "stop after N tokens, input and output together",
+        |to, n| to.limits.max_total_tokens = Some(n.into())).only(PRINT),
+    switch("continue", "continue the last session of this directory",
+        |to| to.session = Session::Continue).short('c'),
+    text("resume", "ID", "continue a session; the start of its id is enough",
+        |to, id| to.session = Session::Resume(id)),
+    switch("no-session", "do not save the session",
+        |to| to.session = Session::None),
+    text("model", "ID", "the model (or set MODEL_ID)",
+        |to, id| to.model = Some(id)).short('m').only(TASKS_AND_DOCTOR),
+    number("max-output-tokens", "N", "longest reply, in tokens",
+        |to, n| to.limits.max_output_tokens = n).default("8000"),
     // The smallest of all current models: <https://docs.anthropic.com/en/docs/about-claude/models>.
-    number("context-window", "N", "size of the model's context window, in tokens", |to, n| {
-        to.limits.context_window = n.into()
-    })
-    .default("200000"),
+    number("context-window", "N", "size of the model's context window, in tokens",
+        |to, n| to.limits.context_window = n.into()).default("200000"),
     // With the waits in between, about a minute and a half.
-    number("max-retries", "N", "how often to retry a failed request", |to, n| to.limits.max_retries = n)
-        .or_zero()
-        .default("8"),
+    opt("max-retries", "how often to retry a failed request",
+        Takes::Number("N", 0, |to, n| to.limits.max_retries = n)).default("8"),
     // Longer than the API is ever silent: it sends pings.
-    number("idle-timeout", "S", "give up on a reply after S seconds without data", |to, n| {
-        to.limits.idle_timeout = seconds(n)
-    })
-    .default("300"),
-    number("background-timeout", "S", "time limit of a background task, in seconds", |to, n| {
-        to.commands.background_timeout = seconds(n)
-    })
-    .default("300"),
+    number("idle-timeout", "S", "give up on a reply after S seconds without data",
+        |to, n| to.limits.idle_timeout = seconds(n)).default("300"),
+    number("background-timeout", "S", "time limit of a background task, in seconds",
+        |to, n| to.commands.background_timeout = seconds(n)).default("300"),
     // Each task costs two processes and a thread.
-    number("max-background", "N", "how many background tasks may run at once", |to, n| {
-        to.commands.max_background = n as usize
-    })
-    .default("64"),
+    number("max-background", "N", "how many background tasks may run at once",
+        |to, n| to.commands.max_background = n as usize).default("64"),
     // A command that prints without end must not fill the disk.
-    number("log-limit", "MIB", "largest log of one command, in MiB", |to, n| {
-        to.commands.log_limit = u64::from(n) * 1024 * 1024
-    })
-    .default("64"),
-    switch("wake", "start a turn when a background task ends [at a terminal]", |to| {
-        to.run.wakes = Some(true)
-    })
-    .only(CHAT),
-    switch("no-wake", "don't start a turn when a background task ends", |to| to.run.wakes = Some(false))
-        .only(CHAT),
-    switch("ask", "ask before running a command or writing a file", |to| to.run.asks = true),
-    text(
-        "allow",
-        "RULE",
-        "never ask for these: `bash:cargo *`, `write_file:src/*`, `edit_file`",
-        |to, rule| to.allow.push(rule),
-    ),
-    text("deny", "RULE", "never do these, even if allowed: `bash:git push*`", |to, rule| to.deny.push(rule)),
-    path("add-dir", "FOLDER", "let the file tools and the sandbox use FOLDER too", |to, path| {
-        to.commands.add_dirs.push(path)
-    }),
+    number("log-limit", "MIB", "largest log of one command, in MiB",
+        |to, n| to.commands.log_limit = u64::from(n) * 1024 * 1024).default("64"),
+    switch("wake", "start a turn when a background task ends [at a terminal]",
+        |to| to.run.wakes = Some(true)).only(CHAT),
+    switch("no-wake", "don't start a turn when a background task ends",
+        |to| to.run.wakes = Some(false)).only(CHAT),
+    switch("ask", "ask before running a command or writing a file",
+        |to| to.run.asks = true),
+    text("allow", "RULE", "never ask for these: `bash:cargo *`, `write_file:src/*`, `edit_file`",
+        |to, rule| to.allow.push(rule)),
+    text("deny", "RULE", "never do these, even if allowed: `bash:git push*`",
+        |to, rule| to.deny.push(rule)),
+    path("add-dir", "FOLDER", "let the file tools and the sandbox use FOLDER too",
+        |to, path| to.commands.add_dirs.push(path)),
     word("sandbox", "MODE", &SANDBOXES, "where commands may write: workspace, read-only or off", |to, n| {
         to.commands.sandbox = [SandboxMode::Off, SandboxMode::Workspace, SandboxMode::ReadOnly][n % 3];
         to.commands.best_effort = n > 2;
     }),
-    switch("no-network", "commands may not use TCP", |to| to.commands.no_network = true),
-    text("keep-env", "NAME", "show this variable to commands, even a credential", |to, name| {
-        to.commands.keep_env.push(name)
-    }),
-    text("drop-env", "NAME", "hide this variable from commands", |to, name| to.commands.drop_env.push(name)),
-    switch("scrub-env", "hide variables from commands whose name looks like a secret's", |to| {
-        to.commands.scrub_env = true
-    }),
-    path("record", "FILE", "write the replies of the API to FILE", |to, path| to.record = Some(path)),
-    path("replay", "FILE", "read the replies from FILE instead of the network", |to, path| {
-        to.replay = Some(path)
-    }),
-    word("color", "WHEN", &["auto", "always", "never"], "auto, always or never; honors NO_COLOR", |to, n| {
-        to.run.color = [ColorWhen::Auto, ColorWhen::Always, ColorWhen::Never][n]
-    })
-    .only(TASKS_AND_DEMO),
-    switch("quiet", "print nothing on stderr but errors", |to| to.run.loudness = Loudness::Quiet)
-        .short('q')
-        .only(PRINT),
-    switch("verbose", "print the time and the tokens of each request", |to| {
-        to.run.loudness = Loudness::Verbose
-    })
-    .short('v')
-    .only(PRINT),
-    switch("help", "print this help", |to| to.mode = Mode::Help).short('h').only(ANY),
-    switch("version", "print the version", |to| to.mode = Mode::Version).short('V').only(ANY),
+    switch("no-network", "commands may not use TCP",
+        |to| to.commands.no_network = true),
+    text("keep-env", "NAME", "show this variable to commands, even a credential",
+        |to, name| to.commands.keep_env.push(name)),
+    text("drop-env", "NAME", "hide this variable from commands",
+        |to, name| to.commands.drop_env.push(name)),
+    switch("scrub-env", "hide variables from commands whose name looks like a secret's",
+        |to| to.commands.scrub_env = true),
+    path("record", "FILE", "write the replies of the API to FILE",
+        |to, path| to.record = Some(path)),
+    path("replay", "FILE", "read the replies from FILE instead of the network",
+        |to, path| to.replay = Some(path)),
+    word("color", "WHEN", &["auto", "always", "never"], "auto, always or never; honors NO_COLOR",
+        |to, n| to.run.color = [ColorWhen::Auto, ColorWhen::Always, ColorWhen::Never][n]).only(TASKS_AND_DEMO),
+    switch("quiet", "print nothing on stderr but errors",
+        |to| to.run.loudness = Loudness::Quiet).short('q').only(PRINT),
+    switch("verbose", "print the time and the tokens of each request",
+        |to| to.run.loudness = Loudness::Verbose).short('v').only(PRINT),
+    switch("help", "print this help",
+        |to| to.mode = Mode::Help).short('h').only(ANY),
+    switch("version", "print the version",
+        |to| to.mode = Mode::Version).short('V').only(ANY),
 ];
 
 /// With `best-effort`, commands run even if the kernel cannot enforce all of it.
@@ -231,13 +192,6 @@ impl Opt {
         Opt { default: Some(value), ..self }
     }
 
-    const fn or_zero(self) -> Opt {
-        match self.takes {
-            Takes::Number(name, _, set) => Opt { takes: Takes::Number(name, 0, set), ..self },
-            _ => self,
-        }
-    }
-
     const fn only(self, modes: &'static [Mode]) -> Opt {
         Opt { modes, ..self }
     }
@@ -253,24 +207,24 @@ const fn command(name: Name, mode: Mode, help: &'static str) -> Command {
 
 type Name = &'static str;
 
-const fn opt(long: Name, takes: Takes, help: &'static str) -> Opt {
+const fn opt(long: Name, help: &'static str, takes: Takes) -> Opt {
     Opt { short: None, long, takes, help, default: None, modes: TASKS }
 }
 
 const fn switch(long: Name, help: &'static str, set: fn(&mut Args)) -> Opt {
-    opt(long, Takes::Nothing(set), help)
+    opt(long, help, Takes::Nothing(set))
 }
 
 const fn number(long: Name, value: Name, help: &'static str, set: fn(&mut Args, u32)) -> Opt {
-    opt(long, Takes::Number(value, 1, set), help)
+    opt(long, help, Takes::Number(value, 1, set))
 }
 
 const fn text(long: Name, value: Name, help: &'static str, set: fn(&mut Args, String)) -> Opt {
-    opt(long, Takes::Text(value, set), help)
+    opt(long, help, Takes::Text(value, set))
 }
 
 const fn path(long: Name, value: Name, help: &'static str, set: fn(&mut Args, PathBuf)) -> Opt {
-    opt(long, Takes::Path(value, set), help)
+    opt(long, help, Takes::Path(value, set))
 }
 
 /// The first word is the default.
@@ -281,5 +235,5 @@ const fn word(
     help: &'static str,
     set: fn(&mut Args, usize),
 ) -> Opt {
-    Opt { default: Some(words[0]), ..opt(long, Takes::Word(value, words, set), help) }
+    Opt { default: Some(words[0]), ..opt(long, help, Takes::Word(value, words, set)) }
 }
