@@ -58,14 +58,7 @@ pub fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
         },
         secrets: config.secrets,
     };
-    let settings = agent::Settings {
-        max_retries: config.limits.max_retries,
-        context_window: config.limits.context_window,
-        max_turns: config.limits.max_turns,
-        max_total_tokens: config.limits.max_total_tokens,
-        about,
-    };
-    Ok(Agent::new(Client::new(transport, client), context, settings, transcript))
+    Ok(Agent::new(Client::new(transport, client), context, config.limits, about, transcript))
 }
 
 fn rules(option: &str, texts: &[String]) -> Result<Vec<Rule>> {

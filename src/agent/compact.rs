@@ -37,7 +37,7 @@ impl Agent {
             }
         }
         // A single step may have read more than there is room for.
-        if self.transcript.tokens >= self.settings.context_window {
+        if self.transcript.tokens >= self.limits.context_window {
             let before = self.transcript.size();
             self.transcript.shorten(0);
             if self.transcript.size() < before {
@@ -81,7 +81,7 @@ impl Agent {
     }
 
     fn percent(&self, percent: u64) -> u64 {
-        self.settings.context_window.saturating_mul(percent) / 100
+        self.limits.context_window.saturating_mul(percent) / 100
     }
 }
 

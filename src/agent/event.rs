@@ -50,16 +50,6 @@ pub enum Event<'a> {
     Notice(&'a str),
 }
 
-pub struct Settings {
-    /// How often in a row a failed request is tried again.
-    pub max_retries: u32,
-    /// The context window of the model, in tokens.
-    pub context_window: u64,
-    pub max_turns: Option<u64>,
-    pub max_total_tokens: Option<u64>,
-    pub about: About,
-}
-
 /// What a run works with, for those who want to know.
 pub struct About {
     pub folder: String,

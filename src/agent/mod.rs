@@ -9,7 +9,7 @@ mod request;
 mod tasks;
 mod user;
 
-pub use event::{About, Event, Refused, Run, Settings};
+pub use event::{About, Event, Refused, Run};
 use request::Unfinished;
 
 use std::time::Instant;
@@ -20,6 +20,7 @@ use crate::{
         message::{Block, Message},
         reply::{Reply, StopReason, ToolCall},
     },
+    cli::args::Limits,
     error::{Error, Result},
     session::{records::Mark, transcript::Transcript},
     stop::Stop,
@@ -41,7 +42,8 @@ pub struct Agent {
     client: Client,
     transcript: Transcript,
     context: Context,
-    settings: Settings,
+    limits: Limits,
+    about: About,
     /// What goes before the next thing that the user says.
     pending: Vec<Block>,
     run: Run,
@@ -49,8 +51,14 @@ pub struct Agent {
 
 impl Agent {
     /// Goes on with `transcript`.
-    pub fn new(client: Client, context: Context, settings: Settings, transcript: Transcript) -> Agent {
-        Agent { client, transcript, context, settings, pending: Vec::new(), run: Run::default() }
+    pub fn new(
+        client: Client,
+        context: Context,
+        limits: Limits,
+        about: About,
+        transcript: Transcript,
+    ) -> Agent {
+        Agent { client, transcript, context, limits, about, pending: Vec::new(), run: Run::default() }
     }
 
     /// Takes what the user said (or nothing, when there are results to tell) through requests and tool calls
@@ -167,11 +175,11 @@ impl Agent {
 
     fn check_limits(&self) -> Result<()> {
         let Run { turns, usage, .. } = &self.run;
-        if let Some(max) = self.settings.max_turns.filter(|max| turns >= max) {
+        if let Some(max) = self.limits.max_turns.filter(|max| turns >= max) {
             let text = format!("the model has replied {max} times and is not done");
             return Err(Error::Limit { option: "--max-turns", text });
         }
-        if let Some(max) = self.settings.max_total_tokens.filter(|max| usage.context() >= *max) {
+        if let Some(max) = self.limits.max_total_tokens.filter(|max| usage.context() >= *max) {
             let text =
                 format!("{} tokens were used, {max} are allowed, and the model is not done", usage.context());
             return Err(Error::Limit { option: "--max-total-tokens", text });
@@ -185,7 +193,7 @@ impl Agent {
     }
 
     pub fn about(&self) -> &About {
-        &self.settings.about
+        &self.about
     }
 
     /// What this run of the program has done so far.

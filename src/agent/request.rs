@@ -53,12 +53,12 @@ impl Agent {
             if !said.is_empty() {
                 watch(Event::Discarded);
             }
-            let Some(asked) = err.retry().filter(|_| failures < self.settings.max_retries) else {
+            let Some(asked) = err.retry().filter(|_| failures < self.limits.max_retries) else {
                 return Err(err.into());
             };
             failures += 1;
             let wait = retry::wait(failures, asked);
-            let of = self.settings.max_retries;
+            let of = self.limits.max_retries;
             watch(Event::Retry { err: &err, wait, failures, of });
             self.context.tasks.pause(Instant::now() + wait).map_err(Error::Stopped)?;
         }

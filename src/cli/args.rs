@@ -90,7 +90,7 @@ pub enum Session {
 #[derive(Debug, Default, PartialEq)]
 pub struct Args {
     pub mode: Mode,
-    pub run: Run,
+    pub run: RunOptions,
     pub model: Option<String>,
     pub session: Session,
     pub limits: Limits,
@@ -104,7 +104,7 @@ pub struct Args {
 
 /// How a run begins, what it prints, and when it ends.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Run {
+pub struct RunOptions {
     pub prompt: Option<String>,
     pub file: Option<PathBuf>,
     pub format: Format,

@@ -19,7 +19,7 @@ use crate::{
         recording::Replay,
         transport::{Credential, Endpoint},
     },
-    cli::args::{Args, Commands, Limits, Run, SandboxMode, Session},
+    cli::args::{Args, Commands, Limits, RunOptions, SandboxMode, Session},
     command::sandbox::Sandbox,
     error::{Error, Result},
     secrets::Secrets,
@@ -34,7 +34,7 @@ pub struct Config {
     pub folder: PathBuf,
     /// Where the program keeps what outlives a run; None if there is no place for it.
     pub state_folder: Option<PathBuf>,
-    pub run: Run,
+    pub run: RunOptions,
     pub model: String,
     pub source: Source,
     /// Every credential, in use or not.

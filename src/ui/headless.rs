@@ -15,13 +15,13 @@ use super::{
 use crate::{
     agent::{Agent, Event},
     background::task::Status,
-    cli::args::{Format, Loudness, OnEnd, Run},
+    cli::args::{Format, Loudness, OnEnd, RunOptions},
     error::{Error, Result},
     stop::Stop,
 };
 
 /// Does one task with everything that belongs to it, with the agent that `make_agent` builds.
-pub fn print(run: &Run, make_agent: impl FnOnce(&Interrupts) -> Result<Agent>) -> Result<()> {
+pub fn print(run: &RunOptions, make_agent: impl FnOnce(&Interrupts) -> Result<Agent>) -> Result<()> {
     let mut reporter = Reporter::new(run.format);
     let task = || {
         let interrupts = Interrupts::listen(run.max_time)?;
@@ -51,7 +51,12 @@ pub fn refuse(err: Error, format: Format) -> Result<()> {
     outcome.map(drop)
 }
 
-fn do_task(run: &Run, agent: &mut Agent, interrupts: &Interrupts, reporter: &mut Reporter) -> Result<String> {
+fn do_task(
+    run: &RunOptions,
+    agent: &mut Agent,
+    interrupts: &Interrupts,
+    reporter: &mut Reporter,
+) -> Result<String> {
     let mut stderr = Terminal::new(io::stderr(), has_color(run.color, &io::stderr()));
     reporter.begin(agent)?;
     let (content, gave_up) = read_task(run.prompt.as_deref(), run.file.as_deref(), agent)?;

@@ -24,7 +24,7 @@ use crate::{
     agent::Agent,
     api::message::Block,
     background::Arrival,
-    cli::args::Run,
+    cli::args::RunOptions,
     error::{Error, Result},
     stop::Stop,
     text::{self, visible},
@@ -52,7 +52,7 @@ enum Next {
 ///
 /// Fails with a stop that ends the program, or if the agent, the file or the terminal can't be used.
 pub fn run(
-    run: &Run,
+    run: &RunOptions,
     history: Option<PathBuf>,
     sessions: Sessions,
     make_agent: impl FnOnce(&Interrupts) -> Result<Agent>,
@@ -93,7 +93,7 @@ pub fn run(
 
 /// What the command line says to begin with. A prompt is read like a typed line. With a file, both are one message,
 /// whatever they look like.
-fn first(run: &Run, agent: &mut Agent) -> Result<Option<Next>> {
+fn first(run: &RunOptions, agent: &mut Agent) -> Result<Option<Next>> {
     if run.file.is_none() {
         return Ok(run.prompt.clone().map(Next::Line));
     }
