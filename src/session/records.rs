@@ -76,7 +76,7 @@ pub struct Mark {
     /// How many tasks were delivered.
     pub delivered: usize,
     pub turns: usize,
-    /// How many messages fewer there were since summaries replaced some.
+    /// By how many messages summaries had shortened the history.
     pub replaced: usize,
 }
 

@@ -32,7 +32,7 @@ pub struct Transcript {
     keeping: Keeping,
     /// What is wrong with the session file, until somebody has asked.
     failure: Option<String>,
-    /// How many messages fewer there are since summaries replaced some.
+    /// By how many messages summaries have shortened the history.
     replaced: usize,
     /// How many messages the user wrote.
     turns: usize,
@@ -129,18 +129,22 @@ impl Transcript {
         self.record(Record::Message { message, prompt: None });
     }
 
+    /// Counts what a request used.
     pub fn add_usage(&mut self, usage: &Usage) {
         self.record(Record::Usage(*usage));
     }
 
+    /// Adds a task whose result is not delivered yet.
     pub fn task_started(&mut self, id: &str, command: &str) {
         self.record(Record::TaskStarted(StartedTask { id: id.to_owned(), command: command.to_owned() }));
     }
 
+    /// Says that the history now has the result of a task.
     pub fn task_delivered(&mut self, id: &str) {
         self.record(Record::TaskDelivered { id: id.to_owned() });
     }
 
+    /// Returns the point in the history that is reached now.
     pub fn mark(&self) -> Mark {
         Mark {
             replaced: self.replaced,
