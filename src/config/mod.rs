@@ -64,11 +64,10 @@ impl Config {
         let folder = working_directory()?;
         let variables = Variables::read(&folder)?;
         let secrets = Secrets::new(variables.secrets());
-        let model = model(&args, &variables);
+        let model = model(&args, &variables)?;
         let (source, model) = match &args.replay {
-            Some(path) => (Source::Recording(recording(path)?), model?.unwrap_or(RECORDED.into())),
+            Some(path) => (Source::Recording(recording(path)?), model.unwrap_or(RECORDED.into())),
             None => {
-                let model = model?;
                 let endpoint = endpoint(&variables, secrets.clone(), args.limits.idle_timeout)?;
                 (Source::Api(endpoint), model.ok_or_else(no_model)?)
             }
