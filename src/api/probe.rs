@@ -18,7 +18,7 @@ pub struct Answer {
 /// Looks up the name of the server. Returns a line about its address, or about what failed.
 pub fn address(server: &Server) -> Result<String, String> {
     if server.proxy.is_some() {
-        return Ok("left to the proxy".into());
+        return Ok("the proxy looks it up".into());
     }
     let uri: ureq::http::Uri = server.url.parse().map_err(|_| format!("{} is not a URL", server.url))?;
     let host = uri.host().unwrap_or_default();

@@ -64,7 +64,7 @@ fn stream(response: &mut Response, progress: &Sender<Progress>) -> Result<Reply>
             n => decoder.feed(&buffer[..n], take)?,
         }
         if !text.is_empty() && progress.send(Progress::Text(text)).is_err() {
-            return Err(Error::Protocol("nobody wants the reply any more".into()));
+            return Err(Error::Protocol("nobody receives the reply any more".into()));
         }
         if is_whole? || read == 0 {
             return fold.finish();
