@@ -27,16 +27,15 @@ mod style;
 mod terminal;
 mod undo;
 
-use std::io::{self, Write};
+use crate::{
+    error::{Error, Result},
+    stop::Stop,
+};
 
-use crate::error::{Error, Result};
-
-/// Prints to standard output. Nobody reading it any more is no failure.
+/// Prints to standard output. Succeeds if nobody reads it any more.
 pub fn print(text: &str) -> Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(err) if err.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::System { doing: "write to standard output", err })
-        }
-        _ => Ok(()),
+    match record::write(text) {
+        Err(Error::Stopped(Stop::OutputClosed)) => Ok(()),
+        done => done,
     }
 }

@@ -27,7 +27,7 @@ use crate::{
     text::{visible, visible_json},
 };
 
-/// Writes the records of one run to standard output. Every function fails with a stop when it was closed.
+/// Writes the records of one run to standard output. Its functions fail with a stop when it was closed.
 pub struct Reporter {
     format: Format,
     started: Instant,
@@ -185,8 +185,8 @@ fn write_json(value: &Value) -> Result<()> {
     write(&(visible_json(&value.to_string()) + "\n"))
 }
 
-/// Writes everything to standard output, even to a pipe that does not block.
-fn write(text: &str) -> Result<()> {
+/// Writes everything to standard output, even to a pipe that does not block. Fails with a stop when it was closed.
+pub fn write(text: &str) -> Result<()> {
     let stdout = io::stdout();
     let mut rest = text.as_bytes();
     while !rest.is_empty() {
