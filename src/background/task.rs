@@ -1,20 +1,14 @@
 //! One command of a session: its state, its output, and what the model reads of both.
 
-use std::{
-    fmt::Write,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::{
-    command::{
-        exit::{End, Exit},
-        kept::Kept,
-        process::{Killer, Process},
-    },
-    text,
-};
+use crate::command::exit::{End, Exit};
+use crate::command::kept::Kept;
+use crate::command::process::{Killer, Process};
+use crate::text;
 
 /// Shown in place of an empty output.
 pub const NO_OUTPUT: &str = "(no output)";

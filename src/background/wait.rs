@@ -2,10 +2,8 @@
 //!
 //! Whatever the main thread waits for, it hears of tasks, and a stop ends the wait.
 
-use std::{
-    convert::Infallible,
-    time::{Duration, Instant},
-};
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, at, never, select};
 

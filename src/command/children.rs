@@ -4,17 +4,13 @@
 //! child that has ended. A pid may then be reused at any moment, so this process signals no child and leaves
 //! orphans alone.
 
-use std::{
-    collections::HashSet,
-    io,
-    os::unix::process::ExitStatusExt,
-    process::{Child, Command},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::collections::HashSet;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions};
 use signal_hook::{consts::SIGCHLD, iterator::Signals};

@@ -1,9 +1,7 @@
 //! How a command ended, as a type and in words, and the events that report it.
 
-use std::{
-    fmt::{self, Display, Formatter},
-    time::Duration,
-};
+use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
 
 use crate::text;
 

@@ -1,15 +1,11 @@
 //! What is kept of a command, also when it is gone: its output and its log. The command's thread writes it while
 //! others read it.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{
-    log::{Log, Logs},
-    output::Output,
-};
+use super::log::{Log, Logs};
+use super::output::Output;
 
 pub struct Kept(Mutex<State>);
 

@@ -2,22 +2,18 @@
 //!
 //! Dropping its `Process` ends the command.
 
-use std::{
-    io,
-    os::unix::net::UnixStream,
-    sync::{Arc, Mutex, Weak},
-    time::Instant,
-};
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
-use super::{
-    exit::{Event, Exit},
-    kept::Kept,
-    shared::{Shared, State},
-    start::{Settings, Start},
-    watcher::{Report, Watcher},
-};
+use super::exit::{Event, Exit};
+use super::kept::Kept;
+use super::shared::{Shared, State};
+use super::start::{Settings, Start};
+use super::watcher::{Report, Watcher};
 use crate::threads;
 
 /// A command that was started.

@@ -1,13 +1,11 @@
 //! What the thread of a command and the main thread share, and the one way to end a command: its lifeline
 //! closes (see `supervisor`). The first reason to end it stays.
 
-use std::{
-    net::Shutdown,
-    os::unix::net::UnixStream,
-    process::Child,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::process::Child;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::{children::Children, exit::Exit, kept::Kept};
 

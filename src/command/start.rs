@@ -1,24 +1,20 @@
 //! Starts the supervisor of a command: this same program, with the command as its argument.
 
-use std::{
-    ffi::OsStr,
-    fs, io,
-    os::{
-        fd::OwnedFd,
-        unix::{ffi::OsStrExt, net::UnixStream, process::CommandExt},
-    },
-    path::{Path, PathBuf},
-    process::{Child, Command},
-    sync::Arc,
-    time::Duration,
-};
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fs, io};
 
-use super::{
-    children::Children,
-    log::{Log, Logs},
-    sandbox::Sandbox,
-    supervisor,
-};
+use super::children::Children;
+use super::log::{Log, Logs};
+use super::sandbox::Sandbox;
+use super::supervisor;
 use crate::secrets::Secrets;
 
 /// The kernel takes no longer argument (MAX_ARG_STRLEN, execve(2)).

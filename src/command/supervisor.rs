@@ -5,29 +5,22 @@
 //! reaped yet, and the shell's process group while the shell is one of them, so it never signals a pid that may have
 //! been reused.
 
-use std::{
-    collections::HashSet,
-    ffi::OsString,
-    fs,
-    io::{self, Read, Write},
-    os::unix::{net::UnixStream, process::CommandExt},
-    process::{Command, ExitCode, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use super::{
-    orphans::{children, descendants},
-    sandbox::Sandbox,
-};
-use rustix::{
-    event::{PollFd, PollFlags, Timespec},
-    io::Errno,
-    process::{DumpableBehavior, Pid, Resource, Signal, WaitOptions, WaitStatus},
-};
+use super::orphans::{children, descendants};
+use super::sandbox::Sandbox;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, Pid, Resource, Signal, WaitOptions, WaitStatus};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 /// The hidden first argument. The limit of open files, the sandbox and the command follow it.

@@ -2,23 +2,17 @@
 //!
 //! It reports the end of the command exactly once, even if it panics, and always ends by itself.
 
-use std::{
-    io::{self, PipeReader, Read},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::io::{self, PipeReader, Read};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use rustix::{
-    event::{PollFd, PollFlags, Timespec},
-    process::Pid,
-};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::Pid;
 
-use super::{
-    exit::{End, Event, Exit},
-    shared::Shared,
-    supervisor,
-};
+use super::exit::{End, Event, Exit};
+use super::shared::Shared;
+use super::supervisor;
 use crate::secrets::MaskStream;
 
 /// How long output is still read after the shell has ended while its children hold the pipe.

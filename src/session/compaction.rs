@@ -3,10 +3,8 @@
 
 use serde_json::Value;
 
-use crate::{
-    api::message::{Block, Encoded, Role},
-    text,
-};
+use crate::api::message::{Block, Encoded, Role};
+use crate::text;
 
 /// Longer tool results are shortened to this many characters.
 const SHORT_RESULT: usize = 2000;

@@ -1,9 +1,7 @@
 //! A conversation as Markdown, for people. Pure.
 
-use crate::{
-    api::message::{Block, Encoded, Role},
-    text::head_and_tail,
-};
+use crate::api::message::{Block, Encoded, Role};
+use crate::text::head_and_tail;
 
 /// A longer tool result is cut to this many characters.
 const LONGEST_RESULT: usize = 4_000;

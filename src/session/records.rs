@@ -7,10 +7,8 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-use crate::api::{
-    message::{Encoded, Message, Role},
-    reply::Usage,
-};
+use crate::api::message::{Encoded, Message, Role};
+use crate::api::reply::Usage;
 
 /// How the line of a user message ends in which the user said nothing.
 const NO_PROMPT: &str = r#","prompt":null}"#;

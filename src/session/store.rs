@@ -2,22 +2,18 @@
 //!
 //! A record is on disk before its message is sent. The last line may be torn: then it is cut off.
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufReader, IoSlice, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-    process,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, IoSlice, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::{fs::FlockOperation, io::Errno};
 
 use super::records::{Header, Record, may_change_turns};
-use crate::{
-    error::{Error, Result},
-    private, text,
-};
+use crate::error::{Error, Result};
+use crate::{private, text};
 
 /// The version of the format. A file of a later version is not opened.
 const VERSION: u64 = 1;

@@ -5,18 +5,12 @@ use std::{fs, path::Path};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::{Value, json};
 
-use super::{
-    compaction,
-    store::{Store, Which},
-    transcript::{Keeping, Transcript},
-};
-use crate::{
-    api::{
-        message::{Block, Message, Role},
-        reply::Usage,
-    },
-    error::Result,
-};
+use super::compaction;
+use super::store::{Store, Which};
+use super::transcript::{Keeping, Transcript};
+use crate::api::message::{Block, Message, Role};
+use crate::api::reply::Usage;
+use crate::error::Result;
 
 const ID: &str = "0a1b";
 

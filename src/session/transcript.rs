@@ -7,19 +7,12 @@ use std::{mem, path::PathBuf};
 
 use uuid::Uuid;
 
-use super::{
-    compaction,
-    records::{Mark, Record, StartedTask},
-    repair,
-    store::{SessionFile, Store, Which},
-};
-use crate::{
-    api::{
-        message::{Block, Encoded, Message, Role, push},
-        reply::Usage,
-    },
-    error::{Error, Result},
-};
+use super::records::{Mark, Record, StartedTask};
+use super::store::{SessionFile, Store, Which};
+use super::{compaction, repair};
+use crate::api::message::{Block, Encoded, Message, Role, push};
+use crate::api::reply::Usage;
+use crate::error::{Error, Result};
 
 /// Fewer than there are, so that what is estimated to fit does fit.
 const BYTES_PER_TOKEN: usize = 3;
