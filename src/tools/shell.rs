@@ -162,13 +162,8 @@ impl<'a> Parser<'a> {
             Kind::Target | Kind::TargetOrDescriptor => command.targets.push(word),
             Kind::Input => command.inputs.push(word),
             Kind::Delimiter { strips_tabs } => {
-                let is_expanded = !is_quoted;
-                self.list.here_documents.push(HereDocument {
-                    delimiter: word,
-                    strips_tabs,
-                    is_expanded,
-                    reader,
-                });
+                let document = HereDocument { delimiter: word, strips_tabs, is_expanded: !is_quoted, reader };
+                self.list.here_documents.push(document);
             }
         }
     }
