@@ -107,7 +107,7 @@ impl fmt::Display for Error {
                 f.write_str(advice(*status))
             }
             Error::Network { url, cause, .. } => write!(f, "failed to reach {url}: {cause}"),
-            Error::CutOff(text) => write!(f, "the reply broke off: {text}"),
+            Error::CutOff(text) => write!(f, "the connection was lost in the middle of a reply: {text}"),
             Error::Refusal(text) => write!(f, "the model refused to answer{text}"),
             Error::Protocol(text) => write!(f, "the reply violates the protocol: {text}"),
             Error::Limit { option, text } => write!(f, "{option}: {text}"),

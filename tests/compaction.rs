@@ -92,7 +92,7 @@ fn it_can_be_asked_for() {
     session.send_line("one");
     session.expect("first answer");
     session.send_line("/compact");
-    session.expect("summarized");
+    session.expect("summarizing");
     session.send_line("two");
     session.expect("second answer");
     session.close_stdin();
@@ -188,7 +188,7 @@ fn a_summary_that_is_refused_or_cut_off_takes_no_place() {
         session.send_line("one");
         session.expect("first answer");
         session.send_line("/compact");
-        session.expect("no whole summary");
+        session.expect("no complete summary");
         session.send_line("two");
         session.expect("second answer");
         session.close_stdin();

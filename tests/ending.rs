@@ -269,7 +269,7 @@ fn the_api_refuses_or_answers_nonsense() {
     {
         check(failed(3, "the API answered "), || task(Reply::error(status, kind, "no")));
     }
-    check(failed(3, "broke off"), || task(Reply::text("words").cut_after(500)));
+    check(failed(3, "in the middle of a reply"), || task(Reply::text("words").cut_after(500)));
     check(failed(3, ""), || task(Reply::raw(200, &[("content-type", "text/plain")], "hello")));
     check(failed(1, "the model refused to answer"), || task(Reply::text("no").stop("refusal")));
 }
@@ -716,16 +716,16 @@ fn on_end_kill_does_not_wait() {
 #[test]
 fn on_end_fail_fails_with_what_runs_or_has_failed() {
     let end = |sentence| failed(5, sentence);
-    check(end("has not ended: sleep 600").with(&["killed"]), || on_end("fail", "sleep 600"));
+    check(end("is still running: sleep 600").with(&["killed"]), || on_end("fail", "sleep 600"));
     let waited = |command| {
         task(slow(command))
             .reply(Reply::tool("check_background", json!({"wait": 30})))
             .reply(Reply::text("first"))
             .args(["--on-end", "fail"])
     };
-    check(end("has failed").with(&["completed"]), || waited("exit 3"));
-    check(end("has failed").with(&["completed"]), || waited("kill -9 $$"));
-    check(end("has failed").with(&["timeout"]), || {
+    check(end("failed (").with(&["completed"]), || waited("exit 3"));
+    check(end("failed (").with(&["completed"]), || waited("kill -9 $$"));
+    check(end("failed (").with(&["timeout"]), || {
         let call = json!({"command": "sleep 600", "timeout": 0.1});
         task(Reply::tool("background_run", call))
             .reply(Reply::tool("check_background", json!({"wait": 30})))

@@ -73,7 +73,7 @@ fn a_pipe_is_left_alone_after_3_silent_seconds_but_a_slow_one_is_read_to_its_end
     let mut slow = spawn(Test::new());
     slow.send("the beginning, ");
     let mut silent = spawn(Test::new());
-    silent.expect_stderr("nothing came on standard input for 3 s");
+    silent.expect_stderr("no input for 3 s");
     let finished = silent.wait().code(0).stdout("done\n");
     assert_eq!(prompt(&finished), ["explain"]);
     assert_eq!(slow.server().requests().len(), 0);

@@ -208,8 +208,8 @@ fn a_body_without_end_is_refused() {
 fn a_length_that_is_a_lie_is_a_reply_that_broke_off() {
     let body = "data: {\"type\":\"ping\"}\n\n";
     for (length, expected) in [
-        ("1000", "the reply broke off"),
-        ("9223372036854775807", "the reply broke off"),
+        ("1000", "the connection was lost in the middle of a reply"),
+        ("9223372036854775807", "the connection was lost in the middle of a reply"),
         ("18", "an event is not JSON"),
         ("-1", "content-length header not a number"),
         ("99999999999999999999", "content-length header not a number"),
@@ -223,7 +223,7 @@ fn a_length_that_is_a_lie_is_a_reply_that_broke_off() {
         ("zz\r\n", "chunk length cannot be read"),
         ("-1\r\n", "chunk length cannot be read"),
         ("fffffffffffffffff\r\n", "chunk length cannot be read"),
-        ("ffffffffffffffff\r\ndata: 1\n\n", "the reply broke off"),
+        ("ffffffffffffffff\r\ndata: 1\n\n", "the connection was lost in the middle of a reply"),
     ] {
         check(&once(format!("{CHUNKED}{chunk}")), expected);
     }
@@ -239,7 +239,7 @@ fn what_is_no_http_is_an_error() {
         ("HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "http parse fail"),
         ("HTTP/1.1 999 -\r\n\r\n", "the API answered 999"),
         ("HTTP/1.1 204 -\r\n\r\n", "the API answered 204"),
-        ("HTTP/1.1 200 OK\r\n\r\n<html>Log in</html>", "broke off"),
+        ("HTTP/1.1 200 OK\r\n\r\n<html>Log in</html>", "in the middle of a reply"),
     ] {
         check(&once(answer), expected);
     }

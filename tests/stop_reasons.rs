@@ -23,7 +23,7 @@ fn a_text_that_was_cut_off_is_continued_three_times_at_most() {
     test.run()
         .code(0)
         .stdout("a b c d\n")
-        .stderr_contains("cut off by its length limit, which --max-output-tokens raises");
+        .stderr_contains("cut off by its length limit; --max-output-tokens raises it");
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_full_context_window_is_summarized_and_the_answer_goes_on() {
     session.send_line("one");
     session.expect("first answer");
     session.send_line("two");
-    session.expect("being summarized");
+    session.expect("summarizing");
     session.expect("answer");
     session.close_stdin();
     let finished = session.wait().code(0);

@@ -140,7 +140,7 @@ fn bash_at_its_time_limit_shows_what_it_had_printed_and_moves_to_the_background(
     assert_eq!(
         text,
         format!(
-            "Error: Timeout (1s)\nbegun\nmoved to the background as task {id}: its result comes by itself"
+            "Error: Timeout (1s)\nbegun\nmoved to the background as task {id}; its result arrives in a later message"
         )
     );
     let killed = answer(&finished, 1);

@@ -11,14 +11,14 @@ use crate::{
     session::compaction::{INSTRUCTION, INTRODUCTION, kept},
 };
 
-/// From this part of the context window on, in percent, the history is made smaller.
+/// When the history takes more than this part of the context window, in percent, it is made smaller.
 const FULL: u64 = 80;
 
-/// Shortening old results is enough when it brings the history down to this part, in percent.
+/// If shortening old tool results brings the history down to this part, in percent, there is no summary.
 const ROOMY: u64 = 60;
 
 impl Agent {
-    /// Makes the history smaller where it fills the window.
+    /// Makes the history smaller if it fills the window. Fails if that is stopped; other failures are notices.
     pub(super) fn make_room(&mut self, watch: &mut dyn FnMut(Event)) -> Result<()> {
         if self.transcript.tokens < self.percent(FULL) {
             return Ok(());
@@ -36,7 +36,7 @@ impl Agent {
                 Ok(()) => {}
             }
         }
-        // A single step may have read more than there is room for.
+        // The last step alone may have read more than there is room for.
         if self.transcript.tokens >= self.limits.context_window {
             let before = self.transcript.size();
             self.transcript.shorten(0);
@@ -47,18 +47,18 @@ impl Agent {
         Ok(())
     }
 
-    /// Makes the history smaller because the user has asked for it.
+    /// Summarizes the conversation for the user. Fails if the model writes no summary.
     pub fn compact(&mut self, watch: &mut dyn FnMut(Event)) -> Result<()> {
         self.summarize(false, watch)
     }
 
-    /// Puts a summary by the model in the place of the older part of the history. Fails when the model writes none.
+    /// Replaces the older part of the history by a summary that the model writes. Fails if it writes none.
     pub(super) fn summarize(&mut self, inside_turn: bool, watch: &mut dyn FnMut(Event)) -> Result<()> {
         let Some(keep) = kept(&self.transcript.messages(), inside_turn) else {
             watch(Event::Notice("there is nothing to summarize"));
             return Ok(());
         };
-        watch(Event::Notice("the older part of the conversation is being summarized"));
+        watch(Event::Notice("summarizing the older part of the conversation"));
         // The request for the summary has to fit as well.
         self.transcript.shorten(keep);
         let messages = self.transcript.messages();
@@ -70,7 +70,7 @@ impl Agent {
         let text = reply.said.trim();
         let is_whole = matches!(reply.stop, StopReason::EndTurn | StopReason::StopSequence);
         if !is_whole || text.is_empty() {
-            return Err(Error::Protocol("it holds no whole summary of the conversation".into()));
+            return Err(Error::Protocol("it holds no complete summary of the conversation".into()));
         }
         let running = self.context.tasks.list().filter(|task| task.status() == Status::Running);
         let tasks: Vec<String> = running.map(|task| format!("{}: {}", task.id, task.command)).collect();
@@ -85,7 +85,7 @@ impl Agent {
     }
 }
 
-/// The history up to where it is summarized, and the task to do so.
+/// The messages to summarize, and the instruction to do it.
 fn with_instruction(messages: &[Encoded]) -> Vec<Encoded> {
     let mut messages = messages.to_vec();
     message::push(&mut messages, Message::user(vec![Block::text(INSTRUCTION)]).encode());

@@ -1,4 +1,4 @@
-//! What happens in a turn, and what a run is made of and has done.
+//! What happens in a turn, and what a run has done.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use crate::{
     tools::{Answer, change::Change},
 };
 
-/// What happens in a turn, for those who watch it.
+/// What happens in a turn, as it is shown and recorded.
 pub enum Event<'a> {
     /// A request is about to be sent.
     Request,
     /// More of the model's text, as it arrives.
     Text(&'a str),
-    /// The text since the last reply is void: the reply broke off.
+    /// The connection was lost: the text since the last reply is void.
     Discarded,
-    /// The reply is whole; the texts before were its.
+    /// The reply is complete. The texts since the last one are part of it.
     Reply {
         reply: &'a Reply,
         time: Duration,
     },
-    /// A request has failed and is tried again after a wait.
+    /// A request has failed for the `failures`th time of at most `of`, and is tried again after `wait`.
     Retry {
         err: &'a Error,
         wait: Duration,
@@ -33,7 +33,7 @@ pub enum Event<'a> {
     BackgroundResults(&'a str),
     /// A tool is about to be run.
     ToolCall(&'a ToolCall),
-    /// A tool has been run; what it made of a file.
+    /// A tool has run; with the change it made to a file, unless the user was shown it before.
     ToolResult {
         call: &'a ToolCall,
         answer: &'a Answer,
@@ -44,13 +44,13 @@ pub enum Event<'a> {
         command: &'a str,
     },
     TaskEnded(&'a Task),
-    /// The user's message has left the history, since it was interrupted before any reply; with a sentence that says so.
+    /// The user's message was interrupted before any reply and has left the history; with a sentence that says so.
     TakenBack(&'a str),
-    /// Something that the user should know.
+    /// Something the user should know.
     Notice(&'a str),
 }
 
-/// What a run works with, for those who want to know.
+/// What a run works with; the first record says it.
 pub struct About {
     pub folder: String,
     pub model: String,
@@ -60,10 +60,10 @@ pub struct About {
 /// What a run of the program has done.
 #[derive(Default)]
 pub struct Run {
-    /// The replies of the model.
+    /// How many replies the model has sent.
     pub turns: u64,
     pub usage: Usage,
-    /// What the model wanted to do and was not allowed to.
+    /// The calls that were not allowed.
     pub refused: Vec<Refused>,
 }
 

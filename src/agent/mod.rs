@@ -1,7 +1,7 @@
 //! The turn: requests and tool calls until the model is done.
 //!
-//! The one place that builds user messages: tool results first, then the results of background tasks.
-//! Whatever interrupts a turn, every tool call in the history is answered.
+//! User messages are built here only: tool results come first, then the results of background tasks. Every tool
+//! call in the history is answered, whatever interrupts the turn.
 
 mod compact;
 mod event;
@@ -23,19 +23,18 @@ use crate::{
     cli::args::Limits,
     error::{Error, Result},
     session::{records::Mark, transcript::Transcript},
-    stop::Stop,
     tools::{self, Context, Outcome, approval::Asker},
 };
 
-/// How often a reply that was cut off by its length is continued.
+/// How often a reply that reached its length limit is continued.
 const MOST_CONTINUATIONS: u32 = 3;
 const CONTINUE: &str = "(Your reply was cut off by its length limit. Continue exactly where it stopped.)";
 
 const TAKEN_BACK: &str = "there was no reply yet, so the message was taken out of the conversation";
 
-const CUT_OFF: &str = "the answer was cut off by its length limit, which --max-output-tokens raises";
+const CUT_OFF: &str = "the answer was cut off by its length limit; --max-output-tokens raises it";
 
-/// How often a turn that the API has paused is gone on with; each pause is the end of some server tools' work.
+/// How often a turn that the API has paused is continued. It pauses after some calls of server tools.
 const MOST_PAUSES: u32 = 50;
 
 pub struct Agent {
@@ -44,13 +43,13 @@ pub struct Agent {
     context: Context,
     limits: Limits,
     about: About,
-    /// What goes before the next thing that the user says.
+    /// The results of the user's own commands, which go before the next message.
     pending: Vec<Block>,
     run: Run,
 }
 
 impl Agent {
-    /// Goes on with `transcript`.
+    /// An agent that continues `transcript`.
     pub fn new(
         client: Client,
         context: Context,
@@ -61,8 +60,8 @@ impl Agent {
         Agent { client, transcript, context, limits, about, pending: Vec::new(), run: Run::default() }
     }
 
-    /// Takes what the user said (or nothing, when there are results to tell) through requests and tool calls
-    /// to the model's last word, and returns that. After an error the history can be sent again.
+    /// Runs one turn: sends the user's message, or only the results that wait, and runs what the model calls until it
+    /// calls nothing more. Returns the answer. After an error the history can be sent again.
     pub fn turn(&mut self, content: Vec<Block>, watch: &mut dyn FnMut(Event)) -> Result<String> {
         let start = self.transcript.mark();
         let pending = std::mem::take(&mut self.pending);
@@ -77,14 +76,10 @@ impl Agent {
             watch(Event::Request);
             let reply = match self.request_in_turn(watch) {
                 Ok(reply) => reply,
-                Err(Unfinished { err: Error::Stopped(stop), said }) => {
-                    self.keep_reply(&said, stop);
-                    if is_unanswered && said.trim().is_empty() {
-                        self.take_back(start, pending, watch);
-                    }
-                    return Err(Error::Stopped(stop));
+                Err(unfinished) => {
+                    let unanswered = is_unanswered.then_some((start, pending));
+                    return Err(self.leave_off(unfinished, unanswered, watch));
                 }
-                Err(unfinished) => return Err(unfinished.err),
             };
             is_unanswered = false;
             watch(Event::Reply { reply: &reply, time: sent.elapsed() });
@@ -93,7 +88,7 @@ impl Agent {
                 self.take_out(start);
                 return Err(Error::Refusal("; the turn was taken out of the conversation".into()));
             }
-            // The text before a call is not the answer.
+            // Text before a call is not the answer.
             if reply.calls.is_empty() {
                 said += &reply.said;
             } else {
@@ -105,9 +100,7 @@ impl Agent {
             }
             content = match reply.stop {
                 _ if !reply.calls.is_empty() => {
-                    if let Some(stop) = self.run_tools(&reply.calls, watch) {
-                        return Err(Error::Stopped(stop));
-                    }
+                    self.run_tools(&reply.calls, watch)?;
                     Vec::new()
                 }
                 StopReason::PauseTurn if pauses < MOST_PAUSES && !said_nothing => {
@@ -139,22 +132,29 @@ impl Agent {
         }
     }
 
-    /// Takes the user's message out of the history: the model must not take it for an order that still holds. What
-    /// else was said with it stays.
-    fn take_back(&mut self, start: Mark, rest: Vec<Block>, watch: &mut dyn FnMut(Event)) {
-        self.take_out(start);
-        self.push_with_results(rest, None, watch);
-        watch(Event::TakenBack(TAKEN_BACK));
-    }
-
-    /// Keeps the text of a reply that was interrupted in the history, and tells the model why it ends. An
-    /// incomplete tool call is dropped.
-    fn keep_reply(&mut self, said: &str, stop: Stop) {
+    /// Leaves a history in which the model reads what was interrupted: the text of a reply stays, an incomplete tool
+    /// call does not. A message that is `unanswered` leaves the history too, lest the model take it for an order
+    /// that still holds; what else was sent with it stays. Returns what ended the turn.
+    fn leave_off(
+        &mut self,
+        unfinished: Unfinished,
+        unanswered: Option<(Mark, Vec<Block>)>,
+        watch: &mut dyn FnMut(Event),
+    ) -> Error {
+        let Unfinished { err, said } = unfinished;
+        let Error::Stopped(stop) = err else {
+            return err;
+        };
         if !said.trim().is_empty() {
-            let said = Message::assistant(vec![Block::text(said.trim_end())]);
-            self.transcript.push_reply(said.encode());
+            let reply = Message::assistant(vec![Block::text(said.trim_end())]);
+            self.transcript.push_reply(reply.encode());
             self.transcript.push_user(vec![Block::text(&stop.reply_note())], None);
+        } else if let Some((start, rest)) = unanswered {
+            self.take_out(start);
+            self.push_with_results(rest, None, watch);
+            watch(Event::TakenBack(TAKEN_BACK));
         }
+        err
     }
 
     /// Makes one request of a turn. If the history is too large for it, makes it smaller first.
@@ -187,7 +187,7 @@ impl Agent {
         Ok(())
     }
 
-    /// From now on this one is asked where consent is needed.
+    /// Asks `asker` from now on where consent is needed.
     pub fn ask(&mut self, asker: Asker) {
         self.context.approval.asker = Some(asker);
     }
@@ -196,7 +196,7 @@ impl Agent {
         &self.about
     }
 
-    /// What this run of the program has done so far.
+    /// What this run has done so far.
     pub fn run(&self) -> &Run {
         &self.run
     }
@@ -205,9 +205,9 @@ impl Agent {
         &self.transcript
     }
 
-    /// Runs the calls in order, and adds each result to the history at once. Returns what stopped one of them; those
-    /// after it are answered, but not run.
-    fn run_tools(&mut self, calls: &[ToolCall], watch: &mut dyn FnMut(Event)) -> Option<Stop> {
+    /// Runs the calls in order and adds each result to the history at once. Fails with what stopped one of them; the
+    /// calls after it are answered, but not run.
+    fn run_tools(&mut self, calls: &[ToolCall], watch: &mut dyn FnMut(Event)) -> Result<()> {
         let mut stop = None;
         for call in calls {
             watch(Event::ToolCall(call));
@@ -225,16 +225,16 @@ impl Agent {
             let result = Block::tool_result(&call.id, &answer.text, answer.is_error);
             self.push_user(vec![result], None, watch);
         }
-        stop
+        stop.map_or(Ok(()), |stop| Err(Error::Stopped(stop)))
     }
 }
 
-/// An answer that its length limit has ended, which is better than none.
+/// Returns an incomplete answer, which is better than none. Fails if it is empty.
 fn cut_off(said: &str, watch: &mut dyn FnMut(Event)) -> Result<String> {
     if said.is_empty() {
         return Err(Error::Limit {
             option: "--max-output-tokens",
-            text: "the reply was cut off before it said anything".into(),
+            text: "the reply was cut off before its first word".into(),
         });
     }
     watch(Event::Notice(CUT_OFF));

@@ -21,7 +21,7 @@ impl Agent {
         Ok(answer.text)
     }
 
-    /// The user types: a request will follow.
+    /// Connects to the API ahead of the next request.
     pub fn warm_up(&mut self) {
         self.client.warm_up();
     }
@@ -34,19 +34,19 @@ impl Agent {
         self.client.set_model(model);
     }
 
-    /// Begins the conversation anew. Background tasks go on.
+    /// Starts the conversation over. Background tasks keep running.
     pub fn clear(&mut self) {
         self.transcript.clear();
         self.pending.clear();
     }
 
-    /// Goes on with another session instead. Background tasks go on.
+    /// Switches to another session. Background tasks keep running.
     pub fn resume(&mut self, transcript: Transcript) {
         self.transcript = transcript;
         self.pending.clear();
     }
 
-    /// A text with every secret masked, as it is sent and kept.
+    /// The text block with its secrets masked, as it is sent and saved.
     pub(super) fn masked(&self, block: Block) -> Block {
         let text = block.str("text").unwrap_or_default();
         Block::text(&self.context.secrets.mask(text))

@@ -40,7 +40,7 @@ pub fn run_and_wait(context: &mut Context, command: &str, limit: Duration) -> Re
         }
         Waited::Ended => {
             let (result, left) = (task.result(), task.left_text().unwrap_or_default());
-            let text = format!("{result}\n({left}. What it prints is in background task {id}.)");
+            let text = format!("{result}\n({left}. Its output goes to background task {id}.)");
             // The model has seen this much: the next look starts here.
             task.take_new();
             tasks.move_to_background(&id);
@@ -48,7 +48,7 @@ pub fn run_and_wait(context: &mut Context, command: &str, limit: Duration) -> Re
         }
         Waited::TimedOut => {
             let text = format!(
-                "Timeout ({}s)\n{}\nmoved to the background as task {id}: its result comes by itself",
+                "Timeout ({}s)\n{}\nmoved to the background as task {id}; its result arrives in a later message",
                 seconds(limit),
                 task.take_new()
             );

@@ -1,4 +1,5 @@
-//! `-p`: one task; its answer on stdout, everything else on stderr. However it ends, the final record is written.
+//! `-p`: runs one task, with its answer on stdout and everything else on stderr. The result record is written
+//! however the run ends.
 
 use std::{
     io,
@@ -20,7 +21,7 @@ use crate::{
     stop::Stop,
 };
 
-/// Does one task with everything that belongs to it, with the agent that `make_agent` builds.
+/// Runs one task to its end with the agent that `make_agent` builds. Fails with what ended the run early.
 pub fn print(run: &RunOptions, make_agent: impl FnOnce(&Interrupts) -> Result<Agent>) -> Result<()> {
     let mut reporter = Reporter::new(run.format);
     let task = || {
@@ -30,21 +31,21 @@ pub fn print(run: &RunOptions, make_agent: impl FnOnce(&Interrupts) -> Result<Ag
             agent.ask(question::on_stderr(Lines::read()?));
         }
         let outcome = do_task(run, &mut agent, &interrupts, &mut reporter);
-        // Nothing of the task lives on when its record says how it ended.
+        // Nothing of the task may still run when its record says how it ended.
         agent.end_tasks(&mut |event| drop(reporter.event(&event)));
         reporter.end(&agent);
         outcome
     };
     let outcome = catch_unwind(AssertUnwindSafe(task)).unwrap_or(Err(Error::Panic));
     match (reporter.finish(&outcome), outcome) {
-        // A reader who has seen enough is no error.
+        // If the reader has seen enough, that is not an error.
         (Err(Error::Stopped(Stop::OutputClosed)), Ok(_)) => Ok(()),
         (Err(err), Ok(_)) => Err(err),
         (_, outcome) => outcome.map(drop),
     }
 }
 
-/// A run that ends before it begins has its record too.
+/// Writes the result record of a run that fails before it begins. Fails with `err`.
 pub fn refuse(err: Error, format: Format) -> Result<()> {
     let outcome = Err(err);
     let _ = Reporter::new(format).finish(&outcome);
@@ -63,7 +64,7 @@ fn do_task(
     if gave_up && run.loudness != Loudness::Quiet {
         let seconds = SILENCE.as_secs();
         stderr.line(&format!(
-            "meanwhile: nothing came on standard input for {seconds} s: going on without it (</dev/null avoids the wait)"
+            "meanwhile: no input for {seconds} s: continuing without it (</dev/null avoids the wait)"
         ));
     }
     let mut unshown = String::new();
@@ -76,19 +77,20 @@ fn do_task(
             | Event::Text(_)
             | Event::Discarded
             | Event::TaskStarted { .. }
-            | Event::TaskEnded(_) => {}
+            | Event::TaskEnded(_)
+            | Event::TakenBack(_) => {}
             _ if run.loudness == Loudness::Quiet => {}
             Event::Reply { reply, time } => {
                 if run.loudness == Loudness::Verbose {
                     stderr.request(reply, time);
                 }
                 unshown += &reply.said;
-                // It is shown at once before the calls that follow.
+                // Text before calls is shown before they run.
                 if !reply.calls.is_empty() {
                     stderr.said(&std::mem::take(&mut unshown));
                 }
             }
-            // What the model said before this is not the answer.
+            // Text before this event is not the answer.
             event => {
                 stderr.said(&std::mem::take(&mut unshown));
                 stderr.show(event);
@@ -99,7 +101,7 @@ fn do_task(
     finish_tasks(agent, run.on_end, answer, &mut watch)
 }
 
-/// What becomes of background tasks when the model is done. Returns the last thing that the model said.
+/// Does with the background tasks what `on_end` says when the model is done. Returns the last answer.
 fn finish_tasks(
     agent: &mut Agent,
     on_end: OnEnd,
@@ -113,7 +115,7 @@ fn finish_tasks(
         if on_end == OnEnd::Wait {
             agent.wait_for_tasks(watch)?;
         }
-        // A result that nobody reads is a lost result.
+        // The model must read every result, or it is lost.
         if !agent.has_results() {
             return Ok(answer);
         }
@@ -124,7 +126,7 @@ fn finish_tasks(
     }
 }
 
-/// Does a task and all of its background tasks; for the demonstration, which has no options.
+/// Runs a task and all of its background tasks to the end, for the demo, which has no options.
 pub fn run_to_end(
     agent: &mut Agent,
     task: Vec<crate::api::message::Block>,
@@ -140,11 +142,11 @@ fn fail_with_tasks(agent: &mut Agent) -> Result<()> {
         let id = &task.id;
         match task.status() {
             Status::Running => {
-                return Err(Error::Tasks(format!("task {id} has not ended: {}", task.command)));
+                return Err(Error::Tasks(format!("task {id} is still running: {}", task.command)));
             }
             _ if !task.has_succeeded() => {
                 let status = task.status().name();
-                return Err(Error::Tasks(format!("task {id} has failed ({status}): {}", task.command)));
+                return Err(Error::Tasks(format!("task {id} failed ({status}): {}", task.command)));
             }
             _ => {}
         }
