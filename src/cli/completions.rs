@@ -40,7 +40,7 @@ fn compgen(offer: &str) -> String {
 
 fn zsh() -> String {
     let mut arguments = String::new();
-    for opt in &OPTIONS {
+    for opt in OPTIONS {
         let help = opt.help.replace('[', "(").replace(']', ")").replace('\'', "");
         let value = match (opt.value(), opt.words()) {
             (None, _) => String::new(),
@@ -63,7 +63,7 @@ fn zsh() -> String {
 
 fn fish() -> String {
     let mut text = String::from("complete -c meanwhile -f\n");
-    for opt in &OPTIONS {
+    for opt in OPTIONS {
         let short = opt.short.map_or(String::new(), |short| format!(" -s {short}"));
         let value = match (opt.value(), opt.words()) {
             (None, _) => String::new(),
@@ -74,7 +74,7 @@ fn fish() -> String {
         let help = opt.help.replace('\'', "");
         let _ = writeln!(text, "complete -c meanwhile{short} -l {}{value} -d '{help}'", opt.long);
     }
-    for command in &COMMANDS {
+    for command in COMMANDS {
         let Command { name, help, .. } = command;
         let _ = writeln!(text, "complete -c meanwhile -n __fish_use_subcommand -a {name} -d '{help}'");
         if takes_shell(command) {
@@ -94,7 +94,7 @@ fn takes_shell(command: &Command) -> bool {
 }
 
 fn commands() -> String {
-    COMMANDS.map(|command| command.name).join(" ")
+    COMMANDS.iter().map(|command| command.name).collect::<Vec<_>>().join(" ")
 }
 
 fn shells() -> String {

@@ -39,13 +39,13 @@ pub fn version() -> String {
 /// What `--help` prints.
 pub fn help() -> String {
     let mut text = format!("meanwhile: {ABOUT}\n\n{USAGE}");
-    for command in &COMMANDS {
+    for command in COMMANDS {
         let argument = if matches!(command.mode, Mode::Completions(_)) { " SHELL" } else { "" };
         let synopsis = format!("{}{argument}", command.name);
         let _ = writeln!(text, "  meanwhile {synopsis:<22} {}", command.help);
     }
     text.push_str("\nOptions:\n");
-    for opt in &OPTIONS {
+    for opt in OPTIONS {
         let short = opt.short.map_or("    ".to_owned(), |short| format!("-{short}, "));
         let long = format!("--{} {}", opt.long, opt.value().unwrap_or_default());
         let needs = match opt.modes {

@@ -38,7 +38,7 @@ pub struct Command {
 
 pub const SHELLS: [(&str, Shell); 3] = [("bash", Shell::Bash), ("zsh", Shell::Zsh), ("fish", Shell::Fish)];
 
-pub const COMMANDS: [Command; 5] = [
+pub const COMMANDS: &[Command] = &[
     command("demo", Mode::Demo, "see it work, without a key or a network"),
     command("sessions", Mode::Sessions, "list the sessions that can be continued"),
     command("doctor", Mode::Doctor, "check what this machine has and what is missing"),
@@ -55,7 +55,7 @@ const ANY: &[Mode] = &[];
 
 /// Two lines a row: what the help says, then where the value goes.
 #[rustfmt::skip]
-pub const OPTIONS: [Opt; 36] = [
+pub const OPTIONS: &[Opt] = &[
     switch("print", "do one task (stdin is added to the prompt), print the answer, exit",
         |to| to.mode = Mode::Print).short('p').only(ANY),
     path("file", "FILE", "read the task, or the first message, from FILE",

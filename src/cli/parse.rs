@@ -23,7 +23,7 @@ impl Args {
 
     /// Reads on after an error, so that the format becomes known, and fails with the first one.
     fn take(&mut self, mut parser: Parser) -> Result<(), String> {
-        for opt in &OPTIONS {
+        for opt in OPTIONS {
             if let Some(default) = opt.default {
                 opt.set(self, default.into())?;
             }
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn the_default_is_what_the_option_would_set() {
-        for opt in &OPTIONS {
+        for opt in OPTIONS {
             let Some(default) = opt.default else { continue };
             let line = format!("-p --{} {default}", opt.long);
             assert_eq!(parse(&line), parse("-p"), "{line}");
