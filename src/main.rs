@@ -35,16 +35,12 @@ mod threads;
 mod tools;
 mod ui;
 
-use std::{
-    env,
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::env;
+use std::io::{self, Write};
+use std::process::ExitCode;
 
-use cli::{
-    args::{Args, Mode},
-    completions, help,
-};
+use cli::args::{Args, Mode};
+use cli::{completions, help};
 use command::supervisor;
 use config::Config;
 use error::{Error, Result};

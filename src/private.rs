@@ -1,11 +1,9 @@
 //! Files and folders that only the user may open.
 
-use std::{
-    fs::{DirBuilder, OpenOptions},
-    io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::Path,
-};
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
 
 /// Creates a folder and its missing parents. One that exists keeps its mode.
 pub fn create_folder(folder: &Path) -> io::Result<()> {

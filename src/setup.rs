@@ -1,10 +1,8 @@
 //! The wiring: from a `Config` to an agent with its transport, tools, tasks and transcript.
 
-use std::{
-    io::{self, Write},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::{
     agent::{self, Agent},

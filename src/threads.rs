@@ -1,9 +1,7 @@
 //! Threads: each has a name. All are started in one place, since each other kind costs 2 KB of the binary.
 
-use std::{
-    io,
-    thread::{Builder, JoinHandle},
-};
+use std::io;
+use std::thread::{Builder, JoinHandle};
 
 /// Fails when the system refuses another thread.
 pub fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {

@@ -1,15 +1,11 @@
 //! Keeps the history within the context window.
 
 use super::{Agent, Event};
-use crate::{
-    api::{
-        message::{self, Block, Encoded, Message},
-        reply::StopReason,
-    },
-    background::task::Status,
-    error::{Error, Result},
-    session::compaction::{INSTRUCTION, INTRODUCTION, kept},
-};
+use crate::api::message::{self, Block, Encoded, Message};
+use crate::api::reply::StopReason;
+use crate::background::task::Status;
+use crate::error::{Error, Result};
+use crate::session::compaction::{INSTRUCTION, INTRODUCTION, kept};
 
 /// When the history takes more than this part of the context window, in percent, it is made smaller.
 const FULL: u64 = 80;

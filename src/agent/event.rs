@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use crate::{
-    api::reply::{Reply, ToolCall, Usage},
-    background::task::Task,
-    error::Error,
-    tools::{Answer, change::Change},
-};
+use crate::api::reply::{Reply, ToolCall, Usage};
+use crate::background::task::Task;
+use crate::error::Error;
+use crate::tools::Answer;
+use crate::tools::change::Change;
 
 /// What happens in a turn, as it is shown and recorded.
 pub enum Event<'a> {

@@ -14,17 +14,15 @@ use request::Unfinished;
 
 use std::time::Instant;
 
-use crate::{
-    api::{
-        client::Client,
-        message::{Block, Message},
-        reply::{Reply, StopReason, ToolCall},
-    },
-    cli::args::Limits,
-    error::{Error, Result},
-    session::{records::Mark, transcript::Transcript},
-    tools::{self, Context, Outcome, approval::Asker},
-};
+use crate::api::client::Client;
+use crate::api::message::{Block, Message};
+use crate::api::reply::{Reply, StopReason, ToolCall};
+use crate::cli::args::Limits;
+use crate::error::{Error, Result};
+use crate::session::records::Mark;
+use crate::session::transcript::Transcript;
+use crate::tools::approval::Asker;
+use crate::tools::{self, Context, Outcome};
 
 /// How often a reply that reached its length limit is continued.
 const MOST_CONTINUATIONS: u32 = 3;

@@ -5,12 +5,10 @@ use std::time::Instant;
 use crossbeam_channel::Receiver;
 
 use super::{Agent, Event};
-use crate::{
-    api::message::Block,
-    background::{Arrival, News, Observer, Tasks, Waited},
-    error::{Error, Result},
-    session::records::StartedTask,
-};
+use crate::api::message::Block;
+use crate::background::{Arrival, News, Observer, Tasks, Waited};
+use crate::error::{Error, Result};
+use crate::session::records::StartedTask;
 
 impl Agent {
     /// Adds `content` to the history, with the results that wait for the next user message.

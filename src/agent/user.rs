@@ -1,12 +1,10 @@
 //! What the user does apart from talking to the model.
 
 use super::Agent;
-use crate::{
-    api::message::Block,
-    error::{Error, Result},
-    session::transcript::Transcript,
-    tools::{self, Outcome},
-};
+use crate::api::message::Block;
+use crate::error::{Error, Result};
+use crate::session::transcript::Transcript;
+use crate::tools::{self, Outcome};
 
 impl Agent {
     /// Runs a command for the user and returns its result, which the model reads with the next message. Fails with

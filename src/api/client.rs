@@ -3,21 +3,17 @@
 //! A request is a head, the messages as the history holds them, and a tail: no message is serialized a second
 //! time or copied in order to be sent.
 
-use std::{
-    io::{self, Read},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::{
-    connection::KEPT,
-    message::Encoded,
-    receive::{Progress, receive},
-    request::{Body, Settings},
-    transport::Transport,
-};
+use super::connection::KEPT;
+use super::message::Encoded;
+use super::receive::{Progress, receive};
+use super::request::{Body, Settings};
+use super::transport::Transport;
 use crate::error::{Error, Result};
 use crate::threads;
 

@@ -2,15 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rustls::{
-    crypto::{CryptoProvider, KeyProvider, ring},
-    pki_types::PrivateKeyDer,
-    sign::SigningKey,
-};
-use ureq::{
-    Agent, Proxy,
-    tls::{Certificate, PemItem, RootCerts, TlsConfig},
-};
+use rustls::crypto::{CryptoProvider, KeyProvider, ring};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::SigningKey;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+use ureq::{Agent, Proxy};
 
 use crate::error::{Error, Result};
 

@@ -8,10 +8,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{
-    message::{Block, DEEPEST, Message},
-    reply::{Reply, StopReason, ToolCall, Usage, api_error, excerpt},
-};
+use super::message::{Block, DEEPEST, Message};
+use super::reply::{Reply, StopReason, ToolCall, Usage, api_error, excerpt};
 use crate::error::{Error, Result};
 
 /// No model writes so many in one reply. (`sse` limits the bytes.)

@@ -1,9 +1,7 @@
 //! Looks at a server without cost: its address, its TLS, its clock.
 
-use std::{
-    net::ToSocketAddrs,
-    time::{Duration, SystemTime},
-};
+use std::net::ToSocketAddrs;
+use std::time::{Duration, SystemTime};
 
 use super::connection::Server;
 

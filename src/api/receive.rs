@@ -5,12 +5,10 @@ use std::io::{self, Read};
 use crossbeam_channel::Sender;
 use serde_json::Value;
 
-use super::{
-    fold::Fold,
-    reply::{Reply, api_error, excerpt},
-    response::Response,
-    retry, sse,
-};
+use super::fold::Fold;
+use super::reply::{Reply, api_error, excerpt};
+use super::response::Response;
+use super::{retry, sse};
 use crate::error::{Error, Result};
 
 /// An error's body is a short JSON text, but a proxy may send any page. In bytes.

@@ -3,23 +3,19 @@
 //! Each exchange is one line of JSON: the status, the headers that matter, and the body. Requests are not
 //! recorded, and so the credential never is.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-    thread,
-    time::Duration,
-};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value, json};
 
 use super::response::{Body, Response};
-use crate::{
-    error::{Error, Result},
-    secrets::Secrets,
-};
+use crate::error::{Error, Result};
+use crate::secrets::Secrets;
 
 /// The headers that tell how to read the body, or what to do after an error.
 const RECORDED_HEADERS: [&str; 4] = ["content-type", "request-id", "retry-after", "x-should-retry"];

@@ -2,14 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    message::{Block, Encoded},
-    retry,
-};
-use crate::{
-    error::Error,
-    text::{one_line, visible},
-};
+use super::message::{Block, Encoded};
+use super::retry;
+use crate::error::Error;
+use crate::text::{one_line, visible};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {

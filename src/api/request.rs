@@ -1,9 +1,7 @@
 //! The body of a request: a head, the messages as the history holds them, a tail. Pure.
 
-use std::{
-    io::{self, Read},
-    sync::Arc,
-};
+use std::io::{self, Read};
+use std::sync::Arc;
 
 use serde_json::json;
 

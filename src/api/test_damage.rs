@@ -1,10 +1,8 @@
 //! However a stream or a body is damaged, it gives an error or a message that can be sent back.
 
-use proptest::{
-    collection::vec,
-    prelude::*,
-    sample::{Index, select},
-};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
 use serde_json::Value;
 use uuid::Uuid;
 

@@ -3,11 +3,9 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    fold::Fold,
-    reply::{Reply, StopReason},
-    sse::Decoder,
-};
+use super::fold::Fold;
+use super::reply::{Reply, StopReason};
+use super::sse::Decoder;
 use crate::error::{Error, Result};
 
 /// A stream of events with this data, framed as the API does it.

@@ -1,26 +1,18 @@
 //! How a request reaches the API: over the network, or not at all, with responses from a recording.
 
-use std::{
-    io,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ureq::{Agent, SendBody, http};
 
-use super::{
-    connection::Server,
-    recording::{Recorder, Replay},
-    request,
-    response::{Body, Response},
-};
-use crate::{
-    error::{Error, Result},
-    secrets::Secrets,
-};
+use super::connection::Server;
+use super::recording::{Recorder, Replay};
+use super::request;
+use super::response::{Body, Response};
+use crate::error::{Error, Result};
+use crate::secrets::Secrets;
 
 /// The version of the API that this program speaks.
 const API_VERSION: &str = "2023-06-01";

@@ -2,10 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{
-    args::{Mode, Shell},
-    options::{COMMANDS, Command, OPTIONS, Opt, SHELLS, Takes},
-};
+use super::args::{Mode, Shell};
+use super::options::{COMMANDS, Command, OPTIONS, Opt, SHELLS, Takes};
 
 /// The script for `shell`.
 pub fn completions(shell: Shell) -> String {

@@ -2,10 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{
-    args::Mode,
-    options::{COMMANDS, OPTIONS},
-};
+use super::args::Mode;
+use super::options::{COMMANDS, OPTIONS};
 
 const ABOUT: &str = "a coding agent that keeps working while your commands run";
 

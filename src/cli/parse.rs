@@ -4,10 +4,8 @@ use std::ffi::OsString;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use super::{
-    args::{Args, Format, Mode, Shell},
-    options::{COMMANDS, OPTIONS, Opt, SHELLS},
-};
+use super::args::{Args, Format, Mode, Shell};
+use super::options::{COMMANDS, OPTIONS, Opt, SHELLS};
 use crate::error::Error;
 
 impl Args {

@@ -6,24 +6,18 @@
 mod dotenv;
 mod variables;
 
-use std::{
-    env,
-    ffi::OsString,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::{
-    api::{
-        connection::Server,
-        recording::Replay,
-        transport::{Credential, Endpoint},
-    },
-    cli::args::{Args, Commands, Limits, RunOptions, SandboxMode, Session},
-    command::sandbox::Sandbox,
-    error::{Error, Result},
-    secrets::Secrets,
-};
+use crate::api::connection::Server;
+use crate::api::recording::Replay;
+use crate::api::transport::{Credential, Endpoint};
+use crate::cli::args::{Args, Commands, Limits, RunOptions, SandboxMode, Session};
+use crate::command::sandbox::Sandbox;
+use crate::error::{Error, Result};
+use crate::secrets::Secrets;
 use variables::{API_KEY, AUTH_TOKEN, MODEL_ID, Variables, no_model, read};
 
 /// The model of a recording, if none is named: no request asks for it.

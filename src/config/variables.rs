@@ -2,18 +2,15 @@
 //!
 //! A credential of the environment is never paired with a server that `.env` names.
 
-use std::{
-    env,
-    fs::{self, File, Metadata},
-    io::Read,
-    path::Path,
-};
+use std::env;
+use std::fs::{self, File, Metadata};
+use std::io::Read;
+use std::path::Path;
 
 use super::dotenv;
-use crate::{
-    api::{connection::Server, transport::Credential},
-    error::{Error, Result},
-};
+use crate::api::connection::Server;
+use crate::api::transport::Credential;
+use crate::error::{Error, Result};
 
 pub const API_KEY: &str = "ANTHROPIC_API_KEY";
 pub const AUTH_TOKEN: &str = "ANTHROPIC_AUTH_TOKEN";

@@ -4,11 +4,9 @@
 
 use crossbeam_channel::Receiver;
 
-use super::{
-    Answer, Outcome, Tasks,
-    change::Change,
-    rules::{Rule, allow_command, denies_command, names_file, rule_for_folder, rules_like},
-};
+use super::change::Change;
+use super::rules::{Rule, allow_command, denies_command, names_file, rule_for_folder, rules_like};
+use super::{Answer, Outcome, Tasks};
 use crate::{background::Arrival, stop::Stop};
 
 /// What a tool is about to do.

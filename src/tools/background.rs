@@ -3,10 +3,8 @@
 use std::time::Instant;
 
 use super::{Answer, Context, Input, Outcome, Tool, approval::What, guard};
-use crate::{
-    background::task::{Status, Task},
-    text,
-};
+use crate::background::task::{Status, Task};
+use crate::text;
 
 pub const RUN: Tool = Tool {
     name: "background_run",

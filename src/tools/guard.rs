@@ -4,11 +4,9 @@
 
 use std::{fs, os::unix::fs::FileTypeExt};
 
-use super::{
-    Answer,
-    scripts::{all_commands, base_name, is_option_with, unwrapped},
-    shell::SimpleCommand,
-};
+use super::Answer;
+use super::scripts::{all_commands, base_name, is_option_with, unwrapped};
+use super::shell::SimpleCommand;
 
 const REFUSED: [&str; 6] = ["sudo", "doas", "shutdown", "reboot", "halt", "poweroff"];
 

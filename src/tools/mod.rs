@@ -19,14 +19,12 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::{
-    api::reply::ToolCall,
-    background::Tasks,
-    command::supervisor,
-    secrets::Secrets,
-    stop::Stop,
-    text::{self, head_and_tail},
-};
+use crate::api::reply::ToolCall;
+use crate::background::Tasks;
+use crate::command::supervisor;
+use crate::secrets::Secrets;
+use crate::stop::Stop;
+use crate::text::{self, head_and_tail};
 use approval::{Act, Approval, What};
 use change::{Change, Old};
 use workspace::Workspace;

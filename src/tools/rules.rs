@@ -3,10 +3,8 @@
 //! A rule is compared with the shell words of a command. To deny the command, a rule has to match one part of it,
 //! however that is wrapped. To allow it, rules have to match every part, and nothing in it may be hidden.
 
-use super::{
-    scripts::{all_commands, unwrapped},
-    shell::{SimpleCommand, simple_commands},
-};
+use super::scripts::{all_commands, unwrapped};
+use super::shell::{SimpleCommand, simple_commands};
 
 /// At most so many wrappers (`env`, `nohup`) around a command are compared with a rule.
 const MOST_WRAPPERS: usize = 8;

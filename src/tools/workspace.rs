@@ -3,19 +3,15 @@
 //! A path is resolved with all its links and checked. Then it is opened component by component from a handle on the
 //! folder, without following links: if somebody swaps a component in between, that is an error and no way out.
 
-use std::{
-    collections::VecDeque,
-    ffi::{OsStr, OsString},
-    fs::{self, File},
-    io::{self, Read, Write},
-    os::fd::OwnedFd,
-    path::{Component, Path, PathBuf},
-};
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
 
-use rustix::{
-    fs::{Access, AtFlags, CWD, FileType, Mode, OFlags},
-    io::Errno,
-};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::Answer;

@@ -1,23 +1,17 @@
 //! A conversation at the prompt: the agent, the console, and what is shown while the agent works.
 
-use std::{
-    cell::RefCell,
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-use super::{
-    roster::Roster,
-    screen::{Busy, Screen},
-    stdin::Lines,
-    terminal::{Terminal, summary, usage_line},
-};
-use crate::{
-    agent::{Agent, Event},
-    api::message::Block,
-    error::{Error, Result},
-    session::transcript::Transcript,
-};
+use super::roster::Roster;
+use super::screen::{Busy, Screen};
+use super::stdin::Lines;
+use super::terminal::{Terminal, summary, usage_line};
+use crate::agent::{Agent, Event};
+use crate::api::message::Block;
+use crate::error::{Error, Result};
+use crate::session::transcript::Transcript;
 
 /// How often the token count is updated while a reply streams.
 const TOKEN_INTERVAL: Duration = Duration::from_millis(200);

@@ -2,18 +2,14 @@
 
 use std::{fs::File, io::Write, path::PathBuf};
 
-use super::{
-    chat::{Chat, Console},
-    follow::follow,
-    line::{self, Slash},
-    roster::Roster,
-    terminal::usage_line,
-};
-use crate::{
-    error::{Error, Result},
-    session::export,
-    text::first,
-};
+use super::chat::{Chat, Console};
+use super::follow::follow;
+use super::line::{self, Slash};
+use super::roster::Roster;
+use super::terminal::usage_line;
+use crate::error::{Error, Result};
+use crate::session::export;
+use crate::text::first;
 
 /// Runs a slash command. Fails with a stop that ends the program; other errors are shown.
 pub fn run(chat: &mut Chat, slash: Slash, argument: &str) -> Result<()> {

@@ -1,25 +1,20 @@
 //! `meanwhile demo`: a recorded session in a scratch folder. The model's words come from the recording;
 //! the program, the commands and the files are real.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
 
 use uuid::Uuid;
 
-use super::{
-    headless,
-    interrupt::Interrupts,
-    terminal::{Terminal, has_color},
-};
-use crate::{
-    agent::Agent,
-    api::{message::Block, recording::Replay},
-    cli::args::ColorWhen,
-    error::{Error, Result},
-};
+use super::headless;
+use super::interrupt::Interrupts;
+use super::terminal::{Terminal, has_color};
+use crate::agent::Agent;
+use crate::api::message::Block;
+use crate::api::recording::Replay;
+use crate::cli::args::ColorWhen;
+use crate::error::{Error, Result};
 
 const RECORDING: &str = include_str!("demo.jsonl");
 

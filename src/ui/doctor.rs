@@ -2,26 +2,21 @@
 //!
 //! It sends no credential, and no request that costs anything.
 
-use std::{
-    env, fs, io,
-    os::unix::{ffi::OsStrExt, process::parent_id},
-    path::Path,
-    time::{Duration, Instant, SystemTime},
-};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::parent_id;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+use std::{env, fs, io};
 
 use crossbeam_channel::Receiver;
 
-use crate::{
-    api::{
-        connection::Server,
-        probe::{self, Answer},
-    },
-    command::sandbox::support,
-    config::Survey,
-    error::{self, Error},
-    text::{duration, visible},
-    threads,
-};
+use crate::api::connection::Server;
+use crate::api::probe::{self, Answer};
+use crate::command::sandbox::support;
+use crate::config::Survey;
+use crate::error::{self, Error};
+use crate::text::{duration, visible};
+use crate::threads;
 
 /// How long to wait for the server.
 const PATIENCE: Duration = Duration::from_millis(900);

@@ -5,12 +5,10 @@
 
 use std::ops::Range;
 
-use super::{
-    history::History,
-    keys::Key,
-    layout::cells,
-    undo::{Change, Undo},
-};
+use super::history::History;
+use super::keys::Key;
+use super::layout::cells;
+use super::undo::{Change, Undo};
 
 #[derive(Default)]
 pub struct Editor {

@@ -5,20 +5,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::{
-    chat::{Chat, Console},
-    screen::Typed,
-    terminal::Terminal,
-};
-use crate::{
-    background::{
-        Arrival,
-        task::{NO_OUTPUT, Task},
-    },
-    error::{Error, Result},
-    stop::Stop,
-    text,
-};
+use super::chat::{Chat, Console};
+use super::screen::Typed;
+use super::terminal::Terminal;
+use crate::background::Arrival;
+use crate::background::task::{NO_OUTPUT, Task};
+use crate::error::{Error, Result};
+use crate::stop::Stop;
+use crate::text;
 
 /// How often to look for new output.
 const INTERVAL: Duration = Duration::from_millis(200);

@@ -1,25 +1,19 @@
 //! `-p`: runs one task, with its answer on stdout and everything else on stderr. The result record is written
 //! however the run ends.
 
-use std::{
-    io,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{
-    interrupt::Interrupts,
-    question,
-    record::Reporter,
-    stdin::{Lines, SILENCE, read_task},
-    terminal::{Terminal, has_color},
-};
-use crate::{
-    agent::{Agent, Event},
-    background::task::Status,
-    cli::args::{Format, Loudness, OnEnd, RunOptions},
-    error::{Error, Result},
-    stop::Stop,
-};
+use super::interrupt::Interrupts;
+use super::question;
+use super::record::Reporter;
+use super::stdin::{Lines, SILENCE, read_task};
+use super::terminal::{Terminal, has_color};
+use crate::agent::{Agent, Event};
+use crate::background::task::Status;
+use crate::cli::args::{Format, Loudness, OnEnd, RunOptions};
+use crate::error::{Error, Result};
+use crate::stop::Stop;
 
 /// Runs one task to its end with the agent that `make_agent` builds. Fails with what ended the run early.
 pub fn print(run: &RunOptions, make_agent: impl FnOnce(&Interrupts) -> Result<Agent>) -> Result<()> {

@@ -1,10 +1,8 @@
 //! The lines typed before, kept in a file across sessions. An entry takes one line of the file.
 
-use std::{
-    fs,
-    io::{self, Write},
-    path::{Path, PathBuf},
-};
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use crate::private;
 

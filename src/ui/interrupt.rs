@@ -2,23 +2,17 @@
 //!
 //! A program whose main thread hangs, for instance in a write that nobody reads, is ended from here.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    thread,
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
-use signal_hook::{
-    consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGWINCH},
-    iterator::Signals,
-};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGWINCH};
+use signal_hook::iterator::Signals;
 
-use crate::{
-    error::{Error, Result},
-    stop::Stop,
-    threads,
-};
+use crate::error::{Error, Result};
+use crate::stop::Stop;
+use crate::threads;
 
 /// How long the main thread may take to read a stop when the user may be waiting.
 const PATIENCE: Duration = Duration::from_millis(200);

@@ -27,10 +27,8 @@ mod style;
 mod terminal;
 mod undo;
 
-use crate::{
-    error::{Error, Result},
-    stop::Stop,
-};
+use crate::error::{Error, Result};
+use crate::stop::Stop;
 
 /// Prints to standard output. Succeeds if nobody reads it any more.
 pub fn print(text: &str) -> Result<()> {

@@ -1,21 +1,15 @@
 //! Asking for consent: what the model wants to do, and the answers the user can give.
 
-use std::{
-    io::{self, IsTerminal, Write},
-    rc::Rc,
-};
+use std::io::{self, IsTerminal, Write};
+use std::rc::Rc;
 
 use crossbeam_channel::Receiver;
 
 use super::{diff::diff, stdin::Lines};
-use crate::{
-    text::{head_and_tail, visible},
-    tools::{
-        approval::{Act, Asker, What},
-        change::Old,
-        rules::Rule,
-    },
-};
+use crate::text::{head_and_tail, visible};
+use crate::tools::approval::{Act, Asker, What};
+use crate::tools::change::Old;
+use crate::tools::rules::Rule;
 
 /// A longer question is shown by its head and tail, in characters.
 const LONGEST: usize = 20_000;

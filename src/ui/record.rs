@@ -2,30 +2,22 @@
 //!
 //! Field names are those of Claude Code's `stream-json` where it has one, since scripts know them.
 
-use std::{
-    io::{self, IsTerminal},
-    time::Instant,
-};
+use std::io::{self, IsTerminal};
+use std::time::Instant;
 
-use rustix::{
-    event::{PollFd, PollFlags},
-    io::Errno,
-};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
 use serde_json::{Value, json};
 
-use crate::{
-    agent::{Agent, Event, Refused},
-    api::{
-        message::Block,
-        reply::{ToolCall, Usage},
-    },
-    background::task::Task,
-    cli::args::Format,
-    command::exit::Exit,
-    error::{Error, Result},
-    stop::Stop,
-    text::{visible, visible_json},
-};
+use crate::agent::{Agent, Event, Refused};
+use crate::api::message::Block;
+use crate::api::reply::{ToolCall, Usage};
+use crate::background::task::Task;
+use crate::cli::args::Format;
+use crate::command::exit::Exit;
+use crate::error::{Error, Result};
+use crate::stop::Stop;
+use crate::text::{visible, visible_json};
 
 /// Writes the records of one run to standard output. Its functions fail with a stop when it was closed.
 pub struct Reporter {

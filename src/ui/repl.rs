@@ -1,34 +1,26 @@
 //! The prompt loop: turns begin with what the user types, and with background tasks that end.
 
-use std::{
-    cell::RefCell,
-    io::{self, IsTerminal},
-    path::PathBuf,
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::cell::RefCell;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-use super::{
-    attach,
-    chat::{Chat, Console, Sessions},
-    commands,
-    interrupt::Interrupts,
-    line::{self, Line, Slash},
-    question,
-    roster::{Roster, Row},
-    screen::{Screen, Typed},
-    stdin::{self, Lines},
-    terminal::{Terminal, has_color},
-};
-use crate::{
-    agent::Agent,
-    api::message::Block,
-    background::Arrival,
-    cli::args::RunOptions,
-    error::{Error, Result},
-    stop::Stop,
-    text::{self, visible},
-};
+use super::chat::{Chat, Console, Sessions};
+use super::interrupt::Interrupts;
+use super::line::{self, Line, Slash};
+use super::roster::{Roster, Row};
+use super::screen::{Screen, Typed};
+use super::stdin::{self, Lines};
+use super::terminal::{Terminal, has_color};
+use super::{attach, commands, question};
+use crate::agent::Agent;
+use crate::api::message::Block;
+use crate::background::Arrival;
+use crate::cli::args::RunOptions;
+use crate::error::{Error, Result};
+use crate::stop::Stop;
+use crate::text::{self, visible};
 
 /// How long to wait for more tasks to end before the agent is woken, so that several wake it once.
 const SETTLE: Duration = Duration::from_millis(200);

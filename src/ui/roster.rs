@@ -2,11 +2,10 @@
 
 use std::time::Instant;
 
-use crate::{
-    background::task::Task,
-    command::{exit::End, process::Killer},
-    text::{duration, one_line},
-};
+use crate::background::task::Task;
+use crate::command::exit::End;
+use crate::command::process::Killer;
+use crate::text::{duration, one_line};
 
 /// How many characters of a command are shown.
 const SHOWN: usize = 60;

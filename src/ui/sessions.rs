@@ -1,9 +1,7 @@
 //! `meanwhile sessions`: one line for each session.
 
-use crate::{
-    session::store::Summary,
-    text::{duration, first, one_line, visible},
-};
+use crate::session::store::Summary;
+use crate::text::{duration, first, one_line, visible};
 
 /// Returns a table of age, id, turns, folder and first words.
 pub fn table(sessions: &[Summary]) -> String {

@@ -1,29 +1,23 @@
 //! Standard input: as keys, as lines, or as the task of `-p`. Each is read by a thread named "input".
 
-use std::{
-    cell::RefCell,
-    collections::VecDeque,
-    fs::File,
-    io::{self, IsTerminal},
-    os::fd::{AsFd, BorrowedFd},
-    path::Path,
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use rustix::{
-    event::{PollFd, PollFlags},
-    io::Errno,
-};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
 
-use crate::{
-    agent::Agent,
-    api::message::Block,
-    background::Arrival,
-    error::{Error, Result},
-    threads,
-};
+use crate::agent::Agent;
+use crate::api::message::Block;
+use crate::background::Arrival;
+use crate::error::{Error, Result};
+use crate::threads;
 
 /// After this time without a byte, a pipe is taken for one that somebody forgot to close.
 pub const SILENCE: Duration = Duration::from_secs(3);

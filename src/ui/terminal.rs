@@ -2,24 +2,18 @@
 //!
 //! Text from outside can't control the terminal, and no style extends past the end of its line.
 
-use std::{
-    io::{IsTerminal, Write},
-    time::Duration,
-};
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
 
-use super::{
-    diff::{Kind, diff},
-    markdown::Markdown,
-    style::{BOLD, GREEN, RED, styled},
-};
-use crate::{
-    agent::Event,
-    api::reply::{Reply, ToolCall, Usage},
-    cli::args::ColorWhen,
-    error::Error,
-    text::{duration, first, one_line, sentence, visible},
-    tools::change::Change,
-};
+use super::diff::{Kind, diff};
+use super::markdown::Markdown;
+use super::style::{BOLD, GREEN, RED, styled};
+use crate::agent::Event;
+use crate::api::reply::{Reply, ToolCall, Usage};
+use crate::cli::args::ColorWhen;
+use crate::error::Error;
+use crate::text::{duration, first, one_line, sentence, visible};
+use crate::tools::change::Change;
 
 /// How much is shown of a line of a tool result, and of the output of a background task, in characters.
 const SHOWN_CHARACTERS: usize = 200;

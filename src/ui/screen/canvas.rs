@@ -9,13 +9,9 @@ use rustix::termios::{
 };
 use signal_hook::consts::SIGTSTP;
 
-use crate::{
-    text::{obeyed_by_terminals, visible},
-    ui::{
-        layout::{fitting, full_rows, input, width},
-        style::{BOLD, DIM, PLAIN, styled},
-    },
-};
+use crate::text::{obeyed_by_terminals, visible};
+use crate::ui::layout::{fitting, full_rows, input, width};
+use crate::ui::style::{BOLD, DIM, PLAIN, styled};
 
 /// DEC private modes: bracketed paste and synchronized output (xterm ctlseqs). Other terminals ignore them.
 const PASTE_ON: &str = "\x1b[?2004h";

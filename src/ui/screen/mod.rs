@@ -6,26 +6,20 @@
 mod canvas;
 mod prompt;
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::JoinHandle,
-    time::Instant,
-};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
 use super::{interrupt::Interrupts, roster::Row, stdin::read_keys};
-use crate::{
-    background::task::Task,
-    error::{Error, Result},
-    threads,
-};
+use crate::background::task::Task;
+use crate::error::{Error, Result};
+use crate::threads;
 use canvas::Canvas;
 use prompt::{Prompt, ToMain};
 

@@ -1,32 +1,22 @@
 //! The thread that owns the terminal: it takes keys and messages, and keeps the canvas up to date.
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use signal_hook::consts::SIGCONT;
 
-use super::{
-    Busy, Message, Typed,
-    canvas::{Below, Canvas},
-};
-use crate::{
-    stop::Stop,
-    ui::{
-        complete,
-        editor::{Editor, Outcome},
-        history::History,
-        keys::{Key, Keys},
-        line::{self, Line, Slash},
-        roster::Roster,
-    },
-};
+use super::canvas::{Below, Canvas};
+use super::{Busy, Message, Typed};
+use crate::stop::Stop;
+use crate::ui::complete;
+use crate::ui::editor::{Editor, Outcome};
+use crate::ui::history::History;
+use crate::ui::keys::{Key, Keys};
+use crate::ui::line::{self, Line, Slash};
+use crate::ui::roster::Roster;
 
 /// Two Ctrl-C within this time exit.
 const TWICE: Duration = Duration::from_secs(1);
