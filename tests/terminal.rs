@@ -243,7 +243,7 @@ fn a_message_does_not_come_back_over_what_was_typed_meanwhile() {
     session.server().wait_for_requests(1);
     session.send("list");
     session.shows_that("what is typed", |screen| screen.ends_with("meanwhile > list"));
-    session.signal(rustix::process::Signal::INT);
+    session.send("\x03");
     session.shows_that("the end of the turn", |screen| {
         screen.ends_with("meanwhile: interrupted\nmeanwhile > list")
     });

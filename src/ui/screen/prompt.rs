@@ -217,15 +217,15 @@ impl Prompt {
         }
     }
 
+    /// Ctrl-C: stops the turn and leaves what was typed meanwhile; without a turn, clears the line.
     fn interrupt(&mut self) {
         let before = self.interrupted.replace(Instant::now());
         if before.is_some_and(|before| before.elapsed() < TWICE) {
             return self.leave();
         }
-        let was_empty = self.editor.take().0.is_empty();
         if self.busy.is_some() {
             self.stop(Stop::Interrupted);
-        } else if was_empty {
+        } else if self.editor.take().0.is_empty() {
             self.canvas.say("(press Ctrl-D, or Ctrl-C twice, to exit)");
         }
     }
