@@ -303,19 +303,26 @@ fn a_notice_cannot_be_forged() {
 
 #[test]
 fn a_result_that_check_background_showed_is_not_told_again() {
-    let id = Arc::default();
-    let finished = run([
-        background("echo out; exit 3"),
-        on_task("check_background", &id, json!({"wait": 30})),
-        on_task("check_background", &id, json!({})),
-    ]);
+    let id = Arc::new(Mutex::new(String::new()));
+    let command = format!("{}; echo out; exit 3", until("go"));
+    let started = Arc::clone(&id);
+    // In one reply: the task must not end before it is waited for.
+    let release_and_wait = Reply::with(move |request| {
+        *started.lock().unwrap() = task_id(request);
+        let check = json!({"task_id": task_id(request), "wait": 30});
+        Reply::message(vec![
+            Block::tool("bash", json!({"command": "touch go"})),
+            Block::tool("check_background", check),
+        ])
+    });
+    let finished = run([background(&command), release_and_wait, on_task("check_background", &id, json!({}))]);
     assert_eq!(last_notices(&finished), [""; 0]);
     assert_eq!(finished.requests.len(), 4);
-    for request in [2, 3] {
-        let (text, is_error) = finished.request(request).tool_result(0);
+    for (request, result) in [(2, 1), (3, 0)] {
+        let (text, is_error) = finished.request(request).tool_result(result);
         let lines: Vec<&str> = text.lines().collect();
         assert!(!is_error, "{text}");
-        assert_eq!(lines[0], "[completed] echo out; exit 3");
+        assert!(lines[0].starts_with("[completed] until "), "{text}");
         assert!(lines[1].starts_with("exit code 3 after "), "{text}");
         assert!(lines[2].starts_with("log: /"), "{text}");
         assert_eq!(lines[3..], ["out"]);
