@@ -245,3 +245,34 @@ fn there_is_no_async_runtime() {
         assert!(!tree.contains(runtime), "the tree holds {runtime}");
     }
 }
+#[test]
+fn a_condition_is_an_if() {
+    for (file, text) in sources() {
+        let arm = code(&text).into_iter().find(|line| {
+            let line = line.trim_start();
+            line.starts_with("true =>") || line.starts_with("false =>")
+        });
+        assert_eq!(arm, None, "src/{file} matches on a bool");
+    }
+}
+
+/// A type with more is two types; only the configuration is a list of all that can be set.
+const MOST_FIELDS: usize = 12;
+
+#[test]
+fn types_have_few_fields() {
+    for (file, text) in sources() {
+        let code = code(&text);
+        let heads = code.iter().enumerate().filter(|(_, line)| {
+            let line = line.trim_start().trim_start_matches("pub ");
+            line.starts_with("struct ") && line.ends_with('{')
+        });
+        for (at, head) in heads {
+            let end = format!("{}}}", &head[..head.len() - head.trim_start().len()]);
+            let fields = code[at + 1..].iter().take_while(|line| **line != end);
+            let fields = fields.filter(|line| line.contains(": ")).count();
+            let is_list = head.contains("struct Config ");
+            assert!(fields <= MOST_FIELDS || is_list, "src/{file}: {} has {fields} fields", head.trim());
+        }
+    }
+}
