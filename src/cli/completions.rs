@@ -16,7 +16,7 @@ pub fn completions(shell: Shell) -> String {
 
 fn bash() -> String {
     let mut cases = String::new();
-    for opt in OPTIONS.iter().filter(|opt| opt.value().is_some()) {
+    for opt in OPTIONS.iter().filter(|opt| opt.value.is_some()) {
         let short = opt.short.map_or(String::new(), |short| format!("-{short}|"));
         let offer = if is_file(opt) { "-f".to_owned() } else { format!("-W '{}'", opt.words().join(" ")) };
         let _ = writeln!(cases, "    {short}--{}) {} ;;", opt.long, compgen(&offer));
@@ -40,7 +40,7 @@ fn zsh() -> String {
     let mut arguments = String::new();
     for opt in OPTIONS {
         let help = opt.help.replace('[', "(").replace(']', ")").replace('\'', "");
-        let value = match (opt.value(), opt.words()) {
+        let value = match (opt.value, opt.words()) {
             (None, _) => String::new(),
             (Some(_), _) if is_file(opt) => ":file:_files".to_owned(),
             (Some(name), []) => format!(":{name}:"),
@@ -63,7 +63,7 @@ fn fish() -> String {
     let mut text = String::from("complete -c meanwhile -f\n");
     for opt in OPTIONS {
         let short = opt.short.map_or(String::new(), |short| format!(" -s {short}"));
-        let value = match (opt.value(), opt.words()) {
+        let value = match (opt.value, opt.words()) {
             (None, _) => String::new(),
             (Some(_), _) if is_file(opt) => " -r -F".to_owned(),
             (Some(_), []) => " -x".to_owned(),

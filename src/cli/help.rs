@@ -45,7 +45,7 @@ pub fn help() -> String {
     text.push_str("\nOptions:\n");
     for opt in OPTIONS {
         let short = opt.short.map_or("    ".to_owned(), |short| format!("-{short}, "));
-        let long = format!("--{} {}", opt.long, opt.value().unwrap_or_default());
+        let long = format!("--{} {}", opt.long, opt.value.unwrap_or_default());
         let needs = match opt.modes {
             [Mode::Print] => "with -p: ",
             [Mode::Chat] => "without -p: ",

@@ -10,6 +10,8 @@ use super::args::{Args, ColorWhen, Format, Loudness, Mode, OnEnd, SandboxMode, S
 pub struct Opt {
     pub short: Option<char>,
     pub long: &'static str,
+    /// The name of the value, as the help shows it; None for a switch.
+    pub value: Option<&'static str>,
     pub takes: Takes,
     pub help: &'static str,
     /// The value without the option, as it would be typed.
@@ -18,15 +20,15 @@ pub struct Opt {
     pub modes: &'static [Mode],
 }
 
-/// The value of an option: its name in the help, and where it goes.
+/// What the value of an option can be, and where it goes.
 pub enum Takes {
     Nothing(fn(&mut Args)),
     /// A whole number from a minimum to `u32::MAX`.
-    Number(&'static str, u32, fn(&mut Args, u32)),
+    Number(u32, fn(&mut Args, u32)),
     /// One of these words; the setter gets its position.
-    Word(&'static str, &'static [&'static str], fn(&mut Args, usize)),
-    Text(&'static str, fn(&mut Args, String)),
-    Path(&'static str, fn(&mut Args, PathBuf)),
+    Word(&'static [&'static str], fn(&mut Args, usize)),
+    Text(fn(&mut Args, String)),
+    Path(fn(&mut Args, PathBuf)),
 }
 
 /// A word that selects a mode if it is the only one, or the first with its argument.
@@ -84,8 +86,8 @@ pub const OPTIONS: &[Opt] = &[
     number("context-window", "N", "size of the model's context window, in tokens",
         |to, n| to.limits.context_window = n.into()).default("200000"),
     // With the waits in between, about a minute and a half.
-    opt("max-retries", "how often to retry a failed request",
-        Takes::Number("N", 0, |to, n| to.limits.max_retries = n)).default("8"),
+    opt("max-retries", Some("N"), "how often to retry a failed request",
+        Takes::Number(0, |to, n| to.limits.max_retries = n)).default("8"),
     // Longer than the API is ever silent: it sends pings.
     number("idle-timeout", "S", "give up on a reply after S seconds without data",
         |to, n| to.limits.idle_timeout = seconds(n)).default("300"),
@@ -142,20 +144,10 @@ const SANDBOXES: [&str; 6] =
     ["off", "workspace", "read-only", "off,best-effort", "workspace,best-effort", "read-only,best-effort"];
 
 impl Opt {
-    /// The name of the value, as the help shows it; None for a switch.
-    pub fn value(&self) -> Option<&'static str> {
-        match self.takes {
-            Takes::Nothing(_) => None,
-            Takes::Number(name, ..) | Takes::Word(name, ..) | Takes::Text(name, _) | Takes::Path(name, _) => {
-                Some(name)
-            }
-        }
-    }
-
     /// The words that the value can be; empty if it can be anything.
     pub fn words(&self) -> &'static [&'static str] {
         match self.takes {
-            Takes::Word(_, words, _) => words,
+            Takes::Word(words, _) => words,
             _ => &[],
         }
     }
@@ -168,14 +160,14 @@ impl Opt {
             || value.clone().into_string().map_err(|value| bad("UTF-8".into(), &value.to_string_lossy()));
         match self.takes {
             Takes::Nothing(set) => set(args),
-            Takes::Path(_, set) => set(args, value.into()),
-            Takes::Text(_, set) => set(args, text()?),
-            Takes::Number(_, least, set) => {
+            Takes::Path(set) => set(args, value.into()),
+            Takes::Text(set) => set(args, text()?),
+            Takes::Number(least, set) => {
                 let text = text()?;
                 let number = text.parse().ok().filter(|number| *number >= least);
                 set(args, number.ok_or_else(|| bad(format!("a whole number from {least} on"), &text))?);
             }
-            Takes::Word(_, words, set) => {
+            Takes::Word(words, set) => {
                 let text = text()?;
                 let found = words.iter().position(|word| *word == text);
                 set(args, found.ok_or_else(|| bad(format!("one of {}", words.join(", ")), &text))?);
@@ -207,24 +199,24 @@ const fn command(name: Name, mode: Mode, help: &'static str) -> Command {
 
 type Name = &'static str;
 
-const fn opt(long: Name, help: &'static str, takes: Takes) -> Opt {
-    Opt { short: None, long, takes, help, default: None, modes: TASKS }
+const fn opt(long: Name, value: Option<Name>, help: &'static str, takes: Takes) -> Opt {
+    Opt { short: None, long, value, takes, help, default: None, modes: TASKS }
 }
 
 const fn switch(long: Name, help: &'static str, set: fn(&mut Args)) -> Opt {
-    opt(long, help, Takes::Nothing(set))
+    opt(long, None, help, Takes::Nothing(set))
 }
 
 const fn number(long: Name, value: Name, help: &'static str, set: fn(&mut Args, u32)) -> Opt {
-    opt(long, help, Takes::Number(value, 1, set))
+    opt(long, Some(value), help, Takes::Number(1, set))
 }
 
 const fn text(long: Name, value: Name, help: &'static str, set: fn(&mut Args, String)) -> Opt {
-    opt(long, help, Takes::Text(value, set))
+    opt(long, Some(value), help, Takes::Text(set))
 }
 
 const fn path(long: Name, value: Name, help: &'static str, set: fn(&mut Args, PathBuf)) -> Opt {
-    opt(long, help, Takes::Path(value, set))
+    opt(long, Some(value), help, Takes::Path(set))
 }
 
 /// The first word is the default.
@@ -235,5 +227,5 @@ const fn word(
     help: &'static str,
     set: fn(&mut Args, usize),
 ) -> Opt {
-    Opt { default: Some(words[0]), ..opt(long, help, Takes::Word(value, words, set)) }
+    Opt { default: Some(words[0]), ..opt(long, Some(value), help, Takes::Word(words, set)) }
 }

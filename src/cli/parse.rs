@@ -12,8 +12,7 @@ impl Args {
     /// Fails with a usage error that names the argument, and the format in which to report it.
     pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Args, (Error, Format)> {
         let mut args = Args::default();
-        let taken = args.take(Parser::from_args(arguments));
-        match taken {
+        match args.take(Parser::from_args(arguments)) {
             Ok(()) => Ok(args),
             Err(text) => Err((Error::Usage(text), args.run.format)),
         }
@@ -58,7 +57,7 @@ impl Args {
         };
         let opt = opt.ok_or_else(|| arg.unexpected())?;
         given.push(opt);
-        let value = match opt.value() {
+        let value = match opt.value {
             Some(_) => parser.value()?,
             None => OsString::new(),
         };
@@ -120,7 +119,7 @@ mod tests {
 
     /// The option with a value that it takes.
     fn typed(opt: &Opt) -> String {
-        match opt.value() {
+        match opt.value {
             Some(_) => format!("--{} {}", opt.long, opt.words().last().unwrap_or(&"7")),
             None => format!("--{}", opt.long),
         }
