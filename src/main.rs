@@ -45,6 +45,7 @@ use command::supervisor;
 use config::Config;
 use error::{Error, Result};
 use session::store::Which;
+use session::transcript::Transcript;
 use stop::Stop;
 use ui::{chat, doctor, headless, repl, sessions};
 
@@ -96,7 +97,7 @@ fn chat(args: Args) -> Result<()> {
     let history = state_folder.as_ref().map(|folder| folder.join("history"));
     let sessions = chat::Sessions {
         table: &session_table,
-        open: &|id| setup::resumed(state_folder.clone(), Which::Id(id)),
+        open: &|id| Transcript::resume(&setup::session_store(state_folder.clone())?, Which::Id(id)),
     };
     repl::run(&run, history, sessions, |interrupts| setup::agent(config, interrupts))
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use crate::{
     agent::{self, Agent},
-    api::{client::Client, recording::Recorder, request, transport::Transport},
+    api::{client::Client, request, transport::Transport},
     background::{self, Tasks},
     cli::args::{Loudness, Session},
     command::{self, children::Children, log::Logs, supervisor},
-    config::{Config, Source},
+    config::Config,
     error::{Error, Result},
     session::{
         self,
@@ -26,13 +26,7 @@ pub fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
     let transcript = transcript(&config)?;
     let tasks = tasks(&config, interrupts)?;
     let workspace = workspace(&config)?;
-    let mut transport = match config.source {
-        Source::Api(endpoint) => Transport::network(endpoint)?,
-        Source::Recording(replay) => Transport::replay(replay),
-    };
-    if let Some(path) = &config.record {
-        transport.record_to(Recorder::create(path)?);
-    }
+    let transport = Transport::new(config.source, config.run.record.as_deref())?;
     let system = system_prompt(&config.folder, &workspace);
     let about = agent::About {
         folder: config.folder.display().to_string(),
@@ -49,8 +43,8 @@ pub fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
         workspace,
         tasks,
         approval: Approval {
-            deny: rules("--deny", &config.deny)?,
-            allow: rules("--allow", &config.allow)?,
+            deny: rules("--deny", &config.run.deny)?,
+            allow: rules("--allow", &config.run.allow)?,
             asks: config.run.asks,
             asker: None,
         },
@@ -107,24 +101,18 @@ fn tasks(config: &Config, interrupts: &Interrupts) -> Result<Tasks> {
     Ok(Tasks::new(settings, interrupts.stops.clone()))
 }
 
-/// The history to start from, and where it is kept.
+/// The history to start from, and where it is kept. Fails if a saved session can't be found, opened or read.
 fn transcript(config: &Config) -> Result<Transcript> {
-    let which = match &config.session {
-        Session::Continue => Which::Latest(&config.folder),
-        Session::Resume(id) => Which::Id(id),
-        Session::None => return Ok(Transcript::new(Keeping::Nowhere)),
+    let store = session_store(config.state_folder.clone());
+    match &config.session {
+        Session::Continue => Transcript::resume(&store?, Which::Latest(&config.folder)),
+        Session::Resume(id) => Transcript::resume(&store?, Which::Id(id)),
+        Session::None => Ok(Transcript::new(Keeping::Nowhere)),
         Session::New => {
-            let store = session_store(config.state_folder.clone()).ok();
-            let (folder, model) = (config.folder.clone(), config.model.clone());
-            return Ok(Transcript::new(Keeping::New { store, folder, model }));
+            let (store, folder, model) = (store.ok(), config.folder.clone(), config.model.clone());
+            Ok(Transcript::new(Keeping::New { store, folder, model }))
         }
-    };
-    resumed(config.state_folder.clone(), which)
-}
-
-/// A saved session, to be continued. Fails if it can't be found, opened or read.
-pub fn resumed(state_folder: Option<PathBuf>, which: Which) -> Result<Transcript> {
-    Transcript::resume(&session_store(state_folder)?, which)
+    }
 }
 
 /// The saved sessions. Fails if there is no folder for them.

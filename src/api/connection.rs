@@ -77,10 +77,7 @@ fn crypto() -> CryptoProvider {
 struct NoKeys;
 
 impl KeyProvider for NoKeys {
-    fn load_private_key(
-        &self,
-        _: PrivateKeyDer<'static>,
-    ) -> std::result::Result<Arc<dyn SigningKey>, rustls::Error> {
+    fn load_private_key(&self, _: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, rustls::Error> {
         Err(rustls::Error::General("there are no private keys".into()))
     }
 }
@@ -91,11 +88,11 @@ fn proxy(url: &str) -> Result<Proxy> {
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<Certificate<'static>>> {
-    let found = ureq::tls::parse_pem(pem).filter_map(|item| match item {
+    let certificate = |item| match item {
         Ok(PemItem::Certificate(certificate)) => Some(certificate),
         _ => None,
-    });
-    let found: Vec<_> = found.collect();
+    };
+    let found: Vec<_> = ureq::tls::parse_pem(pem).filter_map(certificate).collect();
     if found.is_empty() {
         return Err(Error::Config("the file named by `SSL_CERT_FILE` contains no PEM certificate".into()));
     }

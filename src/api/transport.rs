@@ -1,6 +1,7 @@
 //! How a request reaches the API: over the network, or not at all, with responses from a recording.
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,6 +37,12 @@ pub struct Endpoint {
     pub idle_timeout: Duration,
 }
 
+/// Where the responses come from.
+pub enum Source {
+    Api(Endpoint),
+    Recording(Replay),
+}
+
 pub struct Transport {
     way: Way,
     recorder: Option<Recorder>,
@@ -43,6 +50,7 @@ pub struct Transport {
 
 enum Way {
     Network(Box<Network>),
+    /// Answers each request with the next exchange of a recording.
     Replay(Mutex<Replay>),
 }
 
@@ -55,20 +63,17 @@ struct Network {
 }
 
 impl Transport {
-    /// Fails if the PEM text of the roots has no certificate or the URL of the proxy is invalid.
-    pub fn network(endpoint: Endpoint) -> Result<Transport> {
-        let agent = Mutex::new(endpoint.server.agent(endpoint.idle_timeout)?);
-        let network = Network { endpoint, agent, used: AtomicBool::new(false) };
-        Ok(Transport { way: Way::Network(Box::new(network)), recorder: None })
-    }
-
-    /// Answers each request with the next exchange of a recording.
-    pub fn replay(replay: Replay) -> Transport {
-        Transport { way: Way::Replay(Mutex::new(replay)), recorder: None }
-    }
-
-    pub fn record_to(&mut self, recorder: Recorder) {
-        self.recorder = Some(recorder);
+    /// Records the responses in the file `record`, if one is named. Fails if the PEM text of the roots has no
+    /// certificate, if the URL of the proxy is invalid, or if the file can't be written.
+    pub fn new(source: Source, record: Option<&Path>) -> Result<Transport> {
+        let way = match source {
+            Source::Api(endpoint) => {
+                let agent = Mutex::new(endpoint.server.agent(endpoint.idle_timeout)?);
+                Way::Network(Box::new(Network { endpoint, agent, used: AtomicBool::new(false) }))
+            }
+            Source::Recording(replay) => Way::Replay(Mutex::new(replay)),
+        };
+        Ok(Transport { way, recorder: record.map(Recorder::create).transpose()? })
     }
 
     /// Sends a request and returns when the head of the response has arrived.
@@ -141,11 +146,7 @@ impl Network {
 }
 
 impl Endpoint {
-    fn post(
-        &self,
-        agent: &Agent,
-        body: request::Body,
-    ) -> std::result::Result<http::Response<ureq::Body>, ureq::Error> {
+    fn post(&self, agent: &Agent, body: request::Body) -> Result<http::Response<ureq::Body>, ureq::Error> {
         let request = agent
             .post(&self.server.url)
             .header("content-type", "application/json")

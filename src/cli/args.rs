@@ -95,14 +95,10 @@ pub struct Args {
     pub session: Session,
     pub limits: Limits,
     pub commands: Commands,
-    /// Rules, as they were typed.
-    pub allow: Vec<String>,
-    pub deny: Vec<String>,
-    pub record: Option<PathBuf>,
     pub replay: Option<PathBuf>,
 }
 
-/// How a run begins, what it prints, and when it ends.
+/// How a run begins, what it asks, prints and records, and when it ends.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunOptions {
     pub prompt: Option<String>,
@@ -116,6 +112,10 @@ pub struct RunOptions {
     pub wakes: Option<bool>,
     /// Whether to ask before what no rule decides.
     pub asks: bool,
+    /// Rules, as they were typed.
+    pub allow: Vec<String>,
+    pub deny: Vec<String>,
+    pub record: Option<PathBuf>,
 }
 
 /// The limits of replies and requests.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::api::connection::Server;
 use crate::api::recording::Replay;
-use crate::api::transport::{Credential, Endpoint};
+use crate::api::transport::{Credential, Endpoint, Source};
 use crate::cli::args::{Args, Commands, Limits, RunOptions, SandboxMode, Session};
 use crate::command::sandbox::Sandbox;
 use crate::error::{Error, Result};
@@ -40,16 +40,6 @@ pub struct Config {
     pub sandbox: Sandbox,
     /// Variables that no command may see.
     pub hidden_variables: Vec<String>,
-    /// Rules, as they were typed.
-    pub allow: Vec<String>,
-    pub deny: Vec<String>,
-    pub record: Option<PathBuf>,
-}
-
-/// Where answers come from.
-pub enum Source {
-    Api(Endpoint),
-    Recording(Replay),
 }
 
 impl Config {
@@ -82,7 +72,7 @@ impl Config {
     }
 
     fn new(args: Args, folder: PathBuf, source: Source, model: String, secrets: Secrets) -> Config {
-        let Args { run, session, limits, mut commands, allow, deny, record, .. } = args;
+        let Args { run, session, limits, mut commands, .. } = args;
         for added in &mut commands.add_dirs {
             *added = folder.join(&added);
         }
@@ -98,19 +88,16 @@ impl Config {
             session,
             limits,
             commands,
-            allow,
-            deny,
-            record,
         }
     }
 }
 
 /// What `doctor` reports: each value, or what is wrong with it.
 pub struct Survey {
-    pub server: std::result::Result<Server, String>,
+    pub server: Result<Server, String>,
     /// The name of the option or variable that sets it.
-    pub model: std::result::Result<String, String>,
-    pub credential: std::result::Result<String, String>,
+    pub model: Result<String, String>,
+    pub credential: Result<String, String>,
     pub state_folder: Option<PathBuf>,
 }
 
