@@ -19,35 +19,25 @@ pub enum Record {
     /// The first line.
     Session(Header),
     /// A process goes on with the session.
-    Opened {
-        pid: u64,
-        time: u64,
-    },
+    Opened { pid: u64, time: u64 },
     /// A message of the history. `prompt` is the index of the block where the user's own words begin; tool
     /// results and notices have none.
-    Message {
-        message: Encoded,
-        prompt: Option<usize>,
-    },
+    Message { message: Encoded, prompt: Option<usize> },
     /// What one request used.
     Usage(Usage),
+    /// A background task began.
     TaskStarted(StartedTask),
-    /// The history has the task's result.
-    TaskDelivered {
-        id: String,
-    },
+    /// The history has the result of the task with this id.
+    TaskDelivered(String),
     /// Everything since the mark was taken out of the history.
     RolledBack(Mark),
-    /// The long tool results of all but the last `keep` messages were shortened.
-    Shortened {
-        keep: usize,
-    },
+    /// The long tool results of all but so many messages at the end were shortened.
+    Shortened(usize),
     /// A summary took the place of all but the last `keep` messages.
-    Compacted {
-        summary: String,
-        keep: usize,
-    },
+    Compacted { summary: String, keep: usize },
+    /// The history was made one that can be sent.
     Repaired,
+    /// Everything was taken out of the history.
     Cleared,
     /// Of a type that only a later version knows.
     Unknown(Value),
@@ -108,7 +98,7 @@ impl Record {
             "opened" => Record::Opened { pid: number("pid")?, time: number("time")? },
             "usage" => Record::Usage(Usage::from_value(&value)),
             "task" => Record::TaskStarted(StartedTask { id: text("id")?, command: text("command")? }),
-            "delivered" => Record::TaskDelivered { id: text("id")? },
+            "delivered" => Record::TaskDelivered(text("id")?),
             "roll_back" => Record::RolledBack(Mark {
                 messages: count("messages")?,
                 last: value["last"].as_str().and_then(Message::from_json).map(|last| last.encode()),
@@ -116,7 +106,7 @@ impl Record {
                 turns: count("turns").unwrap_or(usize::MAX),
                 replaced: count("replaced").unwrap_or(usize::MAX),
             }),
-            "shortened" => Record::Shortened { keep: count("keep")? },
+            "shortened" => Record::Shortened(count("keep")?),
             "compacted" => Record::Compacted { summary: text("summary")?, keep: count("keep")? },
             "repaired" => Record::Repaired,
             "cleared" => Record::Cleared,
@@ -145,12 +135,12 @@ impl Record {
                 value
             }
             Record::TaskStarted(task) => json!({"type": "task", "id": task.id, "command": task.command}),
-            Record::TaskDelivered { id } => json!({"type": "delivered", "id": id}),
+            Record::TaskDelivered(id) => json!({"type": "delivered", "id": id}),
             Record::RolledBack(mark) => json!({
                 "type": "roll_back", "messages": mark.messages, "last": mark.last.as_ref().map(Encoded::as_str),
                 "told": mark.delivered, "turns": mark.turns, "replaced": mark.replaced,
             }),
-            Record::Shortened { keep } => json!({"type": "shortened", "keep": keep}),
+            Record::Shortened(keep) => json!({"type": "shortened", "keep": keep}),
             Record::Compacted { summary, keep } => {
                 json!({"type": "compacted", "summary": summary, "keep": keep})
             }

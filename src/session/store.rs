@@ -208,10 +208,8 @@ impl Lines {
 
     /// Reads the first line.
     fn header(&mut self) -> Option<Header> {
-        match Record::parse(self.next()?.ok()?)? {
-            Record::Session(header) => Some(header),
-            _ => None,
-        }
+        let Record::Session(header) = Record::parse(self.next()?.ok()?)? else { return None };
+        Some(header)
     }
 }
 

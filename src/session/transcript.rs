@@ -45,11 +45,8 @@ pub enum Keeping {
     #[default]
     Nowhere,
     /// To a new session file, which the first record creates. There may be no folder for it.
-    New {
-        store: Option<Store>,
-        folder: PathBuf,
-        model: String,
-    },
+    New { store: Option<Store>, folder: PathBuf, model: String },
+    /// To the open file of a session.
     In(SessionFile),
 }
 
@@ -134,7 +131,7 @@ impl Transcript {
 
     /// Says that the history now has the result of a task.
     pub fn task_delivered(&mut self, id: &str) {
-        self.record(Record::TaskDelivered { id: id.to_owned() });
+        self.record(Record::TaskDelivered(id.to_owned()));
     }
 
     /// Returns the point in the history that is reached now.
@@ -156,7 +153,7 @@ impl Transcript {
 
     /// Shortens the long tool results of all but the last `keep` messages.
     pub fn shorten(&mut self, keep: usize) {
-        self.record(Record::Shortened { keep });
+        self.record(Record::Shortened(keep));
     }
 
     /// Replaces all but the last `keep` messages, of which the first is the model's, by a summary.
@@ -195,7 +192,7 @@ impl Transcript {
                 self.request = usage.context();
             }
             Record::TaskStarted(task) => self.undelivered.push(task),
-            Record::TaskDelivered { id } => {
+            Record::TaskDelivered(id) => {
                 self.delivered.extend(self.undelivered.extract_if(.., |task| task.id == id));
             }
             change => self.rewrite(change),
@@ -223,7 +220,7 @@ impl Transcript {
                     *place = last;
                 }
             }
-            Record::Shortened { keep } => {
+            Record::Shortened(keep) => {
                 let older = self.messages.len().saturating_sub(keep);
                 compaction::shorten(&mut self.messages[..older]);
             }
