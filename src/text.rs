@@ -6,19 +6,12 @@ use std::{borrow::Cow, time::Duration};
 
 /// The first `limit` characters of `text`.
 pub fn first(text: &str, limit: usize) -> &str {
-    match text.char_indices().nth(limit) {
-        Some((end, _)) => &text[..end],
-        None => text,
-    }
+    text.char_indices().nth(limit).map_or(text, |(end, _)| &text[..end])
 }
 
 /// The last `limit` characters of `text`.
 pub fn last(text: &str, limit: usize) -> &str {
-    match text.char_indices().rev().nth(limit.saturating_sub(1)) {
-        Some((start, _)) if limit > 0 => &text[start..],
-        _ if limit == 0 => "",
-        _ => text,
-    }
+    text.char_indices().rev().take(limit).last().map_or("", |(start, _)| &text[start..])
 }
 
 /// The first `limit` characters of `text`, on one line.
