@@ -3,8 +3,7 @@
 //! A credential of the environment is never paired with a server that `.env` names.
 
 use std::env;
-use std::fs::{self, File, Metadata};
-use std::io::Read;
+use std::fs::{self, Metadata};
 use std::path::Path;
 
 use super::dotenv;
@@ -146,11 +145,7 @@ fn exempts(list: &str, host: &str) -> bool {
 
 /// Fails with the path and the cause.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    let mut content = Vec::new();
-    match File::open(path).and_then(|mut file| file.read_to_end(&mut content)) {
-        Ok(_) => Ok(content),
-        Err(err) => Err(Error::Config(format!("failed to read file `{}`: {err}", path.display()))),
-    }
+    fs::read(path).map_err(|err| Error::Config(format!("failed to read file `{}`: {err}", path.display())))
 }
 
 fn malformed(name: &str, what: &str) -> Error {
