@@ -1,5 +1,7 @@
 //! A conversation as Markdown, for people. Pure.
 
+use serde_json::Value;
+
 use crate::api::message::{Block, Encoded, Role};
 use crate::text::head_and_tail;
 
@@ -30,10 +32,8 @@ fn block_text(block: &Block) -> String {
             format!("\n**{}**\n{}", block.str("name").unwrap_or_default(), fenced(&input))
         }
         "tool_result" => {
-            let content = match block.get("content") {
-                Some(content) => content.as_str().map_or_else(|| content.to_string(), str::to_owned),
-                None => String::new(),
-            };
+            let content = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let content = block.get("content").map(content).unwrap_or_default();
             fenced(&head_and_tail(&content, LONGEST_RESULT))
         }
         _ => String::new(),
