@@ -24,16 +24,6 @@ pub enum What<'a> {
     Read(&'a str),
 }
 
-/// What the user answers.
-enum Consent {
-    Yes,
-    /// Yes, and no more questions about acts that the rules in the question allow.
-    Always,
-    No,
-    /// No, with a reason for the model.
-    Reason(String),
-}
-
 /// Shows the user an act and the rules that `always` would set. Returns the lines that are typed then.
 pub type Asker = Box<dyn FnMut(&Act, &[Rule]) -> Receiver<String>>;
 
@@ -69,16 +59,16 @@ impl Approval {
             return Err(refused("nobody was there to be asked", text.into()));
         };
         let answers = asker(act, &always);
+        let answer = wait_for_answer(&answers, !always.is_empty(), tasks).map_err(Outcome::not_run)?;
         let no = "the user said no";
-        match wait_for_consent(&answers, &always, tasks).map_err(Outcome::not_run)? {
-            Consent::Yes => Ok(true),
-            Consent::Always => {
-                self.allow.extend(always);
-                Ok(true)
-            }
-            Consent::No => Err(refused(no, "refused by the user".into())),
-            Consent::Reason(reason) => Err(refused(no, format!("refused by the user, who says: {reason}"))),
+        match answer.as_str() {
+            "y" | "yes" | "Y" => {}
+            // Yes, and no more questions about acts that these rules allow.
+            "a" | "always" => self.allow.extend(always),
+            "n" | "no" | "N" => return Err(refused(no, "refused by the user".into())),
+            reason => return Err(refused(no, format!("refused by the user, who says: {reason}"))),
         }
+        Ok(true)
     }
 }
 
@@ -86,30 +76,19 @@ fn refused(why: &'static str, text: String) -> Outcome {
     Outcome { refused: Some(why), ..Answer::error(text).into() }
 }
 
-/// Waits until the user has answered. Tasks go on meanwhile.
-fn wait_for_consent(answers: &Receiver<String>, always: &[Rule], tasks: &mut Tasks) -> Result<Consent, Stop> {
+/// Waits for a line that means something as an answer, and returns it trimmed. Tasks go on meanwhile.
+fn wait_for_answer(answers: &Receiver<String>, has_rules: bool, tasks: &mut Tasks) -> Result<String, Stop> {
     loop {
         match tasks.wait(answers, None) {
-            Arrival::Message(line) => {
-                if let Some(consent) = consent(&line, always) {
-                    return Ok(consent);
-                }
-            }
-            Arrival::Closed => return Ok(Consent::No),
+            Arrival::Message(line) => match line.trim() {
+                "" => {}
+                "a" | "always" if !has_rules => {}
+                answer => return Ok(answer.to_owned()),
+            },
+            Arrival::Closed => return Ok("no".into()),
             Arrival::Stopped(stop) => return Err(stop),
             Arrival::Task | Arrival::TimedOut => {}
         }
-    }
-}
-
-/// What a line means as an answer. None if it means nothing.
-fn consent(line: &str, always: &[Rule]) -> Option<Consent> {
-    match line.trim() {
-        "" => None,
-        "y" | "yes" | "Y" => Some(Consent::Yes),
-        "n" | "no" | "N" => Some(Consent::No),
-        "a" | "always" => (!always.is_empty()).then_some(Consent::Always),
-        reason => Some(Consent::Reason(reason.to_owned())),
     }
 }
 
