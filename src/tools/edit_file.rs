@@ -15,8 +15,6 @@ pub const TOOL: Tool = Tool {
     run,
 };
 
-const BYTE_ORDER_MARK: &str = "\u{feff}";
-
 fn run(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
     let path = input.text("path")?;
     let old_text = input.text("old_text")?;
@@ -28,8 +26,7 @@ fn run(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
     if old_text == new_text {
         return Err(Answer::error("old_text and new_text are the same: there is nothing to change").into());
     }
-    let content = context.workspace.read(path)?;
-    let content = match String::from_utf8(content) {
+    let content = match String::from_utf8(context.workspace.read(path)?) {
         Ok(text) if !is_binary(text.as_bytes()) => text,
         _ => {
             let text = format!("{path} is not UTF-8 text, and was not changed: edit it with bash");
@@ -37,15 +34,13 @@ fn run(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
         }
     };
     let (edited, answer) = edit(path, &content, old_text, new_text, replace_all)?;
-    context.write(input, path, Old::Text(content), edited, answer)
+    context.write(input, Old::Text(content), edited, answer)
 }
 
 /// The new content, and the answer.
 fn edit(path: &str, content: &str, old: &str, new: &str, all: bool) -> Result<(String, String), Answer> {
-    let (mark, text) = match content.strip_prefix(BYTE_ORDER_MARK) {
-        Some(text) => (BYTE_ORDER_MARK, text),
-        None => ("", content),
-    };
+    let text = content.strip_prefix('\u{feff}').unwrap_or(content);
+    let byte_order_mark = &content[..content.len() - text.len()];
     // The model sees only line feeds. In a file with CRLF they stand for CRLF, in both texts.
     let crlf = |text: &str| text.replace("\r\n", "\n").replace('\n', "\r\n");
     let ends = text.matches('\n').count();
@@ -65,16 +60,15 @@ fn edit(path: &str, content: &str, old: &str, new: &str, all: bool) -> Result<(S
         (true, n) => format!("Edited {path}: {n} matches replaced, the first at line {line}"),
         (false, n) => format!("Edited {path} at line {line}; {} other matches were left", n - 1),
     };
-    Ok((format!("{mark}{edited}"), answer))
+    Ok((format!("{byte_order_mark}{edited}"), answer))
 }
 
 /// Names the place where the text would match if white space did not count.
 fn nearest(text: &str, old: &str) -> String {
-    let not_empty = |(_, line): &(usize, String)| !line.is_empty();
-    let wanted: Vec<String> = squeezed(old).filter(|line| !line.is_empty()).collect();
-    let lines: Vec<(usize, String)> = squeezed(text).enumerate().filter(not_empty).collect();
+    let (lines, wanted) = (squeezed(text), squeezed(old));
     let mut windows = lines.windows(wanted.len().max(1));
-    let found = windows.find(|window| window.iter().map(|(_, line)| line).eq(&wanted));
+    let wanted = || wanted.iter().map(|(_, line)| line);
+    let found = windows.find(|window| window.iter().map(|(_, line)| line).eq(wanted()));
     let Some((index, _)) = found.and_then(|window| window.first()) else {
         return String::new();
     };
@@ -82,9 +76,10 @@ fn nearest(text: &str, old: &str) -> String {
     format!("; line {} differs only in white space: {line:?}", index + 1)
 }
 
-/// Each line with single spaces for its white space.
-fn squeezed(text: &str) -> impl Iterator<Item = String> {
-    text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+/// The lines that are not empty, with their indices and with single spaces for their white space.
+fn squeezed(text: &str) -> Vec<(usize, String)> {
+    let squeeze = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    text.lines().map(squeeze).enumerate().filter(|(_, line)| !line.is_empty()).collect()
 }
 
 #[cfg(test)]

@@ -55,15 +55,9 @@ impl Context {
         }
     }
 
-    /// Writes a file if that is allowed, and answers with `told`.
-    fn write(
-        &mut self,
-        input: &Input,
-        path: &str,
-        old: Old,
-        new: String,
-        told: String,
-    ) -> Result<Outcome, Outcome> {
+    /// Writes the file that the call names if that is allowed, and answers with `told`.
+    fn write(&mut self, input: &Input, old: Old, new: String, told: String) -> Result<Outcome, Outcome> {
+        let path = input.text("path")?;
         self.workspace.check_writable(path)?;
         let change = Change { path: self.workspace.name(path)?, old, new };
         let was_shown = self.approve(input, What::Change(&change))?;
@@ -150,9 +144,8 @@ pub fn definitions(background_timeout: Duration) -> String {
         ("$LONGEST_RESULT", LONGEST_RESULT.to_string()),
     ];
     let tools = TOOLS.iter().map(|tool| {
-        let fields = json!({"name": tool.name, "description": tool.description}).to_string();
-        let fields = &fields[..fields.len() - 1];
-        format!("{fields},\"input_schema\":{}}}", tool.schema)
+        let (name, description) = (json!(tool.name), json!(tool.description));
+        format!(r#"{{"name":{name},"description":{description},"input_schema":{}}}"#, tool.schema)
     });
     let definitions = format!("[{}]", tools.collect::<Vec<_>>().join(","));
     limits.iter().fold(definitions, |text, (name, limit)| text.replace(name, limit))
@@ -165,25 +158,24 @@ pub fn names() -> Vec<&'static str> {
 
 /// Runs one call, and masks and shortens its answer.
 pub fn run(context: &mut Context, call: &ToolCall) -> Outcome {
-    let outcome = run_tool(context, call).unwrap_or_else(|early| early);
-    fit(outcome, context)
+    fit(run_tool(context, call), &context.secrets)
 }
 
 /// Runs a command that the user has typed, which needs no consent.
 pub fn run_command(context: &mut Context, command: &str) -> Outcome {
-    let outcome = bash::run_and_wait(context, command, bash::TIMEOUT);
-    fit(outcome.unwrap_or_else(|early| early), context)
+    fit(bash::run_and_wait(context, command, bash::TIMEOUT), &context.secrets)
 }
 
 /// The outcome with an answer that may be sent: without secrets, and not too long.
-fn fit(outcome: Outcome, context: &Context) -> Outcome {
-    let Answer { text, is_error } = outcome.answer;
-    let mut text = context.secrets.mask(text).into_owned();
+fn fit(outcome: Result<Outcome, Outcome>, secrets: &Secrets) -> Outcome {
+    let (Ok(mut outcome) | Err(mut outcome)) = outcome;
+    let text = &mut outcome.answer.text;
+    *text = secrets.mask(&*text).into_owned();
     if text.chars().count() > LONGEST_RESULT {
         // Room for the line that says how much was left out.
-        text = head_and_tail(&text, LONGEST_RESULT - 100).into_owned();
+        *text = head_and_tail(text, LONGEST_RESULT - 100).into_owned();
     }
-    Outcome { answer: Answer { text, is_error }, ..outcome }
+    outcome
 }
 
 fn run_tool(context: &mut Context, call: &ToolCall) -> Result<Outcome, Outcome> {

@@ -17,5 +17,5 @@ fn run(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
     let path = input.text("path")?;
     let content = input.text("content")?;
     let old = context.old(path);
-    context.write(input, path, old, content.to_owned(), format!("Wrote {} bytes", content.len()))
+    context.write(input, old, content.to_owned(), format!("Wrote {} bytes", content.len()))
 }
