@@ -3,7 +3,6 @@
 //! A path is resolved with all its links and checked. Then it is opened component by component from a handle on the
 //! folder, without following links: if somebody swaps a component in between, that is an error and no way out.
 
-use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -100,9 +99,8 @@ impl Workspace {
         self.check_writable(path)?;
         let place = self.place(path, true)?;
         let old = match rustix::fs::statat(&place.folder, &place.name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Some(stat),
             Err(Errno::NOENT) => None,
-            Err(err) => return Err(failure("write", path, err)),
+            stat => Some(stat.map_err(|err| failure("write", path, err))?),
         };
         if let Some(old) = &old {
             regular(path, FileType::from_raw_mode(old.st_mode))?;
@@ -149,9 +147,9 @@ impl Workspace {
         let logs = self.logs.as_ref().filter(|_| is_log);
         let logs = logs.and_then(|logs| Root::open(logs).ok());
         let logs = logs.filter(|logs| resolved.parent() == Some(&logs.path));
-        let holds = |root: &&Root| resolved.starts_with(&root.path);
-        let root = self.roots.iter().chain(&logs).find(holds).ok_or_else(|| escapes(path))?;
-        let relative = resolved.strip_prefix(&root.path).map_err(|_| escapes(path))?;
+        let mut roots = self.roots.iter().chain(&logs);
+        let found = roots.find_map(|root| Some((root, resolved.strip_prefix(&root.path).ok()?)));
+        let (root, relative) = found.ok_or_else(|| escapes(path))?;
         let name = relative.file_name().filter(|_| !path.ends_with('/')).ok_or_else(|| is_folder(path))?;
         let open =
             |folder: &OwnedFd, name| open_folder(folder, name).map_err(|err| failure("open", path, err));
@@ -177,7 +175,7 @@ impl Workspace {
         let mut resolved = PathBuf::from("/");
         let mut ahead = parts(&self.roots[0].path.join(path));
         let mut links = 0;
-        while let Some(part) = ahead.pop_front() {
+        while let Some(part) = ahead.pop() {
             if part == ".." {
                 resolved.pop();
                 continue;
@@ -194,9 +192,7 @@ impl Workspace {
             if target.is_absolute() {
                 resolved = PathBuf::from("/");
             }
-            for part in parts(&target).into_iter().rev() {
-                ahead.push_front(part);
-            }
+            ahead.extend(parts(&target));
         }
         Ok(resolved)
     }
@@ -215,8 +211,9 @@ pub fn is_binary(content: &[u8]) -> bool {
     content[..content.len().min(LOOK_FOR_NUL)].contains(&0)
 }
 
-fn parts(path: &Path) -> VecDeque<OsString> {
-    let parts = path.components().filter_map(|part| match part {
+/// The names in a path, the last one first.
+fn parts(path: &Path) -> Vec<OsString> {
+    let parts = path.components().rev().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_owned()),
         Component::ParentDir => Some("..".into()),
         _ => None,
