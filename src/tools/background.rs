@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Answer, Context, Input, Outcome, Tool, approval::What, guard};
-use crate::background::task::{Status, Task};
+use crate::background::task::Task;
 use crate::text;
 
 pub const RUN: Tool = Tool {
@@ -60,11 +60,8 @@ fn check(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
     find(context, id)?;
     let until = Instant::now() + wait.unwrap_or_default();
     let stop = context.tasks.wait_for(id, until).stop();
-    let answer = describe(find(context, id)?, full);
-    if find(context, id)?.status() != Status::Running {
-        context.tasks.mark_delivered(id);
-    }
-    Ok(Outcome { stop, ..Answer::ok(answer).into() })
+    context.tasks.mark_delivered(id);
+    Ok(Outcome { stop, ..Answer::ok(describe(find(context, id)?, full)).into() })
 }
 
 /// Lists all tasks, a line each; with `until`, after one of them has ended.

@@ -36,7 +36,11 @@ pub fn run_and_wait(context: &mut Context, command: &str, limit: Duration) -> Re
     let task = tasks.find(&id).expect("a task is kept until it is forgotten");
     let answer = match waited {
         Waited::Ended if task.is_gone() => {
-            Answer { text: with_log(task.result(), task.left_out(), task.log()), is_error: task.has_failed() }
+            let mut text = task.result();
+            if let Some(log) = task.log().filter(|_| task.left_out() > 0) {
+                text += &format!("\n(the whole output is in {})", log.display());
+            }
+            Answer { text, is_error: task.has_failed() }
         }
         Waited::Ended => {
             let (result, left) = (task.result(), task.left_text().unwrap_or_default());
@@ -59,11 +63,4 @@ pub fn run_and_wait(context: &mut Context, command: &str, limit: Duration) -> Re
     };
     tasks.forget(&id);
     Ok(Outcome { stop: waited.stop(), ..answer.into() })
-}
-
-fn with_log(text: String, left_out: u64, log: Option<std::path::PathBuf>) -> String {
-    match log {
-        Some(log) if left_out > 0 => format!("{text}\n(the whole output is in {})", log.display()),
-        _ => text,
-    }
 }

@@ -24,10 +24,10 @@ fn run(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
     let content = context.workspace.read(path)?;
     if is_binary(&content) {
         let size = content.len();
-        return Err(Answer::error(format!(
+        let text = format!(
             "{path} is a binary file ({size} bytes): inspect it with bash, for instance with od or strings"
-        ))
-        .into());
+        );
+        return Err(Answer::error(text).into());
     }
     let is_text = std::str::from_utf8(&content).is_ok();
     // A cut could leave a part of a secret, so this comes first.

@@ -101,9 +101,8 @@ pub fn rules_like(command: &str) -> Vec<Rule> {
 
 /// The rule that allows `tool` every file of the folder of `path`.
 pub fn rule_for_folder(tool: &str, path: &str) -> Rule {
-    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let pattern = if folder.is_empty() { "*".into() } else { format!("{folder}/*") };
-    Rule { tool: tool.into(), pattern: Some(pattern).filter(|p| p != "*") }
+    let folder = path.rsplit_once('/').map(|(folder, _)| folder).filter(|folder| !folder.is_empty());
+    Rule { tool: tool.into(), pattern: folder.map(|folder| format!("{folder}/*")) }
 }
 
 /// The simple commands of a text. None if something in it may be hidden, or if it writes to a file.

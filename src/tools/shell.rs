@@ -20,7 +20,8 @@ const DEEPEST: usize = 32;
 
 /// The simple commands in `text` and in its substitutions.
 pub fn simple_commands(text: &str) -> Vec<SimpleCommand> {
-    let mut parser = Parser::new(text);
+    let commands = vec![SimpleCommand::default()];
+    let mut parser = Parser { rest: text, commands, depth: 0, list: List::default() };
     parser.list(None);
     parser.commands.retain(|command| !command.words.is_empty() || !command.targets.is_empty());
     parser.commands
@@ -73,10 +74,6 @@ struct HereDocument {
 }
 
 impl<'a> Parser<'a> {
-    fn new(rest: &'a str) -> Parser<'a> {
-        Parser { rest, commands: vec![SimpleCommand::default()], depth: 0, list: List::default() }
-    }
-
     /// Reads commands up to `end`, or to the end of the text.
     fn list(&mut self, end: Option<char>) {
         let mut open = 0;
