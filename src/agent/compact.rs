@@ -1,6 +1,6 @@
 //! Keeps the history within the context window.
 
-use super::{Agent, Event};
+use super::{Agent, Event, Watch};
 use crate::api::message::{self, Block, Encoded, Message};
 use crate::api::reply::StopReason;
 use crate::background::task::Status;
@@ -15,7 +15,7 @@ const ROOMY: u64 = 60;
 
 impl Agent {
     /// Makes the history smaller if it fills the window. Fails if that is stopped; other failures are notices.
-    pub(super) fn make_room(&mut self, watch: &mut dyn FnMut(Event)) -> Result<()> {
+    pub(super) fn make_room(&mut self, watch: &mut Watch) -> Result<()> {
         if self.transcript.tokens < self.percent(FULL) {
             return Ok(());
         }
@@ -44,12 +44,12 @@ impl Agent {
     }
 
     /// Summarizes the conversation for the user. Fails if the model writes no summary.
-    pub fn compact(&mut self, watch: &mut dyn FnMut(Event)) -> Result<()> {
+    pub fn compact(&mut self, watch: &mut Watch) -> Result<()> {
         self.summarize(false, watch)
     }
 
     /// Replaces the older part of the history by a summary that the model writes. Fails if it writes none.
-    pub(super) fn summarize(&mut self, inside_turn: bool, watch: &mut dyn FnMut(Event)) -> Result<()> {
+    pub(super) fn summarize(&mut self, inside_turn: bool, watch: &mut Watch) -> Result<()> {
         let Some(keep) = kept(&self.transcript.messages(), inside_turn) else {
             watch(Event::Notice("there is nothing to summarize"));
             return Ok(());

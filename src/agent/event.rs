@@ -17,37 +17,27 @@ pub enum Event<'a> {
     /// The connection was lost: the text since the last reply is void.
     Discarded,
     /// The reply is complete. The texts since the last one are part of it.
-    Reply {
-        reply: &'a Reply,
-        time: Duration,
-    },
+    Reply { reply: &'a Reply, time: Duration },
     /// A request has failed for the `failures`th time of at most `of`, and is tried again after `wait`.
-    Retry {
-        err: &'a Error,
-        wait: Duration,
-        failures: u32,
-        of: u32,
-    },
+    Retry { err: &'a Error, wait: Duration, failures: u32, of: u32 },
     /// The results of background tasks, as the model is about to read them.
     BackgroundResults(&'a str),
     /// A tool is about to be run.
     ToolCall(&'a ToolCall),
     /// A tool has run; with the change it made to a file, unless the user was shown it before.
-    ToolResult {
-        call: &'a ToolCall,
-        answer: &'a Answer,
-        change: Option<&'a Change>,
-    },
-    TaskStarted {
-        id: &'a str,
-        command: &'a str,
-    },
+    ToolResult { call: &'a ToolCall, answer: &'a Answer, change: Option<&'a Change> },
+    /// A background task was started.
+    TaskStarted { id: &'a str, command: &'a str },
+    /// A background task, or its shell, has ended.
     TaskEnded(&'a Task),
     /// The user's message was interrupted before any reply and has left the history; with a sentence that says so.
     TakenBack(&'a str),
     /// Something the user should know.
     Notice(&'a str),
 }
+
+/// Sees what happens in a turn.
+pub type Watch<'a> = dyn FnMut(Event) + 'a;
 
 /// What a run works with; the first record says it.
 pub struct About {

@@ -9,7 +9,7 @@ mod request;
 mod tasks;
 mod user;
 
-pub use event::{About, Event, Refused, Run};
+pub use event::{About, Event, Refused, Run, Watch};
 use request::Unfinished;
 
 use std::time::Instant;
@@ -60,7 +60,7 @@ impl Agent {
 
     /// Runs one turn: sends the user's message, or only the results that wait, and runs what the model calls until it
     /// calls nothing more. Returns the answer. After an error the history can be sent again.
-    pub fn turn(&mut self, content: Vec<Block>, watch: &mut dyn FnMut(Event)) -> Result<String> {
+    pub fn turn(&mut self, content: Vec<Block>, watch: &mut Watch) -> Result<String> {
         let start = self.transcript.mark();
         let pending = std::mem::take(&mut self.pending);
         let mut prompt = (!content.is_empty()).then_some(pending.len());
@@ -137,7 +137,7 @@ impl Agent {
         &mut self,
         unfinished: Unfinished,
         unanswered: Option<(Mark, Vec<Block>)>,
-        watch: &mut dyn FnMut(Event),
+        watch: &mut Watch,
     ) -> Error {
         let Unfinished { err, said } = unfinished;
         let Error::Stopped(stop) = err else {
@@ -156,7 +156,7 @@ impl Agent {
     }
 
     /// Makes one request of a turn. If the history is too large for it, makes it smaller first.
-    fn request_in_turn(&mut self, watch: &mut dyn FnMut(Event)) -> Result<Reply, Unfinished> {
+    fn request_in_turn(&mut self, watch: &mut Watch) -> Result<Reply, Unfinished> {
         self.check_limits()?;
         self.make_room(watch)?;
         // A summary is a reply too.
@@ -205,7 +205,7 @@ impl Agent {
 
     /// Runs the calls in order and adds each result to the history at once. Fails with what stopped one of them; the
     /// calls after it are answered, but not run.
-    fn run_tools(&mut self, calls: &[ToolCall], watch: &mut dyn FnMut(Event)) -> Result<()> {
+    fn run_tools(&mut self, calls: &[ToolCall], watch: &mut Watch) -> Result<()> {
         let mut stop = None;
         for call in calls {
             watch(Event::ToolCall(call));
@@ -228,7 +228,7 @@ impl Agent {
 }
 
 /// Returns an incomplete answer, which is better than none. Fails if it is empty.
-fn cut_off(said: &str, watch: &mut dyn FnMut(Event)) -> Result<String> {
+fn cut_off(said: &str, watch: &mut Watch) -> Result<String> {
     if said.is_empty() {
         return Err(Error::Limit {
             option: "--max-output-tokens",

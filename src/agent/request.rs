@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Agent, Event};
+use super::{Agent, Event, Watch};
 use crate::{
     api::{message::Encoded, receive::Progress, reply::Reply, retry},
     background::Arrival,
@@ -31,11 +31,7 @@ impl From<Unfinished> for Error {
 impl Agent {
     /// Sends a history and returns the reply. Tries again after errors that may pass, and says that the text shown
     /// so far is void.
-    pub(super) fn request(
-        &mut self,
-        messages: &[Encoded],
-        watch: &mut dyn FnMut(Event),
-    ) -> Result<Reply, Unfinished> {
+    pub(super) fn request(&mut self, messages: &[Encoded], watch: &mut Watch) -> Result<Reply, Unfinished> {
         let mut failures = 0;
         loop {
             let Unfinished { err, said } = match self.attempt(messages, watch) {
@@ -64,7 +60,7 @@ impl Agent {
         }
     }
 
-    fn attempt(&mut self, messages: &[Encoded], watch: &mut dyn FnMut(Event)) -> Result<Reply, Unfinished> {
+    fn attempt(&mut self, messages: &[Encoded], watch: &mut Watch) -> Result<Reply, Unfinished> {
         let progress = self.client.send(messages.to_vec())?;
         let mut said = String::new();
         let err = loop {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 
-use super::{Agent, Event};
+use super::{Agent, Event, Watch};
 use crate::api::message::Block;
 use crate::background::{Arrival, News, Observer, Tasks, Waited};
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ impl Agent {
         &mut self,
         mut content: Vec<Block>,
         prompt: Option<usize>,
-        watch: &mut dyn FnMut(Event),
+        watch: &mut Watch,
     ) {
         let undelivered = self.transcript.undelivered().iter();
         let lost: Vec<_> =
@@ -35,12 +35,7 @@ impl Agent {
 
     /// Adds `content` to the history; `prompt` is as in `Transcript::push_user`. Only then do the results in it
     /// count as delivered.
-    pub(super) fn push_user(
-        &mut self,
-        content: Vec<Block>,
-        prompt: Option<usize>,
-        watch: &mut dyn FnMut(Event),
-    ) {
+    pub(super) fn push_user(&mut self, content: Vec<Block>, prompt: Option<usize>, watch: &mut Watch) {
         self.record_tasks(watch);
         self.transcript.push_user(content, prompt);
         for id in self.context.tasks.confirm_delivery() {
@@ -50,7 +45,7 @@ impl Agent {
     }
 
     /// Records the background tasks that have started and ended since the last call.
-    pub(super) fn record_tasks(&mut self, watch: &mut dyn FnMut(Event)) {
+    pub(super) fn record_tasks(&mut self, watch: &mut Watch) {
         let transcript = &mut self.transcript;
         self.context.tasks.record(|news| match news {
             News::Started(task) => {
@@ -65,7 +60,7 @@ impl Agent {
     }
 
     /// Waits until no background task runs, and records the end of each at once. Fails if something stops the run.
-    pub fn wait_for_tasks(&mut self, watch: &mut dyn FnMut(Event)) -> Result<()> {
+    pub fn wait_for_tasks(&mut self, watch: &mut Watch) -> Result<()> {
         loop {
             self.record_tasks(watch);
             if self.context.tasks.running() == 0 {
@@ -85,7 +80,7 @@ impl Agent {
     }
 
     /// Ends all tasks and waits until they are gone. A signal ends the wait, but the tasks end all the same.
-    pub fn end_tasks(&mut self, watch: &mut dyn FnMut(Event)) {
+    pub fn end_tasks(&mut self, watch: &mut Watch) {
         self.context.tasks.end_all();
         self.record_tasks(watch);
     }
