@@ -96,11 +96,10 @@ impl Tasks {
                 format!("the working directory {} is gone", folder.display())
             }
         })?;
-        let task = Task::new(id.clone(), command.to_owned(), process, state);
-        if task.is_background() {
-            self.show(&task);
+        self.tasks.push(Task::new(id.clone(), command.to_owned(), process, state));
+        if state == State::Running {
+            self.show(&id);
         }
-        self.tasks.push(task);
         Ok(id)
     }
 
@@ -136,7 +135,7 @@ impl Tasks {
         if let Some(task) = self.find_mut(id) {
             task.move_to_background();
         }
-        self.find(id).into_iter().for_each(|task| self.show(task));
+        self.show(id);
     }
 
     /// Removes a foreground command whose result was shown or is not wanted. Ends what still runs of it.
@@ -163,9 +162,7 @@ impl Tasks {
         task.take(event.end);
         match task.state {
             State::Forgotten => self.remove_forgotten(),
-            State::Undelivered if !had_ended => {
-                self.find(&event.id).into_iter().for_each(|task| self.show(task))
-            }
+            State::Undelivered if !had_ended => self.show(&event.id),
             _ => {}
         }
     }
@@ -174,9 +171,9 @@ impl Tasks {
         self.tasks.retain(|task| task.state != State::Forgotten || !task.is_gone());
     }
 
-    fn show(&self, task: &Task) {
+    fn show(&self, id: &str) {
         if let Some(observer) = &self.observer {
-            observer(task);
+            self.find(id).into_iter().for_each(observer);
         }
     }
 
