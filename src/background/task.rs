@@ -144,11 +144,9 @@ impl Task {
     pub fn result(&self) -> String {
         let output = self.output();
         match self.end().map(|end| &end.exit) {
+            None | Some(Exit::Killed | Exit::Code(0)) => output,
             Some(exit @ (Exit::TimedOut(_) | Exit::Failed(_))) => format!("{exit}\n{output}"),
-            Some(exit @ (Exit::Code(1..) | Exit::Code(..0) | Exit::Signal(_))) => {
-                format!("{output}\n({exit})")
-            }
-            Some(Exit::Killed | Exit::Code(0)) | None => output,
+            Some(exit @ (Exit::Code(_) | Exit::Signal(_))) => format!("{output}\n({exit})"),
         }
     }
 
