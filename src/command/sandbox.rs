@@ -4,7 +4,8 @@
 //! This needs no user namespace, helper program or root, so it works in an unprivileged container. If the kernel
 //! can't enforce a rule, the command is not run, except with best effort.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr,
@@ -16,17 +17,8 @@ const FILES: ABI = ABI::V3;
 /// The first ABI with rules for TCP.
 const NETWORK: ABI = ABI::V4;
 
-/// Devices that programs write to and that store nothing.
-const DEVICES: [&str; 8] = [
-    "/dev/null",
-    "/dev/zero",
-    "/dev/full",
-    "/dev/random",
-    "/dev/urandom",
-    "/dev/tty",
-    "/dev/ptmx",
-    "/dev/pts",
-];
+/// Files in `/dev` that programs write to and that store nothing.
+const DEVICES: [&str; 8] = ["null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts"];
 
 /// What commands may not do.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -42,14 +34,8 @@ pub struct Sandbox {
 impl Sandbox {
     /// The arguments of the supervisor: one word of flags, the number of folders, the folders.
     pub fn to_arguments(&self) -> Vec<OsString> {
-        let mut flags = String::from("-");
-        for (flag, is_set) in
-            [('w', self.writable.is_some()), ('n', self.no_network), ('b', self.best_effort)]
-        {
-            if is_set {
-                flags.push(flag);
-            }
-        }
+        let flags = [('w', self.writable.is_some()), ('n', self.no_network), ('b', self.best_effort)];
+        let flags: String = flags.iter().filter(|(_, is_set)| *is_set).map(|(flag, _)| flag).collect();
         let folders = self.writable.iter().flatten();
         let mut arguments = vec![flags.into(), folders.clone().count().to_string().into()];
         arguments.extend(folders.map(|folder| folder.clone().into_os_string()));
@@ -86,8 +72,8 @@ impl Sandbox {
 
     fn enforce_files(&self, folders: &[PathBuf]) -> Result<(), RulesetError> {
         let writing = AccessFs::from_write(FILES);
-        let places = folders.iter().map(PathBuf::as_path);
-        let places = places.chain(DEVICES.iter().map(std::path::Path::new)).filter(|place| place.exists());
+        let devices = DEVICES.iter().map(|name| Path::new("/dev").join(name));
+        let places = folders.iter().cloned().chain(devices).filter(|place| place.exists());
         Ruleset::default()
             .set_compatibility(self.level())
             .handle_access(writing)?
