@@ -3,6 +3,7 @@
 //! The sequences are those of xterm, which other terminals follow (ctlseqs, "PC-Style Function Keys" and "Bracketed
 //! Paste Mode").
 
+const PASTE_START: &[u8] = b"\x1b[200~";
 const PASTE_END: &[u8] = b"\x1b[201~";
 
 /// Anything longer is not the sequence of a key.
@@ -39,7 +40,6 @@ pub enum Key {
 #[derive(Default)]
 pub struct Keys {
     bytes: Vec<u8>,
-    is_pasting: bool,
     /// How many bytes of a paste have been searched for its end.
     searched: usize,
 }
@@ -52,26 +52,24 @@ impl Keys {
         while let Some((key, length)) = self.first() {
             self.bytes.drain(..length);
             self.searched = 0;
-            keys.extend(key);
+            keys.push(key);
         }
         keys
     }
 
     /// Whether more bytes may complete a sequence.
     pub fn is_waiting(&self) -> bool {
-        !self.bytes.is_empty() && !self.is_pasting
+        !self.bytes.is_empty() && !self.bytes.starts_with(PASTE_START)
     }
 
     /// Ends a sequence that no more bytes have completed: an escape alone is the Escape key.
-    pub fn flush(&mut self) -> Vec<Key> {
-        if std::mem::take(&mut self.bytes) == [0x1b] { vec![Key::Escape] } else { Vec::new() }
+    pub fn flush(&mut self) -> Option<Key> {
+        let is_escape = self.is_waiting() && std::mem::take(&mut self.bytes) == [0x1b];
+        is_escape.then_some(Key::Escape)
     }
 
     /// The first key, and how many bytes it takes; None while it is not complete.
-    fn first(&mut self) -> Option<(Option<Key>, usize)> {
-        if self.is_pasting {
-            return self.paste();
-        }
+    fn first(&mut self) -> Option<(Key, usize)> {
         let key = match *self.bytes.first()? {
             0x1b => return self.escape(),
             b'\r' | b'\n' => Key::Enter,
@@ -80,44 +78,42 @@ impl Keys {
             control @ 0..0x20 => Key::Control((control | 0x60) as char),
             _ => return character(&self.bytes),
         };
-        Some((Some(key), 1))
+        Some((key, 1))
     }
 
-    fn paste(&mut self) -> Option<(Option<Key>, usize)> {
+    fn paste(&mut self) -> Option<(Key, usize)> {
         let from = self.searched.saturating_sub(PASTE_END.len());
         self.searched = self.bytes.len();
         let mut escapes = memchr::memchr_iter(0x1b, &self.bytes[from..]).map(|at| from + at);
         let end = escapes.find(|at| self.bytes[*at..].starts_with(PASTE_END))?;
-        self.is_pasting = false;
-        let text = String::from_utf8_lossy(&self.bytes[..end]);
+        let text = String::from_utf8_lossy(&self.bytes[PASTE_START.len()..end]);
         let text = text.replace("\r\n", "\n").replace('\r', "\n");
-        Some((Some(Key::Paste(text)), end + PASTE_END.len()))
+        Some((Key::Paste(text), end + PASTE_END.len()))
     }
 
-    fn escape(&mut self) -> Option<(Option<Key>, usize)> {
+    fn escape(&mut self) -> Option<(Key, usize)> {
         let key = match *self.bytes.get(1)? {
             b'[' => return self.sequence(),
-            b'O' => return Some((Some(named("", *self.bytes.get(2)?)), 3)),
+            b'O' => return Some((named("", *self.bytes.get(2)?), 3)),
             b'\r' | b'\n' => Key::Newline,
-            0x1b => return Some((Some(Key::Escape), 1)),
             0x7f | 0x08 => Key::Control('w'),
             byte @ 0x20..0x7f => Key::Alt(byte as char),
-            _ => return Some((Some(Key::Escape), 1)),
+            _ => return Some((Key::Escape, 1)),
         };
-        Some((Some(key), 2))
+        Some((key, 2))
     }
 
     /// `ESC [`, parameters, a final byte.
-    fn sequence(&mut self) -> Option<(Option<Key>, usize)> {
+    fn sequence(&mut self) -> Option<(Key, usize)> {
+        if self.bytes.starts_with(PASTE_START) {
+            return self.paste();
+        }
         let rest = &self.bytes[2..];
         let Some(end) = rest.iter().position(|byte| (0x40..0x7f).contains(byte)) else {
-            return (rest.len() > LONGEST).then_some((Some(Key::Other), rest.len() + 2));
+            return (rest.len() > LONGEST).then_some((Key::Other, self.bytes.len()));
         };
         let parameters = String::from_utf8_lossy(&rest[..end]);
-        let is_paste = rest[..=end] == *b"200~";
-        let key = (!is_paste).then(|| named(&parameters, rest[end]));
-        self.is_pasting = is_paste;
-        Some((key, end + 3))
+        Some((named(&parameters, rest[end]), end + 3))
     }
 }
 
@@ -138,17 +134,17 @@ fn named(parameters: &str, last: u8) -> Key {
 }
 
 /// A UTF-8 character, or bytes that are not UTF-8.
-fn character(bytes: &[u8]) -> Option<(Option<Key>, usize)> {
+fn character(bytes: &[u8]) -> Option<(Key, usize)> {
     let chunk = bytes.utf8_chunks().next()?;
     if let Some(c) = chunk.valid().chars().next() {
-        return Some((Some(Key::Char(c)), c.len_utf8()));
+        return Some((Key::Char(c), c.len_utf8()));
     }
     let invalid = chunk.invalid();
     let is_unfinished = std::str::from_utf8(invalid).is_err_and(|err| err.error_len().is_none());
     if is_unfinished && invalid.len() == bytes.len() {
         return None;
     }
-    Some((Some(Key::Char('\u{fffd}')), invalid.len()))
+    Some((Key::Char('\u{fffd}'), invalid.len()))
 }
 
 #[cfg(test)]
@@ -179,5 +175,13 @@ mod tests {
         check(b"\x1bb\x1b", &[Key::Alt('b'), Key::Escape]);
         check(b"\xffa\x1b[99;9~", &[Key::Char('\u{fffd}'), Key::Char('a'), Key::Other]);
         check(b"\x1b[200~a\r\nb\x1b[A\rc\x1b[201~d", &[Key::Paste("a\nb\x1b[A\nc".into()), Key::Char('d')]);
+    }
+
+    #[test]
+    fn a_paste_may_pause() {
+        let mut keys = Keys::default();
+        assert_eq!(keys.push(b"\x1b[200~one"), []);
+        assert_eq!(keys.flush(), None);
+        assert_eq!(keys.push(b" two\x1b[201~"), [Key::Paste("one two".into())]);
     }
 }

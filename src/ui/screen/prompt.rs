@@ -92,10 +92,7 @@ impl Prompt {
                         }
                     }
                 }
-                Err(_) => {
-                    let keys = self.keys.flush();
-                    self.take_keys(keys);
-                }
+                Err(_) => self.keys.flush().into_iter().for_each(|key| self.take_key(key)),
             }
             self.tell_typing();
             self.update();
@@ -133,7 +130,7 @@ impl Prompt {
             Message::Print(text) => self.canvas.print(&text),
             Message::Typed(bytes) => {
                 let keys = self.keys.push(&bytes.unwrap_or_default());
-                self.take_keys(keys);
+                keys.into_iter().for_each(|key| self.take_key(key));
             }
             Message::Task(row) => {
                 let announced = self.roster.take(row);
@@ -166,24 +163,21 @@ impl Prompt {
         }
     }
 
-    fn take_keys(&mut self, keys: Vec<Key>) {
-        for key in keys {
-            if std::mem::take(&mut self.is_followed) {
-                self.tell(Typed::Key);
-                continue;
+    fn take_key(&mut self, key: Key) {
+        if std::mem::take(&mut self.is_followed) {
+            return self.tell(Typed::Key);
+        }
+        match self.editor.key(key) {
+            Outcome::Edited => {}
+            Outcome::Entered(line) => self.enter(line),
+            Outcome::Interrupt => self.interrupt(),
+            Outcome::End => self.leave(),
+            Outcome::Complete => {
+                let choices = complete::complete(&mut self.editor);
+                choices.into_iter().for_each(|choices| self.canvas.say(&choices));
             }
-            match self.editor.key(key) {
-                Outcome::Edited => {}
-                Outcome::Entered(line) => self.enter(line),
-                Outcome::Interrupt => self.interrupt(),
-                Outcome::End => self.leave(),
-                Outcome::Complete => {
-                    let choices = complete::complete(&mut self.editor);
-                    choices.into_iter().for_each(|choices| self.canvas.say(&choices));
-                }
-                Outcome::Suspend => self.canvas.suspend(),
-                Outcome::ClearScreen => self.canvas.clear(),
-            }
+            Outcome::Suspend => self.canvas.suspend(),
+            Outcome::ClearScreen => self.canvas.clear(),
         }
     }
 
