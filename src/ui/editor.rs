@@ -15,9 +15,9 @@ pub struct Editor {
     pub text: String,
     /// A byte position, between two characters.
     pub cursor: usize,
-    history: History,
-    /// The history entry that is shown; the number of entries when none is.
-    entry: usize,
+    pub history: History,
+    /// How many entries back in the history the line is; 0 for the line being typed.
+    back: usize,
     /// The line being typed, while a history entry is shown.
     typed: String,
     /// The text that was cut last.
@@ -52,7 +52,7 @@ pub enum Outcome {
 
 impl Editor {
     pub fn new(history: History) -> Editor {
-        Editor { entry: history.entries.len(), history, ..Editor::default() }
+        Editor { history, ..Editor::default() }
     }
 
     /// What replaces the prompt during a search of the history.
@@ -73,17 +73,11 @@ impl Editor {
         (self.text, self.cursor) = (text, cursor);
         self.undo = Undo::default();
         self.search = None;
-        self.entry = self.history.entries.len();
-    }
-
-    /// Adds a line to the history.
-    pub fn remember(&mut self, line: &str) {
-        self.history.add(line);
-        self.entry = self.history.entries.len();
+        self.back = 0;
     }
 
     pub fn key(&mut self, key: Key) -> Outcome {
-        if self.search.is_some() && self.search_key(&key) {
+        if self.search_key(&key) {
             return Outcome::Edited;
         }
         match key {
@@ -200,7 +194,7 @@ impl Editor {
     fn up(&mut self) {
         let start = self.line_start();
         if start == 0 {
-            self.show_entry(self.entry.checked_sub(1));
+            self.show_entry(self.back + 1);
         } else {
             self.go_to_line(start - 1);
         }
@@ -209,10 +203,10 @@ impl Editor {
     /// To the line below; from the last line to the next history entry.
     fn down(&mut self) {
         let end = self.line_end();
-        if end == self.text.len() {
-            self.show_entry(Some(self.entry + 1));
-        } else {
+        if end < self.text.len() {
             self.go_to_line(end + 1);
+        } else if self.back > 0 {
+            self.show_entry(self.back - 1);
         }
     }
 
@@ -225,12 +219,11 @@ impl Editor {
         self.cursor = start + line.char_indices().nth(column).map_or(line.len(), |(at, _)| at);
     }
 
-    fn show_entry(&mut self, entry: Option<usize>) {
-        let count = self.history.entries.len();
-        let Some(entry) = entry.filter(|entry| *entry <= count) else {
+    fn show_entry(&mut self, back: usize) {
+        let Some(entry) = self.history.entries.len().checked_sub(back) else {
             return;
         };
-        if self.entry == count {
+        if self.back == 0 {
             self.typed = self.text.clone();
         }
         let text = match self.history.entries.get(entry) {
@@ -238,7 +231,7 @@ impl Editor {
             None => std::mem::take(&mut self.typed),
         };
         self.replace(0..self.text.len(), &text);
-        self.entry = entry;
+        self.back = back;
     }
 
     fn begin_search(&mut self) {
@@ -249,9 +242,10 @@ impl Editor {
         });
     }
 
-    /// Takes a key during a search. Returns false for a key that ends the search and edits the line it found.
+    /// Takes a key during a search. Returns false without a search, and for a key that ends it and edits the line
+    /// it found.
     fn search_key(&mut self, key: &Key) -> bool {
-        let Some(search) = &mut self.search else {
+        let Some(mut search) = self.search.take() else {
             return false;
         };
         let count = self.history.entries.len();
@@ -266,14 +260,12 @@ impl Editor {
             }
             Key::Control('r') => search.entry,
             Key::Control('g' | 'c') | Key::Escape => {
-                (self.text, self.cursor) = std::mem::take(&mut search.before);
-                self.search = None;
+                (self.text, self.cursor) = search.before;
                 return true;
             }
             _ => {
-                let (removed, cursor) = std::mem::take(&mut search.before);
+                let (removed, cursor) = search.before;
                 self.undo.add(Change { at: 0, removed, inserted: self.text.len(), cursor });
-                self.search = None;
                 return false;
             }
         };
@@ -283,6 +275,7 @@ impl Editor {
             self.text = self.history.entries[entry].clone();
             self.cursor = self.text.find(&search.pattern).unwrap_or(0);
         }
+        self.search = Some(search);
         true
     }
 }

@@ -189,7 +189,7 @@ impl Prompt {
             }
             return;
         }
-        self.editor.remember(&line);
+        self.editor.history.add(&line);
         match line::parse(&line) {
             Line::Empty => {}
             Line::Slash(Slash::Tasks, _) => self.canvas.say(&self.roster.table()),
