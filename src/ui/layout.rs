@@ -7,32 +7,19 @@ pub fn cells(c: char) -> usize {
     c.width().unwrap_or(0)
 }
 
-/// The characters of a text and their positions, without its styles (`ESC [ ... m`).
-struct Styled<'a> {
-    text: &'a str,
-    at: usize,
-    /// The style of the last character.
-    style: &'a str,
-}
-
-impl<'a> Iterator for Styled<'a> {
-    type Item = (usize, char);
-
-    fn next(&mut self) -> Option<(usize, char)> {
-        while self.text[self.at..].starts_with("\x1b[") {
-            let length = self.text[self.at..].find('m').map_or(self.text.len() - self.at, |end| end + 1);
-            self.style = &self.text[self.at..self.at + length];
-            self.at += length;
+/// The characters of a text without its styles (`ESC [ ... m`): the position, the style and the character.
+fn styled(text: &str) -> impl Iterator<Item = (usize, &str, char)> {
+    let (mut next, mut style) = (0, "");
+    std::iter::from_fn(move || {
+        while text[next..].starts_with("\x1b[") {
+            let end = text[next..].find('m').map_or(text.len(), |end| next + end + 1);
+            style = &text[next..end];
+            next = end;
         }
-        let c = self.text[self.at..].chars().next()?;
-        let at = self.at;
-        self.at += c.len_utf8();
-        Some((at, c))
-    }
-}
-
-fn styled(text: &str) -> Styled<'_> {
-    Styled { text, at: 0, style: "" }
+        let (at, c) = (next, text[next..].chars().next()?);
+        next += c.len_utf8();
+        Some((at, style, c))
+    })
 }
 
 fn advance(column: usize, c: char) -> usize {
@@ -44,30 +31,29 @@ fn advance(column: usize, c: char) -> usize {
 
 /// How many cells a line takes.
 pub fn width(text: &str) -> usize {
-    styled(text).fold(0, |column, (_, c)| advance(column, c))
+    styled(text).fold(0, |column, (_, _, c)| advance(column, c))
 }
 
 /// Splits a line into its full rows and the rest, which begins with the style in force.
 pub fn full_rows(line: &str, columns: usize) -> (&str, String) {
-    let mut characters = styled(line);
-    let (mut column, mut start, mut style) = (0, 0, "");
-    while let Some((at, c)) = characters.next() {
+    let (mut column, mut start, mut in_force) = (0, 0, "");
+    for (at, style, c) in styled(line) {
         column = advance(column, c);
         if column > columns {
-            (column, start, style) = (cells(c), at, characters.style);
+            (column, start, in_force) = (cells(c), at, style);
         }
     }
-    (&line[..start], format!("{style}{}", &line[start..]))
+    (&line[..start], format!("{in_force}{}", &line[start..]))
 }
 
 /// The longest beginning of a line that fits.
 pub fn fitting(line: &str, columns: usize) -> &str {
     let mut column = 0;
-    let end = styled(line).find(|(_, c)| {
+    let end = styled(line).find(|(_, _, c)| {
         column = advance(column, *c);
         column > columns
     });
-    end.map_or(line, |(at, _)| &line[..at])
+    end.map_or(line, |(at, ..)| &line[..at])
 }
 
 /// The rows of a prompt and a typed text, and the row and column of the cursor, which is a byte position in the text.
@@ -75,24 +61,23 @@ pub fn input(prompt: &str, text: &str, cursor: usize, columns: usize) -> (Vec<St
     let mut rows = vec![String::new()];
     let mut column = 0;
     let mut place = None;
-    let shown = prompt.char_indices().map(|(_, c)| (None, c));
-    for (at, c) in shown.chain(text.char_indices().map(|(at, c)| (Some(at), c))) {
+    for (at, c) in format!("{prompt}{text}").char_indices() {
         let c = if c == '\t' { ' ' } else { c };
-        let wide = cells(c);
-        if column + wide > columns && c != '\n' {
+        // A line feed takes no cell.
+        if column + cells(c) > columns {
             rows.push(String::new());
             column = 0;
         }
-        if at == Some(cursor) {
+        if at == prompt.len() + cursor {
             place = Some((rows.len() - 1, column));
         }
         if c == '\n' {
             rows.push(String::new());
             column = 0;
-            continue;
+        } else {
+            rows.last_mut().expect("there is a first row").push(c);
+            column += cells(c);
         }
-        rows.last_mut().expect("there is a first row").push(c);
-        column += wide;
     }
     if place.is_none() && column >= columns {
         rows.push(String::new());
