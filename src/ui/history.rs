@@ -33,17 +33,14 @@ impl History {
 
     /// Adds an entry, unless it begins with a space or repeats the last one.
     pub fn add(&mut self, text: &str) {
-        if text.trim().is_empty()
-            || text.starts_with(' ')
-            || self.entries.last().is_some_and(|last| last == text)
-        {
+        let is_repeated = self.entries.last().is_some_and(|last| last == text);
+        if text.trim().is_empty() || text.starts_with(' ') || is_repeated {
             return;
         }
         self.entries.push(text.to_owned());
-        let line = format!("{}\n", encoded(text));
         if let Some(path) = &self.path {
             // If this fails, the entry lasts for this session.
-            let _ = append(path, &line);
+            let _ = append(path, &format!("{}\n", encoded(text)));
         }
     }
 }
@@ -69,20 +66,9 @@ fn encoded(text: &str) -> String {
 }
 
 fn decoded(line: &str) -> String {
-    let mut text = String::new();
-    let mut characters = line.chars();
-    while let Some(c) = characters.next() {
-        text.push(match c {
-            '\\' => match characters.next() {
-                Some('n') => '\n',
-                Some('r') => '\r',
-                Some(c) => c,
-                None => '\\',
-            },
-            c => c,
-        });
-    }
-    text
+    // The second of two backslashes does not begin another escape.
+    let parts = line.split("\\\\").map(|part| part.replace("\\n", "\n").replace("\\r", "\r"));
+    parts.collect::<Vec<_>>().join("\\")
 }
 
 #[cfg(test)]
