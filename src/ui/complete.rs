@@ -1,6 +1,6 @@
 //! Completes the word before the cursor: a slash command, or a path after `@`.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use super::{editor::Editor, line};
 
@@ -12,17 +12,16 @@ pub fn complete(editor: &mut Editor) -> Option<String> {
     let before = &editor.text[..editor.cursor];
     let start = before.rfind(char::is_whitespace).map_or(0, |at| at + 1);
     let word = &before[start..];
-    let (typed, candidates) = match line::attached_path(word) {
-        Some(path) => (path.to_owned(), paths(path)),
-        None if start == 0 && word.starts_with('/') => (word.to_owned(), line::names(word)),
+    let (typed_length, candidates) = match line::attached_path(word) {
+        Some(path) => (path.len(), paths(path)),
+        None if start == 0 && word.starts_with('/') => (word.len(), line::names(word)),
         None => return None,
     };
-    let common = candidates.iter().skip(1).fold(candidates.first()?.clone(), |common, next| {
-        let same = common.char_indices().zip(next.chars()).find(|((_, a), b)| a != b);
-        let end = same.map_or(common.len().min(next.len()), |((at, _), _)| at);
-        common[..end].to_owned()
-    });
-    editor.insert(&common[typed.len()..]);
+    // What the first and the last in order have in common, all have.
+    let (first, last) = (candidates.iter().min()?, candidates.iter().max()?);
+    let different = first.char_indices().zip(last.chars()).find(|((_, a), b)| a != b);
+    let end = different.map_or(first.len(), |((at, _), _)| at);
+    editor.insert(&first[typed_length..end]);
     if let [only] = &candidates[..] {
         editor.insert(if only.ends_with('/') { "" } else { " " });
         return None;
@@ -37,11 +36,8 @@ pub fn complete(editor: &mut Editor) -> Option<String> {
 
 /// The paths that begin with `typed`; folders end with a slash. Hidden files need a typed dot.
 fn paths(typed: &str) -> Vec<String> {
-    let (folder, name) = match typed.rsplit_once('/') {
-        Some((folder, name)) => (format!("{folder}/"), name),
-        None => (String::new(), typed),
-    };
-    let place = if folder.is_empty() { Path::new(".") } else { Path::new(&folder) };
+    let (folder, name) = typed.split_at(typed.rfind('/').map_or(0, |at| at + 1));
+    let place = if folder.is_empty() { "." } else { folder };
     let entries = fs::read_dir(place).into_iter().flatten().flatten();
     let mut paths: Vec<String> = entries
         .filter_map(|entry| {
