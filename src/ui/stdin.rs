@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IsTerminal};
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::rc::Rc;
@@ -48,19 +49,15 @@ impl Lines {
         let (sender, received) = crossbeam_channel::bounded(0);
         start_thread(move || {
             let mut line = Vec::new();
-            let send = |line: &mut Vec<u8>| {
-                let text = String::from_utf8_lossy(line).into_owned();
-                line.clear();
-                sender.send(text).is_ok()
-            };
+            let send = |line: Vec<u8>| sender.send(String::from_utf8_lossy(&line).into_owned()).is_ok();
             let _ = read_pieces(io::stdin().as_fd(), &mut |bytes| {
                 bytes.split_inclusive(|byte| *byte == b'\n').all(|part| {
                     line.extend_from_slice(part);
-                    !part.ends_with(b"\n") || send(&mut line)
+                    !part.ends_with(b"\n") || send(mem::take(&mut line))
                 })
             });
             if !line.is_empty() {
-                send(&mut line);
+                send(line);
             }
         })?;
         Ok(Rc::new(Lines { received, ahead: RefCell::default() }))
