@@ -31,17 +31,15 @@ impl Markdown {
     /// Ends the text. Returns what was held back, and the end of the style.
     pub fn end(&mut self) -> String {
         let mut shown = String::new();
-        if !self.in_line {
-            shown.push_str(&std::mem::take(&mut self.held));
-        }
-        self.end_styles(&mut shown);
-        *self = Markdown::default();
+        self.end_line(&mut shown);
+        self.in_fence = false;
         shown
     }
 
     fn take(&mut self, c: char, shown: &mut String) {
         if c == '\n' {
-            return self.end_line(shown);
+            self.end_line(shown);
+            return shown.push(c);
         }
         if !self.in_line {
             self.held.push(c);
@@ -129,16 +127,11 @@ impl Markdown {
                 shown.push_str(&held);
             }
         }
-        self.end_styles(shown);
-        shown.push('\n');
-        *self = Markdown { in_fence: self.in_fence, ..Markdown::default() };
-    }
-
-    fn end_styles(&mut self, shown: &mut String) {
         self.release('\n', shown);
         if self.in_heading || self.in_bold || self.in_code {
             shown.push_str(PLAIN);
         }
+        *self = Markdown { in_fence: self.in_fence, ..Markdown::default() };
     }
 }
 
