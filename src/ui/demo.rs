@@ -10,10 +10,10 @@ use uuid::Uuid;
 use super::headless;
 use super::interrupt::Interrupts;
 use super::terminal::{Terminal, has_color};
-use crate::agent::Agent;
+use crate::agent::{Agent, Event};
 use crate::api::message::Block;
 use crate::api::recording::Replay;
-use crate::cli::args::ColorWhen;
+use crate::cli::args::{ColorWhen, OnEnd};
 use crate::error::{Error, Result};
 
 const RECORDING: &str = include_str!("demo.jsonl");
@@ -43,26 +43,26 @@ pub fn run(
     make_agent: impl FnOnce(PathBuf, Replay, &Interrupts) -> Result<Agent>,
 ) -> Result<()> {
     let folder = std::env::temp_dir().join(format!("meanwhile-demo-{}", Uuid::new_v4().simple()));
-    let result = play(&folder, color, make_agent);
+    let play = || {
+        prepare(&folder)?;
+        let replay = Replay::parse("demo", RECORDING, Some(PACE))?;
+        let mut agent = make_agent(folder.clone(), replay, &Interrupts::listen(None)?)?;
+        let mut terminal = Terminal::new(io::stdout(), has_color(color, &io::stdout()));
+        terminal.line("(a recorded session: the model's words are replayed, the rest is real)");
+        terminal.prompt(&format!("meanwhile > {PROMPT}\n"));
+        let mut watch = |event: Event| terminal.show(event);
+        headless::run_to_end(&mut agent, vec![Block::text(PROMPT)], OnEnd::Wait, &mut watch)
+    };
+    let played = play();
     let _ = fs::remove_dir_all(&folder);
-    result
+    played.map(drop)
 }
 
-fn play(
-    folder: &Path,
-    color: ColorWhen,
-    make_agent: impl FnOnce(PathBuf, Replay, &Interrupts) -> Result<Agent>,
-) -> Result<()> {
+fn prepare(folder: &Path) -> Result<()> {
     let failed = |err| Error::File { doing: "prepare the scratch folder", path: folder.to_owned(), err };
     fs::create_dir_all(folder).map_err(failed)?;
     for (name, content) in FILES {
         fs::write(folder.join(name), content).map_err(failed)?;
     }
-    let replay = Replay::parse("demo", RECORDING, Some(PACE))?;
-    let mut agent = make_agent(folder.to_owned(), replay, &Interrupts::listen(None)?)?;
-    let mut terminal = Terminal::new(io::stdout(), has_color(color, &io::stdout()));
-    terminal.line("(a recorded session: the model's words are replayed, the rest is real)");
-    terminal.prompt(&format!("meanwhile > {PROMPT}\n"));
-    headless::run_to_end(&mut agent, vec![Block::text(PROMPT)], &mut |event| terminal.show(event))?;
     Ok(())
 }

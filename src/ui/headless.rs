@@ -10,6 +10,7 @@ use super::record::Reporter;
 use super::stdin::{Lines, SILENCE, read_task};
 use super::terminal::{Terminal, has_color};
 use crate::agent::{Agent, Event};
+use crate::api::message::Block;
 use crate::background::task::Status;
 use crate::cli::args::{Format, Loudness, OnEnd, RunOptions};
 use crate::error::{Error, Result};
@@ -91,59 +92,46 @@ fn do_task(
             }
         }
     };
-    let answer = agent.turn(content, &mut watch)?;
-    finish_tasks(agent, run.on_end, answer, &mut watch)
+    run_to_end(agent, content, run.on_end, &mut watch)
 }
 
-/// Does with the background tasks what `on_end` says when the model is done. Returns the last answer.
-fn finish_tasks(
+/// Runs a task, and does with its background tasks what `on_end` says when the model is done. Returns the last
+/// answer that has a text.
+pub fn run_to_end(
     agent: &mut Agent,
+    mut content: Vec<Block>,
     on_end: OnEnd,
-    mut answer: String,
     watch: &mut dyn FnMut(Event),
 ) -> Result<String> {
+    let mut answer = String::new();
     loop {
-        if on_end == OnEnd::Fail {
-            fail_with_tasks(agent)?;
+        let last = agent.turn(content, watch)?;
+        if !last.is_empty() {
+            answer = last;
         }
-        if on_end == OnEnd::Wait {
-            agent.wait_for_tasks(watch)?;
+        match on_end {
+            OnEnd::Wait => agent.wait_for_tasks(watch)?,
+            OnEnd::Fail => fail_with_tasks(agent)?,
+            OnEnd::Kill => {}
         }
         // The model must read every result, or it is lost.
         if !agent.has_results() {
             return Ok(answer);
         }
-        let last = agent.turn(Vec::new(), watch)?;
-        if !last.is_empty() {
-            answer = last;
-        }
+        content = Vec::new();
     }
 }
 
-/// Runs a task and all of its background tasks to the end, for the demo, which has no options.
-pub fn run_to_end(
-    agent: &mut Agent,
-    task: Vec<crate::api::message::Block>,
-    watch: &mut dyn FnMut(Event),
-) -> Result<String> {
-    let answer = agent.turn(task, watch)?;
-    finish_tasks(agent, OnEnd::Wait, answer, watch)
-}
-
+/// Fails if a background task still runs or has not succeeded.
 fn fail_with_tasks(agent: &mut Agent) -> Result<()> {
+    // Takes note of the tasks that have ended.
     agent.has_results();
-    for task in agent.tasks().list() {
-        let id = &task.id;
-        match task.status() {
-            Status::Running => {
-                return Err(Error::Tasks(format!("task {id} is still running: {}", task.command)));
-            }
-            _ if !task.has_succeeded() => {
-                let status = task.status().name();
-                return Err(Error::Tasks(format!("task {id} failed ({status}): {}", task.command)));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+    let Some(task) = agent.tasks().list().find(|task| !task.has_succeeded()) else {
+        return Ok(());
+    };
+    let state = match task.status() {
+        Status::Running => "is still running".into(),
+        status => format!("failed ({})", status.name()),
+    };
+    Err(Error::Tasks(format!("task {} {state}: {}", task.id, task.command)))
 }
