@@ -53,9 +53,6 @@ impl Reporter {
 
     /// Writes a line about an event.
     pub fn event(&mut self, event: &Event) -> Result<()> {
-        if self.format != Format::StreamJson {
-            return Ok(());
-        }
         self.line(match event {
             Event::Reply { reply, .. } => json!({
                 "type": "assistant",
@@ -99,13 +96,13 @@ impl Reporter {
 
     /// Writes the answer or the result record, which ends the output.
     pub fn finish(&self, outcome: &Result<String>) -> Result<()> {
+        let answer = outcome.as_deref().unwrap_or_default();
         if self.format == Format::Text {
-            return match outcome {
-                Ok(answer) if answer.is_empty() => Ok(()),
+            return match answer {
+                "" => Ok(()),
                 // A script gets the answer as it is; a terminal would obey control characters.
-                Ok(answer) if io::stdout().is_terminal() => write(&(visible(answer) + "\n")),
-                Ok(answer) => write(&format!("{answer}\n")),
-                Err(_) => Ok(()),
+                _ if io::stdout().is_terminal() => write(&(visible(answer) + "\n")),
+                _ => write(&format!("{answer}\n")),
             };
         }
         let error = outcome.as_ref().err();
@@ -113,7 +110,7 @@ impl Reporter {
             "type": "result",
             "subtype": subtype(error),
             "is_error": error.is_some(),
-            "result": outcome.as_deref().unwrap_or_default(),
+            "result": answer,
             "error": error.map(Error::to_string),
             "exit_code": error.map_or(0, Error::exit_code),
             "limit": error.and_then(Error::limit),
