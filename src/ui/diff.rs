@@ -83,12 +83,10 @@ fn compare(mut old: &[&str], mut new: &[&str], mut at: (usize, usize), hunks: &m
         compare(&old[..a], &new[..b], at, hunks);
         compare(&old[a..], &new[b..], (at.0 + a, at.1 + b), hunks);
     } else if !(old.is_empty() && new.is_empty()) {
-        let hunk = Hunk { old: at.0..at.0 + old.len(), new: at.1..at.1 + new.len() };
+        let end = (at.0 + old.len(), at.1 + new.len());
         match hunks.last_mut() {
-            Some(last) if (last.old.end, last.new.end) == at => {
-                (last.old.end, last.new.end) = (hunk.old.end, hunk.new.end);
-            }
-            _ => hunks.push(hunk),
+            Some(last) if (last.old.end, last.new.end) == at => (last.old.end, last.new.end) = end,
+            _ => hunks.push(Hunk { old: at.0..end.0, new: at.1..end.1 }),
         }
     }
 }
