@@ -1,10 +1,11 @@
 //! A conversation at the prompt: the agent, the console, and what is shown while the agent works.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::roster::Roster;
+use crossbeam_channel::Receiver;
+
+use super::roster::{Roster, Row};
 use super::screen::{Busy, Screen};
 use super::stdin::Lines;
 use super::terminal::{Terminal, summary, usage_line};
@@ -33,7 +34,12 @@ pub enum Console {
     /// A terminal that can move its cursor.
     Screen(Screen),
     /// A pipe, or a terminal that only prints lines.
-    Plain { lines: Rc<Lines>, roster: Rc<RefCell<Roster>> },
+    Plain {
+        lines: Rc<Lines>,
+        /// What has changed of the background tasks since the last prompt.
+        rows: Receiver<Row>,
+        roster: Roster,
+    },
 }
 
 /// The stored sessions.
@@ -50,14 +56,7 @@ impl Chat<'_> {
     pub fn turn(&mut self, content: Vec<Block>) -> Result<()> {
         // Its own text comes first, then the files that it names.
         let message = content.first().and_then(|block| block.str("text")).unwrap_or_default().to_owned();
-        let mut is_taken_back = false;
-        self.work(|agent, show| {
-            let mut watch = |event: Event| {
-                is_taken_back |= matches!(event, Event::TakenBack(_));
-                show(event);
-            };
-            agent.turn(content, &mut watch).map(drop)
-        })?;
+        let is_taken_back = self.work(|agent, show| agent.turn(content, show).map(drop))?;
         if let Console::Screen(screen) = &self.console
             && is_taken_back
         {
@@ -68,7 +67,7 @@ impl Chat<'_> {
 
     /// Summarizes the conversation. Fails like `turn`.
     pub fn compact(&mut self) -> Result<()> {
-        self.work(|agent, show| agent.compact(show))
+        self.work(Agent::compact).map(drop)
     }
 
     /// Runs a shell command for the user. The model reads the result with the next message. Fails with a stop
@@ -82,13 +81,17 @@ impl Chat<'_> {
         Ok(())
     }
 
-    fn work(&mut self, work: impl FnOnce(&mut Agent, &mut dyn FnMut(Event)) -> Result<()>) -> Result<()> {
+    /// Shows what the agent does. Returns whether it has taken back the user's message.
+    fn work(&mut self, work: impl FnOnce(&mut Agent, &mut dyn FnMut(Event)) -> Result<()>) -> Result<bool> {
         let Chat { agent, console, terminal, last_result, .. } = self;
         let mut progress = Progress::new(console);
+        let mut is_taken_back = false;
         let mut show = |event: Event| {
             progress.note(&event);
-            if let Event::ToolResult { answer, .. } = &event {
-                last_result.clone_from(&answer.text);
+            match &event {
+                Event::ToolResult { answer, .. } => last_result.clone_from(&answer.text),
+                Event::TakenBack(_) => is_taken_back = true,
+                _ => {}
             }
             terminal.show(event);
         };
@@ -99,7 +102,7 @@ impl Chat<'_> {
             Err(err @ Error::Stopped(stop)) if stop.ends_program() => return Err(err),
             Err(err) => terminal.error(&err),
         }
-        Ok(())
+        Ok(is_taken_back)
     }
 }
 
@@ -114,10 +117,7 @@ struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     fn new(console: &'a Console) -> Progress<'a> {
-        let screen = match console {
-            Console::Screen(screen) => Some(screen),
-            Console::Plain { .. } => None,
-        };
+        let screen = if let Console::Screen(screen) = console { Some(screen) } else { None };
         let now = Instant::now();
         let busy = Busy { what: String::new(), since: now, tokens: 0 };
         Progress { screen, busy, updated: now, uncounted: 0 }

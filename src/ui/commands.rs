@@ -45,7 +45,7 @@ pub fn run(chat: &mut Chat, slash: Slash, argument: &str) -> Result<()> {
 /// On a screen, the thread that draws answers at once, even during a turn.
 fn from_roster(chat: &Chat, answer: impl FnOnce(&Roster) -> String) -> String {
     match &chat.console {
-        Console::Plain { roster, .. } => answer(&roster.borrow()),
+        Console::Plain { roster, .. } => answer(roster),
         Console::Screen(_) => String::new(),
     }
 }

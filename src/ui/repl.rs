@@ -1,6 +1,5 @@
 //! The prompt loop: turns begin with what the user types, and with background tasks that end.
 
-use std::cell::RefCell;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -66,10 +65,11 @@ pub fn run(
         if question::is_possible() {
             agent.ask(question::on_stderr(Rc::clone(&lines)));
         }
-        let roster: Rc<RefCell<Roster>> = Rc::default();
-        let taking = Rc::clone(&roster);
-        agent.observe(Box::new(move |task| taking.borrow_mut().take_for_later(Row::new(task))));
-        (Console::Plain { lines, roster }, Terminal::new(io::stdout(), color))
+        // Unbounded: a row for each start and each end of a task.
+        let (sender, rows) = crossbeam_channel::unbounded();
+        agent.observe(Box::new(move |task| drop(sender.send(Row::new(task)))));
+        let console = Console::Plain { lines, rows, roster: Roster::default() };
+        (console, Terminal::new(io::stdout(), color))
     };
     let chat = Chat { agent, console, terminal, sessions, last_result: String::new() };
     let wakes = run.wakes.unwrap_or(io::stdin().is_terminal());
@@ -145,17 +145,17 @@ impl Repl<'_> {
                 settled = Some(Instant::now() + SETTLE);
             }
             let agent = &mut self.chat.agent;
-            let typed = match &self.chat.console {
+            let typed = match &mut self.chat.console {
                 Console::Screen(screen) if screen.was_left() => return Ok(Next::Leave),
                 Console::Screen(screen) => agent.wait(&screen.typed, settled),
-                Console::Plain { lines, roster } => {
-                    let ended = roster.borrow_mut().ended();
-                    let announced = ended.iter().filter(|_| io::stdin().is_terminal());
-                    announced.for_each(|text| self.chat.terminal.line(text));
+                Console::Plain { lines, rows, roster } => {
+                    let ended = rows.try_iter().filter_map(|row| roster.take(row));
+                    let announced = ended.filter(|_| io::stdin().is_terminal());
+                    announced.for_each(|text| self.chat.terminal.line(&text));
                     if let Some(line) = lines.ahead() {
                         return Ok(Next::Line(line));
                     }
-                    self.chat.terminal.prompt(&roster.borrow().prompt());
+                    self.chat.terminal.prompt(&roster.prompt());
                     agent.wait(&lines.received, settled).map(Typed::Line)
                 }
             };

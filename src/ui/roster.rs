@@ -13,8 +13,6 @@ const SHOWN: usize = 60;
 #[derive(Default)]
 pub struct Roster {
     rows: Vec<Row>,
-    /// Announcements that were not shown yet.
-    ended: Vec<String>,
 }
 
 /// A task as it was when it started or when it ended, for another thread.
@@ -59,24 +57,13 @@ impl Roster {
         announcement
     }
 
-    /// The same, where nothing can be shown at once.
-    pub fn take_for_later(&mut self, row: Row) {
-        let announcement = self.take(row);
-        self.ended.extend(announcement);
-    }
-
-    /// The announcements that were not shown yet, once.
-    pub fn ended(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.ended)
-    }
-
-    fn running(&self) -> usize {
-        self.rows.iter().filter(|row| row.end.is_none()).count()
+    fn running(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| row.end.is_none())
     }
 
     /// The prompt, with the number of running tasks.
     pub fn prompt(&self) -> String {
-        match self.running() {
+        match self.running().count() {
             0 => "meanwhile > ".into(),
             n => format!("meanwhile [{n} running] > "),
         }
@@ -92,8 +79,7 @@ impl Roster {
 
     /// Names the tasks that end when the user leaves now; None if none run.
     pub fn farewell(&self) -> Option<String> {
-        let running = self.rows.iter().filter(|row| row.end.is_none());
-        let lines: Vec<String> = running.map(|row| format!("{}  {}", row.id, row.command)).collect();
+        let lines: Vec<_> = self.running().map(|row| format!("{}  {}", row.id, row.command)).collect();
         let what = match lines.len() {
             0 => return None,
             1 => "This task is still running and is ended now:",
