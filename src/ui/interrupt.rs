@@ -40,11 +40,22 @@ impl Interrupts {
         let watcher: Arc<Mutex<Option<TerminalWatcher>>> = Arc::default();
         let (forward, watching) = (sender.clone(), Arc::clone(&watcher));
         let listen = move || {
-            for signal in signals.forever() {
-                match stop(signal) {
-                    Some(stop) => send_or_end(&forward, stop, || tell(&watching, None)),
-                    None => tell(&watching, Some(signal)),
+            let tell = |signal| {
+                if let Some(watcher) = &mut *watching.lock().unwrap_or_else(PoisonError::into_inner) {
+                    watcher(signal);
                 }
+            };
+            for signal in signals.forever() {
+                let stop = match signal {
+                    SIGINT => Stop::Interrupted,
+                    SIGTERM => Stop::Terminated,
+                    SIGHUP => Stop::HungUp,
+                    _ => {
+                        tell(Some(signal));
+                        continue;
+                    }
+                };
+                send_or_end(&forward, stop, || tell(None));
             }
         };
         threads::start("signals", listen).map_err(failed)?;
@@ -74,16 +85,6 @@ impl Interrupts {
     }
 }
 
-/// What a signal asks for; None if it only concerns the terminal.
-fn stop(signal: i32) -> Option<Stop> {
-    match signal {
-        SIGINT => Some(Stop::Interrupted),
-        SIGTERM => Some(Stop::Terminated),
-        SIGHUP => Some(Stop::HungUp),
-        _ => None,
-    }
-}
-
 /// Sends a stop. If the main thread does not read it, or has not read the one before, the program ends, and what
 /// it has started ends with it.
 fn send_or_end(stops: &Sender<Stop>, stop: Stop, before_end: impl Fn()) {
@@ -100,10 +101,4 @@ fn send_or_end(stops: &Sender<Stop>, stop: Stop, before_end: impl Fn()) {
 
 fn end(stop: Stop) -> ! {
     std::process::exit(stop.exit_code().into())
-}
-
-fn tell(watcher: &Mutex<Option<TerminalWatcher>>, signal: Option<i32>) {
-    if let Some(watcher) = &mut *watcher.lock().unwrap_or_else(PoisonError::into_inner) {
-        watcher(signal);
-    }
 }
