@@ -45,11 +45,11 @@ pub fn follow(chat: &mut Chat, id: &str) -> Result<String> {
             is_over = agent.tasks().find(&id).is_none_or(|task| shown.show_new(task, terminal));
         }
     }
-    Ok(if shown.is_empty() { NO_OUTPUT.into() } else { String::new() })
+    Ok(if shown == Shown::default() { NO_OUTPUT.into() } else { String::new() })
 }
 
 /// How much of an output has been shown.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 struct Shown {
     /// Where the last line begins.
     settled: u64,
@@ -58,10 +58,6 @@ struct Shown {
 }
 
 impl Shown {
-    fn is_empty(&self) -> bool {
-        self.settled == 0 && self.line.is_empty()
-    }
-
     /// Shows what is new in the output of a task. Returns whether the task is over.
     fn show_new(&mut self, task: &Task, terminal: &mut Terminal) -> bool {
         let output = task.output();
@@ -78,14 +74,13 @@ impl Shown {
         let head_end = characters(head);
         let tail_start = head_end + left_out;
         let end = self.settled + characters(&self.line);
-        let rest = if left_out > 0 && self.settled < head_end {
+        let rest = if self.settled < head_end {
             skip(output, self.settled).to_owned()
         } else if end < tail_start {
             format!("{}\n{tail}", text::left_out(tail_start - end))
-        } else if self.settled < tail_start {
-            skip(tail, end - tail_start).to_owned()
         } else {
-            skip(tail, self.settled - tail_start).to_owned()
+            let start = if self.settled < tail_start { end } else { self.settled };
+            skip(tail, start - tail_start).to_owned()
         };
         let new = rest.strip_prefix(&self.line).unwrap_or(&rest).to_owned();
         let line = tail.rsplit('\n').next().unwrap_or_default();

@@ -106,13 +106,11 @@ impl Terminal {
     /// Writes more of the model's text.
     fn text(&mut self, text: &str) {
         let text = visible(text);
-        match &mut self.markdown {
-            None => self.write(&text),
-            Some(markdown) => {
-                let styled = markdown.push(&text);
-                self.write(&styled);
-            }
-        }
+        let shown = match &mut self.markdown {
+            Some(markdown) => markdown.push(&text).into(),
+            None => text,
+        };
+        self.write(&shown);
     }
 
     /// Writes a text on a line of its own, in this style if colors are on.
