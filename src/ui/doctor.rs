@@ -8,9 +8,6 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 use std::{env, fs, io};
 
-use crossbeam_channel::Receiver;
-
-use crate::api::connection::Server;
 use crate::api::probe::{self, Answer};
 use crate::command::sandbox::support;
 use crate::config::Survey;
@@ -48,13 +45,10 @@ pub fn run(survey: &Survey) -> error::Result<()> {
     ];
     findings.extend(network(survey));
     let is_well = !findings.iter().any(|(_, finding)| matches!(finding, Bad(_)));
-    let lines = findings.into_iter().map(|(name, finding)| {
-        let (mark, text) = match finding {
-            Good(text) => ("ok", text),
-            Poor(text) => ("--", text),
-            Bad(text) => ("!!", text),
-        };
-        format!("{mark} {name:<13} {text}\n")
+    let lines = findings.iter().map(|(name, finding)| match finding {
+        Good(text) => format!("ok {name:<13} {text}\n"),
+        Poor(text) => format!("-- {name:<13} {text}\n"),
+        Bad(text) => format!("!! {name:<13} {text}\n"),
     });
     super::print(&visible(&lines.collect::<String>()))?;
     let broken = || Error::Config("meanwhile can't work until the lines marked !! are fixed".into());
@@ -134,9 +128,16 @@ fn network(survey: &Survey) -> Vec<(&'static str, Finding)> {
         Err(text) => return vec![("endpoint", Bad(text.clone()))],
     };
     let url = server.url.clone();
+    let (address_sender, address) = crossbeam_channel::bounded(1);
+    let (answer_sender, answer) = crossbeam_channel::bounded(1);
+    let look = move || {
+        let _ = address_sender.send(probe::address(&server));
+        let _ = answer_sender.send(probe::ask(&server, PATIENCE));
+    };
+    // A thread of its own, since it may take longer than `PATIENCE`. If none can be started, nothing is received.
+    let _ = threads::start("probe", look);
     let late = || format!("no answer within {}", duration(PATIENCE));
     let until = Instant::now() + PATIENCE;
-    let (address, answer) = look_at(server);
     let address = address.recv_deadline(until).unwrap_or_else(|_| Err(late()));
     let answer = answer.recv_deadline(until).unwrap_or_else(|_| Answer { status: Err(late()), date: None });
     let answered = |status| format!("{url} answers (status {status} to a request without a credential)");
@@ -146,19 +147,6 @@ fn network(survey: &Survey) -> Vec<(&'static str, Finding)> {
         Some(date) => clock(date),
     };
     vec![("dns", needed(address)), ("endpoint", needed(endpoint)), ("clock", clock)]
-}
-
-/// Looks up the server and asks it, on a thread of its own: it may take longer than `PATIENCE`.
-fn look_at(server: Server) -> (Receiver<Result<String, String>>, Receiver<Answer>) {
-    let (address, found) = crossbeam_channel::bounded(1);
-    let (answer, received) = crossbeam_channel::bounded(1);
-    let look = move || {
-        let _ = address.send(probe::address(&server));
-        let _ = answer.send(probe::ask(&server, PATIENCE));
-    };
-    // If no thread can be started, nothing is received.
-    let _ = threads::start("probe", look);
-    (found, received)
 }
 
 fn clock(server: SystemTime) -> Finding {
