@@ -3,9 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::rc::Rc;
 
-use crossbeam_channel::Receiver;
-
-use super::{diff::diff, stdin::Lines};
+use super::{diff::diff, screen::Screen, stdin::Lines};
 use crate::text::{head_and_tail, visible};
 use crate::tools::approval::{Act, Asker, What};
 use crate::tools::change::Old;
@@ -29,13 +27,11 @@ pub fn on_stderr(lines: Rc<Lines>) -> Asker {
     })
 }
 
-/// Asks above the prompt of a screen; `next_line` makes the next line the answer.
-pub fn on_screen(
-    mut screen: impl Write + 'static,
-    next_line: impl Fn() -> Receiver<String> + 'static,
-) -> Asker {
+/// Asks above the prompt of a screen; the next line is the answer.
+pub fn on_screen(screen: &Screen) -> Asker {
+    let (mut writer, next_line) = (screen.writer(), screen.questions());
     Box::new(move |act, always| {
-        let _ = writeln!(screen, "{}", question(act, always));
+        let _ = writeln!(writer, "{}", question(act, always));
         next_line()
     })
 }
@@ -43,7 +39,7 @@ pub fn on_screen(
 /// The command, the path or the diff, then the possible answers.
 fn question(act: &Act, always: &[Rule]) -> String {
     let what = match act.what {
-        What::Command(command) => command.to_owned(),
+        What::Command(text) | What::Read(text) => text.to_owned(),
         What::Change(change) => {
             let lines = diff(change.old.text(), &change.new);
             let lines = lines.iter().map(|line| format!("\n{line}"));
@@ -54,7 +50,6 @@ fn question(act: &Act, always: &[Rule]) -> String {
             };
             format!("{}{old}{}", change.path, lines.collect::<String>())
         }
-        What::Read(path) => path.to_owned(),
     };
     let what = visible(&what);
     let what = head_and_tail(&what, LONGEST);

@@ -57,7 +57,7 @@ pub fn run(
         let greeting = format!("meanwhile with {}: /help lists the commands{notice}\n", agent.model());
         let screen = Screen::open(&interrupts, history, color, visible(&greeting).into_owned())?;
         agent.observe(Box::new(screen.observer()));
-        agent.ask(question::on_screen(screen.writer(), screen.questions()));
+        agent.ask(question::on_screen(&screen));
         let terminal = Terminal::new(screen.writer(), color).with_markdown(color);
         (Console::Screen(screen), terminal)
     } else {
