@@ -65,15 +65,13 @@ fn do_task(
     let mut unshown = String::new();
     let mut watch = |event: Event| {
         if reporter.event(&event).is_err() {
-            let _ = interrupts.sender().try_send(Stop::OutputClosed);
+            let _ = interrupts.sender.try_send(Stop::OutputClosed);
         }
         match event {
-            Event::Request
-            | Event::Text(_)
-            | Event::Discarded
-            | Event::TaskStarted { .. }
-            | Event::TaskEnded(_)
-            | Event::TakenBack(_) => {}
+            // Only a complete reply is shown.
+            Event::Request | Event::Text(_) | Event::Discarded => {}
+            // A task is shown by its call and its result; what takes a message back ends the run with an error.
+            Event::TaskStarted { .. } | Event::TaskEnded(_) | Event::TakenBack(_) => {}
             _ if run.loudness == Loudness::Quiet => {}
             Event::Reply { reply, time } => {
                 if run.loudness == Loudness::Verbose {

@@ -24,7 +24,8 @@ const LONG_PATIENCE: Duration = Duration::from_secs(2);
 pub type TerminalWatcher = Box<dyn FnMut(Option<i32>) + Send>;
 
 pub struct Interrupts {
-    sender: Sender<Stop>,
+    /// Where a thread that finds a reason to stop sends it.
+    pub sender: Sender<Stop>,
     pub stops: Receiver<Stop>,
     watcher: Arc<Mutex<Option<TerminalWatcher>>>,
 }
@@ -77,11 +78,6 @@ impl Interrupts {
     /// Tells `watcher` from now on about a new size of the terminal, a continuation, and a sudden end.
     pub fn watch(&self, watcher: TerminalWatcher) {
         *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(watcher);
-    }
-
-    /// Where a thread that finds a reason to stop sends it.
-    pub fn sender(&self) -> Sender<Stop> {
-        self.sender.clone()
     }
 }
 

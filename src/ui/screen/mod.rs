@@ -95,7 +95,8 @@ impl Screen {
             None => drop(tcsetattr(&out, OptionalActions::Now, &modes)),
         }));
         let left = Arc::new(AtomicBool::new(false));
-        let to_main = ToMain { typed: typed_sender, stops: interrupts.sender(), left: Arc::clone(&left) };
+        let to_main =
+            ToMain { typed: typed_sender, stops: interrupts.sender.clone(), left: Arc::clone(&left) };
         let keys = messages.clone();
         read_keys(move |bytes| keys.send(Message::Typed(bytes.map(<[u8]>::to_vec))).is_ok())?;
         let canvas = Canvas::new(found, color);
