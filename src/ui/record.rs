@@ -158,11 +158,8 @@ fn refusal_record(refused: &Refused) -> Value {
 
 fn task_record(task: &Task) -> Value {
     let exit = task.end().map(|end| &end.exit);
-    let (exit_code, signal) = match exit {
-        Some(Exit::Code(code)) => (Some(*code), None),
-        Some(Exit::Signal(signal)) => (None, Some(*signal)),
-        _ => (None, None),
-    };
+    let exit_code = if let Some(Exit::Code(code)) = exit { Some(code) } else { None };
+    let signal = if let Some(Exit::Signal(signal)) = exit { Some(signal) } else { None };
     json!({
         "task_id": task.id, "command": task.command, "status": task.status().name(),
         "exit_code": exit_code, "signal": signal, "duration_ms": task.age().as_millis() as u64,
