@@ -65,9 +65,7 @@ impl Fold {
 
     fn start(&mut self, event: &mut Value, shown: &mut String) {
         let index = event["index"].as_u64().unwrap_or(self.blocks.len() as u64);
-        let Some(block) = Block::from_value(event["content_block"].take()) else {
-            return;
-        };
+        let Some(block) = Block::from_value(event["content_block"].take()) else { return };
         if block.kind() == "text" {
             // The texts of different blocks do not run together.
             if self.blocks.values().any(Open::has_text) {
@@ -82,9 +80,7 @@ impl Fold {
         let Some(open) = event["index"].as_u64().and_then(|index| self.blocks.get_mut(&index)) else {
             return;
         };
-        let Value::Object(delta) = event["delta"].take() else {
-            return;
-        };
+        let Value::Object(delta) = event["delta"].take() else { return };
         let field = |name: &str| delta.get(name).and_then(Value::as_str).unwrap_or_default();
         match field("type") {
             "text_delta" => {
@@ -154,7 +150,9 @@ impl Fold {
         }
         let message = Message::assistant(sendable(content));
         let encoded = (!message.content.is_empty()).then(|| message.encode());
-        Ok(Reply { message: encoded, said: said(message.content), calls, stop: self.stop, usage: self.usage })
+        let texts = message.content.into_iter().filter_map(Block::into_text);
+        let said = texts.reduce(|said, text| said + "\n\n" + &text).unwrap_or_default();
+        Ok(Reply { message: encoded, said, calls, stop: self.stop, usage: self.usage })
     }
 }
 
@@ -207,21 +205,6 @@ fn sendable(mut content: Vec<Block>) -> Vec<Block> {
         content.pop();
     }
     content
-}
-
-/// The texts of a message, separated by empty lines.
-fn said(content: Vec<Block>) -> String {
-    let mut said = String::new();
-    for text in content.into_iter().filter_map(Block::into_text) {
-        if said.is_empty() {
-            // It may be large.
-            said = text;
-        } else {
-            said += "\n\n";
-            said += &text;
-        }
-    }
-    said
 }
 
 /// Whether the API takes this back as an id or a name; it names the rule when it refuses one.

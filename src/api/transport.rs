@@ -179,8 +179,6 @@ fn is_bad_certificate(err: &io::Error) -> bool {
 /// Whether the connection ended before the first byte of a response.
 fn was_closed(err: &ureq::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    let ureq::Error::Io(err) = err else {
-        return false;
-    };
+    let ureq::Error::Io(err) = err else { return false };
     matches!(err.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
