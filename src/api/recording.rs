@@ -3,9 +3,8 @@
 //! Each exchange is one line of JSON: the status, the headers that matter, and the body. Requests are not
 //! recorded, and so the credential never is.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::response::{Body, Response};
 use crate::error::{Error, Result};
+use crate::private;
 use crate::secrets::Secrets;
 
 /// The headers that tell how to read the body, or what to do after an error.
@@ -108,13 +108,8 @@ pub struct Recorder {
 impl Recorder {
     /// Creates the file, which only the user may read, or empties it. Fails if it can't be written.
     pub fn create(path: &Path) -> Result<Recorder> {
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let file = options.open(path).map_err(|err| Error::File {
-            doing: "create the recording",
-            path: path.to_owned(),
-            err,
-        })?;
+        let failed = |err| Error::File { doing: "create the recording", path: path.to_owned(), err };
+        let file = private::options().write(true).create(true).truncate(true).open(path).map_err(failed)?;
         Ok(Recorder { file })
     }
 
