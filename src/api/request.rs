@@ -28,8 +28,8 @@ impl Settings {
             "max_tokens": self.max_tokens,
             "stream": true,
             "system": [{"type": "text", "text": self.system, "cache_control": {"type": "ephemeral"}}],
-        });
-        let fields = fields.to_string();
+        })
+        .to_string();
         let tools = self.tools.strip_suffix("}]").expect("there are tools");
         format!("{},\"tools\":{tools}{CACHE_MARKER}}}],\"messages\":[", &fields[..fields.len() - 1])
     }
