@@ -18,6 +18,8 @@ use crate::{private, text};
 /// The version of the format. A file of a later version is not opened.
 const VERSION: u64 = 1;
 
+const LOCK: FlockOperation = FlockOperation::NonBlockingLockExclusive;
+
 /// The folder of all sessions.
 pub struct Store {
     pub folder: PathBuf,
@@ -62,7 +64,9 @@ impl Store {
     pub fn create(&self, id: &str, folder: &Path, model: &str) -> Result<SessionFile> {
         let path = self.path(id);
         let failed = |err| Error::File { doing: "create the session", path: path.clone(), err };
-        let file = self.create_file(&path).map_err(failed)?;
+        private::create_folder(&self.folder).map_err(failed)?;
+        let file = private::options().append(true).create_new(true).open(&path).map_err(failed)?;
+        rustix::fs::flock(&file, LOCK).map_err(|err| failed(err.into()))?;
         let mut session = SessionFile { id: id.to_owned(), path, file };
         session.append(&Record::Session(Header {
             version: VERSION,
@@ -75,13 +79,6 @@ impl Store {
         Ok(session)
     }
 
-    fn create_file(&self, path: &Path) -> io::Result<File> {
-        private::create_folder(&self.folder)?;
-        let file = private::options().append(true).create_new(true).open(path)?;
-        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(file)
-    }
-
     /// Opens a session to continue it, and hands every record after the header to `each`: None if its line is
     /// unreadable. Fails if there is no such session, if another process has it open, or if a later version wrote it.
     pub fn open(&self, which: Which, mut each: impl FnMut(Option<Record>)) -> Result<SessionFile> {
@@ -89,7 +86,7 @@ impl Store {
         let path = self.path(&id);
         let failed = |err| Error::File { doing: "open the session", path: path.clone(), err };
         let file = OpenOptions::new().append(true).open(&path).map_err(failed)?;
-        let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+        let locked = rustix::fs::flock(&file, LOCK);
         let mut lines = Lines::open(&path).map_err(failed)?;
         let header = lines.header();
         // A file system without locks must not cost a session.
