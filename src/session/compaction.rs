@@ -1,9 +1,7 @@
 //! How a history is made smaller: which results are shortened, what a summary replaces, and how the model is asked
 //! for one. Pure.
 
-use serde_json::Value;
-
-use crate::api::message::{Block, Encoded, Role};
+use crate::api::message::{Encoded, Role};
 use crate::text;
 
 /// Longer tool results are shortened to this many characters.
@@ -26,15 +24,13 @@ pub fn shorten(messages: &mut [Encoded]) {
     // A message that is short itself has no long result.
     for encoded in messages.iter_mut().filter(|message| message.len() > SHORT_RESULT) {
         let mut message = encoded.decode();
-        message.content.iter_mut().filter(|block| block.kind() == "tool_result").for_each(shorten_result);
+        for result in message.content.iter_mut().filter(|block| block.kind() == "tool_result") {
+            if let Some(content) = result.str("content") {
+                let short = text::head_and_tail(content, SHORT_RESULT).into_owned();
+                result.set("content", short.into());
+            }
+        }
         *encoded = message.encode();
-    }
-}
-
-fn shorten_result(result: &mut Block) {
-    if let Some(content) = result.str("content") {
-        let short = text::head_and_tail(content, SHORT_RESULT).into_owned();
-        result.set("content", Value::String(short));
     }
 }
 
@@ -67,7 +63,7 @@ pub fn size(messages: &[Encoded]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::message::Message;
+    use crate::api::message::{Block, Message};
 
     fn message(role: Role, text: &str) -> Encoded {
         let content = vec![Block::text(text)];
