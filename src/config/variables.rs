@@ -18,6 +18,12 @@ pub const MODEL_ID: &str = "MODEL_ID";
 const CERTIFICATES: &str = "SSL_CERT_FILE";
 const PUBLIC_API: &str = "https://api.anthropic.com";
 
+const NO_CREDENTIAL: &str = "no credential: set `ANTHROPIC_API_KEY` or `ANTHROPIC_AUTH_TOKEN` in the environment \
+                             or in `.env` (`meanwhile demo` works without)";
+const FOREIGN_SERVER: &str = "`.env` sets `ANTHROPIC_BASE_URL` but no credential, and a credential from the \
+                              environment is not sent to a server that a file in the working directory names: set \
+                              `ANTHROPIC_API_KEY` or `ANTHROPIC_AUTH_TOKEN` in the same `.env`";
+
 /// In bytes. A larger `.env` is ignored.
 const LARGEST_DOTENV: u64 = 1024 * 1024;
 
@@ -52,10 +58,11 @@ impl Variables {
 
     /// The credential for the server. Fails if there is none, or none that may be sent to that server.
     pub fn credential(&self) -> Result<Credential> {
-        match self.in_dotenv(BASE_URL) {
-            Some(_) => credential(|name| Ok(self.in_dotenv(name)))?.ok_or_else(foreign_server),
-            None => credential(|name| self.get(name))?.ok_or_else(no_credential),
-        }
+        let (found, none) = match self.in_dotenv(BASE_URL) {
+            Some(_) => (credential(|name| Ok(self.in_dotenv(name)))?, FOREIGN_SERVER),
+            None => (credential(|name| self.get(name))?, NO_CREDENTIAL),
+        };
+        found.ok_or_else(|| Error::Config(none.into()))
     }
 
     /// Every credential that is set, in `.env` or the environment, in use or not.
@@ -155,19 +162,6 @@ fn malformed(name: &str, what: &str) -> Error {
 pub fn no_model() -> Error {
     let text = "no model: set `MODEL_ID` in the environment or in `.env`, or use `--model ID` \
                 (`meanwhile demo` works without)";
-    Error::Config(text.into())
-}
-
-fn no_credential() -> Error {
-    let text = "no credential: set `ANTHROPIC_API_KEY` or `ANTHROPIC_AUTH_TOKEN` in the environment or in `.env` \
-                (`meanwhile demo` works without)";
-    Error::Config(text.into())
-}
-
-fn foreign_server() -> Error {
-    let text = "`.env` sets `ANTHROPIC_BASE_URL` but no credential, and a credential from the environment is not \
-                sent to a server that a file in the working directory names: set `ANTHROPIC_API_KEY` or \
-                `ANTHROPIC_AUTH_TOKEN` in the same `.env`";
     Error::Config(text.into())
 }
 
