@@ -130,6 +130,5 @@ fn system_prompt(folder: &Path, workspace: &Workspace) -> String {
         let content = workspace.read(name).ok()?;
         Some((name, String::from_utf8_lossy(&content).into_owned()))
     });
-    let instructions = instructions.as_ref().map(|(name, text)| (*name, text.as_str()));
     session::prompt::system_prompt(folder, instructions)
 }

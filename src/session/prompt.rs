@@ -8,7 +8,7 @@ use crate::text;
 const LONGEST_INSTRUCTIONS: usize = 50_000;
 
 /// Returns the prompt for a session in `folder`. `instructions` are the name and the text of the project's own file.
-pub fn system_prompt(folder: &Path, instructions: Option<(&str, &str)>) -> String {
+pub fn system_prompt(folder: &Path, instructions: Option<(&str, String)>) -> String {
     let folder = folder.display();
     let (system, machine) = (std::env::consts::OS, std::env::consts::ARCH);
     let mut prompt = format!(
