@@ -8,8 +8,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    RulesetError, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreated,
+    RulesetCreatedAttr, RulesetError, path_beneath_rules,
 };
 
 /// The first ABI with a rule for truncation: without it, a command can empty a file that it may not write.
@@ -57,55 +57,47 @@ impl Sandbox {
     /// Restricts this process and everything that it starts from now on. Fails with what the kernel lacks, as a
     /// message for the model.
     pub fn enforce(&self) -> Result<(), String> {
+        let level = if self.best_effort { CompatLevel::BestEffort } else { CompatLevel::HardRequirement };
         if let Some(folders) = &self.writable {
-            self.enforce_files(folders).map_err(|err| self.lacks("rules for files (Linux 6.2)", &err))?;
+            enforce_files(level, folders).map_err(|err| lacks("rules for files (Linux 6.2)", &err))?;
         }
         if self.no_network {
-            self.enforce_network().map_err(|err| self.lacks("rules for TCP (Linux 6.7)", &err))?;
+            let enforced = network_rules(level).and_then(RulesetCreated::restrict_self);
+            enforced.map_err(|err| lacks("rules for TCP (Linux 6.7)", &err))?;
         }
         Ok(())
-    }
-
-    fn level(&self) -> CompatLevel {
-        if self.best_effort { CompatLevel::BestEffort } else { CompatLevel::HardRequirement }
-    }
-
-    fn enforce_files(&self, folders: &[PathBuf]) -> Result<(), RulesetError> {
-        let writing = AccessFs::from_write(FILES);
-        let devices = DEVICES.iter().map(|name| Path::new("/dev").join(name));
-        let places = folders.iter().cloned().chain(devices).filter(|place| place.exists());
-        Ruleset::default()
-            .set_compatibility(self.level())
-            .handle_access(writing)?
-            .create()?
-            .add_rules(path_beneath_rules(places, writing))?
-            .restrict_self()?;
-        Ok(())
-    }
-
-    fn enforce_network(&self) -> Result<(), RulesetError> {
-        Ruleset::default()
-            .set_compatibility(self.level())
-            .handle_access(AccessNet::from_all(NETWORK))?
-            .create()?
-            .restrict_self()?;
-        Ok(())
-    }
-
-    fn lacks(&self, what: &str, err: &RulesetError) -> String {
-        format!(
-            "the sandbox can't be enforced, so the command was not run: this kernel lacks Landlock's {what}: {err}; \
-             use `--sandbox off`, or add `,best-effort` to the mode"
-        )
     }
 }
 
 /// Whether the kernel has rules for files, and for TCP.
 pub fn support() -> (bool, bool) {
-    let hard = || Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
-    let files = hard().handle_access(AccessFs::from_write(FILES)).and_then(Ruleset::create);
-    let network = hard().handle_access(AccessNet::from_all(NETWORK)).and_then(Ruleset::create);
-    (files.is_ok(), network.is_ok())
+    let hard = CompatLevel::HardRequirement;
+    (file_rules(hard).is_ok(), network_rules(hard).is_ok())
+}
+
+/// Rules that forbid writing to any file, not in force yet.
+fn file_rules(level: CompatLevel) -> Result<RulesetCreated, RulesetError> {
+    Ruleset::default().set_compatibility(level).handle_access(AccessFs::from_write(FILES))?.create()
+}
+
+/// Rules that forbid all TCP, not in force yet.
+fn network_rules(level: CompatLevel) -> Result<RulesetCreated, RulesetError> {
+    Ruleset::default().set_compatibility(level).handle_access(AccessNet::from_all(NETWORK))?.create()
+}
+
+fn enforce_files(level: CompatLevel, folders: &[PathBuf]) -> Result<(), RulesetError> {
+    let devices = DEVICES.iter().map(|name| Path::new("/dev").join(name));
+    let places = folders.iter().cloned().chain(devices).filter(|place| place.exists());
+    let exceptions = path_beneath_rules(places, AccessFs::from_write(FILES));
+    file_rules(level)?.add_rules(exceptions)?.restrict_self()?;
+    Ok(())
+}
+
+fn lacks(what: &str, err: &RulesetError) -> String {
+    format!(
+        "the sandbox can't be enforced, so the command was not run: this kernel lacks Landlock's {what}: {err}; \
+         use `--sandbox off`, or add `,best-effort` to the mode"
+    )
 }
 
 #[cfg(test)]
