@@ -42,12 +42,6 @@ struct Root {
     handle: OwnedFd,
 }
 
-/// A name in a folder of the workspace; the file may not exist.
-struct Place {
-    folder: OwnedFd,
-    name: OsString,
-}
-
 impl Workspace {
     /// A workspace of this working directory. Fails if that can't be opened.
     pub fn open(folder: &Path) -> io::Result<Workspace> {
@@ -72,10 +66,10 @@ impl Workspace {
 
     /// The whole content of a regular file, at most `LARGEST` bytes. Fails with an answer for the model.
     pub fn read(&self, path: &str) -> Result<Vec<u8>, Answer> {
-        let place = self.place(path, false)?;
+        let (folder, name) = self.place(path, false)?;
         // NONBLOCK, since opening a FIFO would wait for a writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = match rustix::fs::openat(&place.folder, &place.name, flags, Mode::empty()) {
+        let file = match rustix::fs::openat(&folder, &name, flags, Mode::empty()) {
             // Sockets can't be opened, and neither can some devices.
             Err(Errno::NXIO) => return Err(irregular(path)),
             file => file.map_err(|err| failure("read", path, err))?,
@@ -97,22 +91,22 @@ impl Workspace {
     /// which is an answer for the model, the old file is unchanged.
     pub fn write(&self, path: &str, content: &[u8]) -> Result<(), Answer> {
         self.check_writable(path)?;
-        let place = self.place(path, true)?;
-        let old = match rustix::fs::statat(&place.folder, &place.name, AtFlags::SYMLINK_NOFOLLOW) {
+        let (folder, name) = self.place(path, true)?;
+        let old = match rustix::fs::statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => None,
             stat => Some(stat.map_err(|err| failure("write", path, err))?),
         };
         if let Some(old) = &old {
             regular(path, FileType::from_raw_mode(old.st_mode))?;
             // A rename needs no permission on the file, but whoever made a file read-only wants it to stay.
-            rustix::fs::accessat(&place.folder, &place.name, Access::WRITE_OK, AtFlags::empty())
+            rustix::fs::accessat(&folder, &name, Access::WRITE_OK, AtFlags::empty())
                 .map_err(|err| failure("write", path, err))?;
         }
         let temporary = format!(".meanwhile-{}.tmp", Uuid::new_v4().simple());
-        let written = write_new(&place.folder, &temporary, content, old.as_ref())
-            .and_then(|()| Ok(rustix::fs::renameat(&place.folder, &temporary, &place.folder, &place.name)?));
+        let written = write_new(&folder, &temporary, content, old.as_ref())
+            .and_then(|()| Ok(rustix::fs::renameat(&folder, &temporary, &folder, &name)?));
         written.map_err(|err| {
-            let _ = rustix::fs::unlinkat(&place.folder, &temporary, AtFlags::empty());
+            let _ = rustix::fs::unlinkat(&folder, &temporary, AtFlags::empty());
             failure("write", path, err)
         })
     }
@@ -140,8 +134,9 @@ impl Workspace {
         Ok(name.to_string_lossy().into_owned())
     }
 
-    /// Where `path` is in the workspace. With `create`, creates its parent folders.
-    fn place(&self, path: &str, create: bool) -> Result<Place, Answer> {
+    /// The folder of `path` in the workspace and its name in there; the file may not exist. With `create`, creates
+    /// its parent folders.
+    fn place(&self, path: &str, create: bool) -> Result<(OwnedFd, OsString), Answer> {
         let resolved = self.resolve(path)?;
         let is_log = !create && resolved.extension() == Some("log".as_ref());
         let logs = self.logs.as_ref().filter(|_| is_log);
@@ -163,7 +158,7 @@ impl Workspace {
             }
             folder = open(&folder, part)?;
         }
-        Ok(Place { folder, name: name.to_owned() })
+        Ok((folder, name.to_owned()))
     }
 
     /// `path` made absolute, without links and dots. Components that don't exist stay as they are.
