@@ -230,10 +230,8 @@ impl Agent {
 /// Returns an incomplete answer, which is better than none. Fails if it is empty.
 fn cut_off(said: &str, watch: &mut Watch) -> Result<String> {
     if said.is_empty() {
-        return Err(Error::Limit {
-            option: "--max-output-tokens",
-            text: "the reply was cut off before its first word".into(),
-        });
+        let text = "the reply was cut off before its first word".into();
+        return Err(Error::Limit { option: "--max-output-tokens", text });
     }
     watch(Event::Notice(CUT_OFF));
     Ok(said.to_owned())

@@ -66,8 +66,7 @@ impl Agent {
             if self.context.tasks.running() == 0 {
                 return Ok(());
             }
-            let waited = self.context.tasks.wait_for_any(None);
-            if let Waited::Stopped(stop) = waited {
+            if let Waited::Stopped(stop) = self.context.tasks.wait_for_any(None) {
                 return Err(Error::Stopped(stop));
             }
         }

@@ -66,12 +66,9 @@ fn is_root_or_home(path: &str) -> bool {
     let from_home = ["~", "$HOME", "${HOME}", home.as_str()]
         .iter()
         .find_map(|home| (!home.is_empty() && *home != "/").then(|| path.strip_prefix(home))?);
-    let (rest, needs_slash) = match from_home {
-        Some(rest) => (rest, false),
-        None => (path, true),
-    };
+    let rest = from_home.unwrap_or(path);
     let only_dots = rest.split('/').all(|part| matches!(part, "" | "." | ".."));
-    only_dots && (!needs_slash || rest.starts_with('/'))
+    only_dots && (from_home.is_some() || path.starts_with('/'))
 }
 
 fn is_block_device(path: &str) -> bool {

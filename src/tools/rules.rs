@@ -143,10 +143,8 @@ fn glob(pattern: &str, text: &str) -> bool {
         return rest.is_empty();
     };
     for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
+        let Some((_, after)) = rest.split_once(part) else { return false };
+        rest = after;
     }
     rest.len() >= last.len() && rest.ends_with(last)
 }
