@@ -140,9 +140,7 @@ impl Agent {
         watch: &mut Watch,
     ) -> Error {
         let Unfinished { err, said } = unfinished;
-        let Error::Stopped(stop) = err else {
-            return err;
-        };
+        let Error::Stopped(stop) = err else { return err };
         if !said.trim().is_empty() {
             let reply = Message::assistant(vec![Block::text(said.trim_end())]);
             self.transcript.push_reply(reply.encode());

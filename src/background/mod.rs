@@ -155,9 +155,7 @@ impl Tasks {
     }
 
     fn absorb(&mut self, event: Event) {
-        let Some(task) = self.find_mut(&event.id) else {
-            return;
-        };
+        let Some(task) = self.find_mut(&event.id) else { return };
         let had_ended = task.end.is_some();
         task.take(event.end);
         match task.state {

@@ -163,9 +163,7 @@ impl Task {
 
     /// The lines about this task in `<background-results>`; empty while it runs.
     pub(super) fn notice(&self) -> String {
-        let Some(end) = &self.end else {
-            return String::new();
-        };
+        let Some(end) = &self.end else { return String::new() };
         let mut notice = format!(
             "[bg:{}] {}: {end}: {}\n",
             self.id,

@@ -116,9 +116,7 @@ impl Log {
 
     /// Writes what was kept in memory: from now on the log is complete at any moment.
     pub fn create(&mut self) {
-        let State::Pending(pending) = &mut self.state else {
-            return;
-        };
+        let State::Pending(pending) = &mut self.state else { return };
         let pending = std::mem::take(pending);
         let open = || private::options().write(true).create_new(true).open(&self.path);
         let created = open().or_else(|_| {

@@ -69,9 +69,7 @@ fn nearest(text: &str, old: &str) -> String {
     let mut windows = lines.windows(wanted.len().max(1));
     let wanted = || wanted.iter().map(|(_, line)| line);
     let found = windows.find(|window| window.iter().map(|(_, line)| line).eq(wanted()));
-    let Some((index, _)) = found.and_then(|window| window.first()) else {
-        return String::new();
-    };
+    let Some((index, _)) = found.and_then(|window| window.first()) else { return String::new() };
     let line = text.lines().nth(*index).unwrap_or_default();
     format!("; line {} differs only in white space: {line:?}", index + 1)
 }

@@ -29,9 +29,7 @@ fn is_dangerous(command: &SimpleCommand) -> bool {
     if command.targets.iter().any(|target| is_block_device(target)) {
         return true;
     }
-    let Some((name, arguments)) = unwrapped(command).split_first() else {
-        return false;
-    };
+    let Some((name, arguments)) = unwrapped(command).split_first() else { return false };
     match base_name(name) {
         "rm" => removes_everything(arguments),
         name if WRITERS.contains(&name) || name.starts_with("mkfs") => {
@@ -72,9 +70,7 @@ fn is_root_or_home(path: &str) -> bool {
 }
 
 fn is_block_device(path: &str) -> bool {
-    let Some(name) = path.strip_prefix("/dev/") else {
-        return false;
-    };
+    let Some(name) = path.strip_prefix("/dev/") else { return false };
     BLOCK_DEVICES.iter().any(|prefix| name.starts_with(prefix))
         || fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device())
 }

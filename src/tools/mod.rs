@@ -232,9 +232,7 @@ impl<'a> Input<'a> {
         expected: &str,
         convert: impl Fn(&'a Value) -> Option<T>,
     ) -> Result<Option<T>, Answer> {
-        let Some(value) = self.fields.get(name).filter(|value| !value.is_null()) else {
-            return Ok(None);
-        };
+        let Some(value) = self.fields.get(name).filter(|value| !value.is_null()) else { return Ok(None) };
         convert(value).map(Some).ok_or_else(|| {
             let value = value.to_string();
             Answer::error(format!("`{name}` must be {expected}, not {}", text::first(&value, 60)))

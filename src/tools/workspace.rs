@@ -176,9 +176,7 @@ impl Workspace {
                 continue;
             }
             resolved.push(part);
-            let Ok(target) = fs::read_link(&resolved) else {
-                continue;
-            };
+            let Ok(target) = fs::read_link(&resolved) else { continue };
             links += 1;
             if links > MOST_LINKS {
                 return Err(Answer::error(format!("{path} has too many symbolic links")));
