@@ -94,16 +94,13 @@ impl Canvas {
         if done == 0 && drawn == self.drawn {
             return;
         }
-        let mut bytes = format!("{SYNC_ON}{}{ERASE_BELOW}", self.to_start(columns));
-        bytes += &self.output[..done];
-        bytes += &drawn.rows.join("\n");
-        bytes += &up(drawn.rows.len() - 1 - drawn.cursor.0);
-        bytes.push('\r');
-        bytes += &right(drawn.cursor.1);
-        bytes += SYNC_OFF;
+        let start = self.to_start(columns);
+        let output = &self.output[..done];
+        let rows = drawn.rows.join("\n");
+        let cursor = moved(drawn.rows.len() - 1 - drawn.cursor.0, drawn.cursor.1);
+        write_all(&format!("{SYNC_ON}{start}{ERASE_BELOW}{output}{rows}{cursor}{SYNC_OFF}"));
         self.output = open;
         self.drawn = drawn;
-        write_all(&bytes);
     }
 
     /// The unfinished row of the output, what the program is doing, the prompt and the line being typed.
@@ -117,16 +114,14 @@ impl Canvas {
         }
         let prompt = &below.prompt;
         let (mut typed, (row, column)) = input(prompt, &shown(below.text), below.cursor, columns);
+        if let Some(text) = typed[0].strip_prefix(prompt) {
+            typed[0] = self.styled(BOLD, prompt) + text;
+        }
         // Of a text that is larger than the screen, the part around the cursor.
         let room = lines.saturating_sub(rows.len() + 1).max(1);
         let first = (row + 1).saturating_sub(room);
-        typed.truncate(first + room);
-        let mut typed = typed.split_off(first);
-        if let Some(text) = typed[0].strip_prefix(prompt).filter(|_| first == 0) {
-            typed[0] = self.styled(BOLD, prompt) + text;
-        }
         let cursor = (rows.len() + row - first, column);
-        rows.append(&mut typed);
+        rows.extend(typed.into_iter().skip(first).take(room));
         Rows { rows, cursor }
     }
 
@@ -134,7 +129,7 @@ impl Canvas {
     fn to_start(&self, columns: usize) -> String {
         let above = self.drawn.rows.iter().take(self.drawn.cursor.0);
         let rows: usize = above.map(|row| width(row).div_ceil(columns).max(1)).sum();
-        format!("{}\r", up(rows + self.drawn.cursor.1 / columns))
+        moved(rows + self.drawn.cursor.1 / columns, 0)
     }
 
     pub fn clear(&mut self) {
@@ -193,12 +188,11 @@ fn shown(text: &str) -> String {
     shown.collect()
 }
 
-fn up(rows: usize) -> String {
-    if rows == 0 { String::new() } else { format!("\x1b[{rows}A") }
-}
-
-fn right(columns: usize) -> String {
-    if columns == 0 { String::new() } else { format!("\x1b[{columns}C") }
+/// Moves the cursor up, and to a column. A terminal takes a count of 0 for 1.
+fn moved(rows: usize, column: usize) -> String {
+    let up = if rows == 0 { String::new() } else { format!("\x1b[{rows}A") };
+    let right = if column == 0 { String::new() } else { format!("\x1b[{column}C") };
+    format!("{up}\r{right}")
 }
 
 fn write_all(text: &str) {

@@ -85,6 +85,7 @@ impl Screen {
         let found = tcgetattr(io::stdin()).map_err(|err| failed(err.into()))?;
         // Bounded, so that a command can't print faster than the terminal shows.
         let (messages, received) = crossbeam_channel::bounded(256);
+        let _ = messages.send(Message::Print(greeting));
         // Unbounded: nobody types faster than this is read.
         let (typed_sender, typed) = crossbeam_channel::unbounded();
         let signals = messages.clone();
@@ -100,7 +101,7 @@ impl Screen {
         let keys = messages.clone();
         read_keys(move |bytes| keys.send(Message::Typed(bytes.map(<[u8]>::to_vec))).is_ok())?;
         let canvas = Canvas::new(found, color);
-        let run = move || Prompt::new(canvas, to_main, history).run(&greeting, &received);
+        let run = move || Prompt::new(canvas, to_main, history).run(&received);
         let thread = threads::start("screen", run).map_err(failed)?;
         Ok(Screen { messages, typed, left, thread: Some(thread) })
     }

@@ -77,10 +77,8 @@ impl Prompt {
     }
 
     /// Runs until the screen is closed or the terminal is gone.
-    pub fn run(mut self, greeting: &str, messages: &Receiver<Message>) {
+    pub fn run(mut self, messages: &Receiver<Message>) {
         self.canvas.set_raw();
-        self.canvas.print(greeting);
-        self.update();
         loop {
             match messages.recv_timeout(self.patience()) {
                 Ok(first) => {
@@ -132,19 +130,15 @@ impl Prompt {
                 let keys = self.keys.push(&bytes.unwrap_or_default());
                 keys.into_iter().for_each(|key| self.take_key(key));
             }
-            Message::Task(row) => {
-                let announced = self.roster.take(row);
-                announced.into_iter().for_each(|text| self.canvas.say(&text));
-            }
+            Message::Task(row) => self.roster.take(row).into_iter().for_each(|text| self.canvas.say(&text)),
             Message::Busy(busy) => {
                 self.busy = busy;
                 // The agent does something else now, so it no longer waits for an answer.
                 self.end_question();
             }
             Message::Ask(answers) => {
-                let put_aside = self.question.take().map(|question| question.put_aside);
-                let put_aside = put_aside.unwrap_or_else(|| self.editor.take());
-                self.question = Some(Question { answers, put_aside });
+                self.end_question();
+                self.question = Some(Question { answers, put_aside: self.editor.take() });
             }
             Message::Follow => self.is_followed = true,
             Message::PutBack(text) => {
