@@ -57,8 +57,7 @@ impl Editor {
 
     /// What replaces the prompt during a search of the history.
     pub fn search_prompt(&self) -> Option<String> {
-        let search = self.search.as_ref()?;
-        Some(format!("(history: {}) ", search.pattern))
+        self.search.as_ref().map(|search| format!("(history: {}) ", search.pattern))
     }
 
     /// Empties the line. Returns its text and cursor, which `put` takes.
@@ -235,11 +234,9 @@ impl Editor {
     }
 
     fn begin_search(&mut self) {
-        self.search = Some(Search {
-            pattern: String::new(),
-            entry: self.history.entries.len(),
-            before: (self.text.clone(), self.cursor),
-        });
+        let entry = self.history.entries.len();
+        let before = (self.text.clone(), self.cursor);
+        self.search = Some(Search { pattern: String::new(), entry, before });
     }
 
     /// Takes a key during a search. Returns false without a search, and for a key that ends it and edits the line

@@ -148,8 +148,7 @@ fn read_pieces(source: BorrowedFd, take: &mut dyn FnMut(&[u8]) -> bool) -> io::R
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match rustix::io::read(source, &mut buffer[..]) {
-            Ok(0) => return Ok(()),
-            Ok(n) if take(&buffer[..n]) => {}
+            Ok(n) if n > 0 && take(&buffer[..n]) => {}
             Ok(_) => return Ok(()),
             Err(Errno::INTR) => {}
             // Node and others pass on pipes that don't block.
