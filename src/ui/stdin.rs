@@ -139,8 +139,7 @@ fn read_all(file: Option<&Path>, mut silence: Option<Instant>, agent: &mut Agent
 }
 
 fn start_thread(read: impl FnOnce() + Send + 'static) -> Result<()> {
-    let started = threads::start("input", read);
-    started.map(drop).map_err(|err| Error::System { doing: "start a thread", err })
+    threads::start("input", read).map(drop).map_err(|err| Error::System { doing: "start a thread", err })
 }
 
 /// Passes each piece of a source to `take`, until its end or until `take` returns false.

@@ -4,9 +4,7 @@
 
 use std::io::{self, Write};
 
-use rustix::termios::{
-    InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetwinsize, tcsetattr,
-};
+use rustix::termios::{OptionalActions, Termios, tcgetwinsize, tcsetattr};
 use signal_hook::consts::SIGTSTP;
 
 use crate::text::{obeyed_by_terminals, visible};
@@ -62,16 +60,13 @@ impl Canvas {
     /// Adds lines of output.
     pub fn say(&mut self, text: &str) {
         self.start_line();
-        self.output.push_str(&visible(text));
-        self.output.push('\n');
+        self.output += &format!("{}\n", visible(text));
     }
 
     /// Adds an entered line to the output.
     pub fn echo(&mut self, prompt: &str, line: &str) {
         self.start_line();
-        self.output += &self.styled(BOLD, prompt);
-        self.output.push_str(&visible(line));
-        self.output.push('\n');
+        self.output += &format!("{}{}\n", self.styled(BOLD, prompt), visible(line));
     }
 
     fn start_line(&mut self) {
@@ -144,10 +139,9 @@ impl Canvas {
 
     pub fn set_raw(&self) {
         let mut raw = self.found.clone();
-        raw.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG | LocalModes::IEXTEN;
-        raw.input_modes -= InputModes::ICRNL | InputModes::INLCR | InputModes::IXON | InputModes::ISTRIP;
-        raw.special_codes[SpecialCodeIndex::VMIN] = 1;
-        raw.special_codes[SpecialCodeIndex::VTIME] = 0;
+        raw.make_raw();
+        // A line feed still begins a new line.
+        raw.output_modes = self.found.output_modes;
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &raw);
         write_all(PASTE_ON);
     }

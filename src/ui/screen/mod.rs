@@ -45,7 +45,7 @@ enum Message {
     Busy(Option<Busy>),
     /// The next line goes to this channel, as the answer to a question.
     Ask(Sender<String>),
-    /// The next key is reported instead of edited with.
+    /// The next key is a `Typed::Key` and edits nothing.
     Follow,
     /// A message that the user may change and send again.
     PutBack(String),
