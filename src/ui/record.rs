@@ -53,6 +53,10 @@ impl Reporter {
 
     /// Writes a line about an event.
     pub fn event(&mut self, event: &Event) -> Result<()> {
+        // A long reply costs memory as a record, so none is made that is not written.
+        if self.format != Format::StreamJson {
+            return Ok(());
+        }
         self.line(match event {
             Event::Reply { reply, .. } => json!({
                 "type": "assistant",
