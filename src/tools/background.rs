@@ -64,7 +64,7 @@ fn check(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
     Ok(Outcome { stop, ..Answer::ok(describe(find(context, id)?, full)).into() })
 }
 
-/// Lists all tasks, a line each; with `until`, after one of them has ended.
+/// Lists all tasks, one on each line; with `until`, first waits for one of them to end.
 fn list(context: &mut Context, until: Option<Instant>) -> Outcome {
     let stop = until.and_then(|until| context.tasks.wait_for_any(Some(until)).stop());
     context.tasks.receive();

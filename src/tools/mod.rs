@@ -1,4 +1,4 @@
-//! The tools that the model can call: one file a tool, and the table of them.
+//! The tools that the model can call: one file for each, and the table of all.
 //!
 //! A tool that fails answers the model with an error; no call ends the program.
 
@@ -123,7 +123,7 @@ struct Tool {
     run: fn(&mut Context, &Input) -> Result<Outcome, Outcome>,
 }
 
-/// One row a tool. The README has a table with the same rows.
+/// One row for each tool. The README has a table with the same rows.
 const TOOLS: &[Tool] = &[
     bash::TOOL,
     read_file::TOOL,

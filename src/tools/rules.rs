@@ -6,7 +6,7 @@
 use super::scripts::{all_commands, unwrapped};
 use super::shell::{SimpleCommand, simple_commands};
 
-/// At most so many wrappers (`env`, `nohup`) around a command are compared with a rule.
+/// At most this many wrappers (`env`, `nohup`) around a command are compared with a rule.
 const MOST_WRAPPERS: usize = 8;
 
 /// A shell may read more in these than words; a command with one of them is not allowed in advance.

@@ -2,7 +2,7 @@
 
 use super::shell::{SimpleCommand, simple_commands};
 
-/// Of the scripts in a text, so many times its length is read: a script may be part of several others.
+/// The scripts in a text are read up to this many times its length: a script may be part of several others.
 const MOST_SCRIPTS: usize = 32;
 
 /// Commands that run their arguments, the short options of each that take a value, and the number of words before
@@ -93,7 +93,7 @@ fn script(command: &SimpleCommand) -> Option<String> {
             if rest.any(|argument| is_option_with(argument, 'c')) {
                 return rest.find(is_plain).cloned();
             }
-            // If the first argument is a script, that reads the input.
+            // If the first argument is the file of a script, the input is for that script.
             let is_file = arguments.first().is_some_and(|first| is_plain(&first));
             (!is_file).then(|| command.inputs.concat())
         }
@@ -119,7 +119,7 @@ fn wrapped<'a>(mut words: &'a [String], with_value: &str, before: usize) -> &'a 
     words.get(before..).unwrap_or_default()
 }
 
-/// A script with the commands that `find` runs, a line each.
+/// A script with the commands that `find` runs, one on each line.
 fn find_script(arguments: &[String]) -> String {
     let mut script = String::new();
     let mut runs = false;

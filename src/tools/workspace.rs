@@ -15,16 +15,16 @@ use uuid::Uuid;
 
 use super::Answer;
 
-/// The kernel follows as many links in one path (path_resolution(7)).
+/// The kernel too follows this many links in one path (path_resolution(7)).
 const MOST_LINKS: usize = 40;
 
 /// PATH_MAX without its final NUL (limits.h), in bytes.
 const LONGEST_PATH: usize = 4095;
 
-/// The largest file that is read, in bytes: a larger one is not source code and would take as much memory.
+/// The largest file that is read, in bytes. A larger one is not source code, and reading it would take as much memory.
 const LARGEST: u64 = 64 * 1024 * 1024;
 
-/// A file is binary if there is a NUL in so many bytes at its start, as for git (buffer_is_binary in xdiff-interface.c).
+/// A file is binary if there is a NUL in this many bytes at its start, as for git (buffer_is_binary in xdiff-interface.c).
 const LOOK_FOR_NUL: usize = 8000;
 
 pub struct Workspace {
