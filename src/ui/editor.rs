@@ -160,9 +160,7 @@ impl Editor {
 
     /// One character to the left, with its combining marks.
     fn left(&self) -> usize {
-        let mut before = self.text[..self.cursor].char_indices().rev();
-        let found = before.find(|(_, c)| cells(*c) > 0 || *c < ' ');
-        found.map_or(0, |(at, _)| at)
+        self.text[..self.cursor].rfind(|c| cells(c) > 0 || c < ' ').unwrap_or(0)
     }
 
     fn right(&self) -> usize {

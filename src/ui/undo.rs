@@ -33,8 +33,7 @@ impl Undo {
         self.bytes += change.removed.len();
         self.changes.push_back(change);
         while self.changes.len() > MOST_CHANGES || self.bytes > MOST_BYTES && self.changes.len() > 1 {
-            let forgotten = self.changes.pop_front();
-            self.bytes -= forgotten.map_or(0, |change| change.removed.len());
+            self.bytes -= self.changes.pop_front().map_or(0, |change| change.removed.len());
         }
     }
 
