@@ -147,9 +147,7 @@ fn sandbox(commands: &Commands, folder: &Path) -> Sandbox {
         SandboxMode::Off => None,
         SandboxMode::ReadOnly => Some(Vec::new()),
         SandboxMode::Workspace => {
-            let mut folders = vec![folder.to_owned(), env::temp_dir()];
-            folders.extend_from_slice(&commands.add_dirs);
-            Some(folders)
+            Some([&[folder.to_owned(), env::temp_dir()], &commands.add_dirs[..]].concat())
         }
     };
     Sandbox { writable, no_network: commands.no_network, best_effort: commands.best_effort }
