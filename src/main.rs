@@ -76,12 +76,9 @@ fn run(args: Args) -> Result<()> {
     match args.mode {
         Mode::Chat => chat(args),
         Mode::Print => print(args),
-        Mode::Demo => {
-            let color = args.run.color;
-            ui::demo::run(color, |folder, replay, interrupts| {
-                setup::agent(Config::replayed(args, folder, replay), interrupts)
-            })
-        }
+        Mode::Demo => ui::demo::run(args.run.color, |folder, replay, interrupts| {
+            setup::agent(Config::replayed(args, folder, replay), interrupts)
+        }),
         Mode::Sessions => ui::print(&session_table()?),
         Mode::Doctor => doctor::run(&config::survey(&args)?),
         Mode::Completions(shell) => ui::print(&completions::completions(shell)),

@@ -91,8 +91,7 @@ impl Client {
             run(&transport);
             drop::<Sender<()>>(finished);
         };
-        let started = threads::start(name, run).map(drop);
-        started.map_err(|err| Error::System { doing: "start a thread", err })
+        threads::start(name, run).map(drop).map_err(|err| Error::System { doing: "start a thread", err })
     }
 }
 
