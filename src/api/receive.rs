@@ -71,11 +71,8 @@ fn stream(response: &mut Response, progress: &Sender<Progress>) -> Result<Reply>
 }
 
 fn whole_message(response: &mut Response, progress: &Sender<Progress>) -> Result<Reply> {
-    let mut text = String::new();
-    (&mut response.body)
-        .take(LONGEST_MESSAGE)
-        .read_to_string(&mut text)
-        .map_err(|err| Error::CutOff(err.to_string()))?;
+    let body = (&mut response.body).take(LONGEST_MESSAGE);
+    let text = io::read_to_string(body).map_err(|err| Error::CutOff(err.to_string()))?;
     let message = serde_json::from_str(&text)
         .map_err(|err| Error::Protocol(format!("it is not JSON ({err}): {}", excerpt(&text))))?;
     let reply = Fold::message(message)?;
