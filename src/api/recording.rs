@@ -35,13 +35,11 @@ impl Replay {
         let values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
         let mut exchanges = Vec::new();
         for (n, value) in (1..).zip(values) {
-            match value {
-                Ok(value) if value["status"].is_u64() => exchanges.push(value),
-                _ => {
-                    let fault = format!("exchange {n} is not a JSON object with a status");
-                    return Err(Error::Config(format!("`{name}` is not a recording: {fault}")));
-                }
-            }
+            let Some(exchange) = value.ok().filter(|value| value["status"].is_u64()) else {
+                let fault = format!("exchange {n} is not a JSON object with a status");
+                return Err(Error::Config(format!("`{name}` is not a recording: {fault}")));
+            };
+            exchanges.push(exchange);
         }
         Ok(Replay { name: name.to_owned(), exchanges: exchanges.into_iter(), used: 0, pace })
     }
