@@ -1,6 +1,6 @@
 //! `meanwhile`: a coding agent that keeps working while your commands run.
 //!
-//! The house. A room imports only what stands in a lower row:
+//! The house. A room imports only from the rows below it:
 //!
 //! ```text
 //! main                     the way in

@@ -142,7 +142,7 @@ pub struct Commands {
     pub max_background: usize,
     /// The largest size of a log, in bytes.
     pub log_limit: u64,
-    /// Folders that are open beside the working directory.
+    /// Folders that may be used besides the working directory.
     pub add_dirs: Vec<PathBuf>,
     pub sandbox: SandboxMode,
     /// Run commands even if the kernel can't enforce all of the sandbox.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::api::message::{Encoded, Message, Role};
 use crate::api::reply::Usage;
 
-/// How the line of a user message ends in which the user said nothing.
+/// How the line of a user message ends if none of its words are the user's own.
 const NO_PROMPT: &str = r#","prompt":null}"#;
 
 /// One line of a session file.

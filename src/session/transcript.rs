@@ -23,7 +23,7 @@ pub struct Transcript {
     /// The id of the session, saved or not.
     pub id: String,
     keeping: Keeping,
-    /// What is wrong with the session file, until somebody has asked.
+    /// What went wrong when the session file was read or written, until somebody has asked.
     failure: Option<String>,
     /// By how many messages summaries have shortened the history.
     replaced: usize,
@@ -86,7 +86,7 @@ impl Transcript {
         matches!(self.keeping, Keeping::In(_)).then_some(&self.id)
     }
 
-    /// Returns once what is wrong with the session file: it could not be read or written.
+    /// Returns what went wrong when the session file was read or written, and forgets it.
     pub fn take_failure(&mut self) -> Option<String> {
         self.failure.take()
     }
