@@ -112,12 +112,9 @@ pub fn help() -> String {
 /// What to say about an unknown command; suggests the nearest name within two typing errors.
 pub fn unknown(name: &str) -> String {
     let near = TABLE.iter().map(|row| (distance(name, row.name), row.name)).min();
-    match near {
-        Some((0..=2, nearest)) => {
-            format!("Unknown command `{name}`. Did you mean `{nearest}`? `/help` lists the commands.")
-        }
-        _ => format!("Unknown command `{name}`. `/help` lists the commands."),
-    }
+    let near = near.filter(|(errors, _)| *errors <= 2);
+    let guess = near.map(|(_, nearest)| format!(" Did you mean `{nearest}`?")).unwrap_or_default();
+    format!("Unknown command `{name}`.{guess} `/help` lists the commands.")
 }
 
 /// The Levenshtein distance: how many characters to insert, delete or replace.
