@@ -83,8 +83,8 @@ impl Shown {
             skip(tail, start - tail_start).to_owned()
         };
         let new = rest.strip_prefix(&self.line).unwrap_or(&rest).to_owned();
-        let line = tail.rsplit('\n').next().unwrap_or_default();
-        let line = if line.len() > LONGEST_LINE { "" } else { line };
+        let last = tail.rsplit('\n').next();
+        let line = last.filter(|line| line.len() <= LONGEST_LINE).unwrap_or_default();
         self.settled = tail_start + characters(tail) - characters(line);
         self.line = line.to_owned();
         new

@@ -53,8 +53,7 @@ fn question(act: &Act, always: &[Rule]) -> String {
     };
     let what = visible(&what);
     let what = head_and_tail(&what, LONGEST);
-    let rules: Vec<String> = always.iter().map(Rule::text).collect();
-    let always =
-        if rules.is_empty() { String::new() } else { format!(", a = always ({})", rules.join(", ")) };
+    let rules = always.iter().map(Rule::text).collect::<Vec<_>>().join(", ");
+    let always = if rules.is_empty() { String::new() } else { format!(", a = always ({rules})") };
     format!("{}: {what}\ny = yes, n = no{always}, or a reason why not", act.tool)
 }
