@@ -36,7 +36,7 @@ pub enum Console {
     /// A pipe, or a terminal that only prints lines.
     Plain {
         lines: Rc<Lines>,
-        /// What has changed of the background tasks since the last prompt.
+        /// The background tasks that have started or ended since the last prompt.
         rows: Receiver<Row>,
         roster: Roster,
     },

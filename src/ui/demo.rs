@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 
 const RECORDING: &str = include_str!("demo.jsonl");
 
-/// Between two events of the stream, each with a few words: about as fast as a model speaks.
+/// The pause between two events of the stream. Each brings a few words, so this is about as fast as a model writes.
 const PACE: Duration = Duration::from_millis(80);
 
 const PROMPT: &str =

@@ -56,7 +56,7 @@ pub fn diff<'a>(old: &'a str, new: &'a str) -> Vec<Line<'a>> {
     let mut add = |kind, texts: &[&'a str], range: Range<usize>| {
         lines.extend(range.map(|at| Line { kind, number: at + 1, text: texts[at] }));
     };
-    // Where the lines of the new text end that were shown.
+    // Where the shown lines of the new text end.
     let mut end = 0;
     for (at, hunk) in hunks.iter().enumerate() {
         let start = hunk.new.start.saturating_sub(CONTEXT).max(end);
@@ -101,7 +101,7 @@ fn middle(old: &[&str], new: &[&str]) -> Option<(usize, usize)> {
     let difference = n as isize - m as isize;
     let most = MOST_ROUNDS.min((n + m).div_ceil(2) as isize);
     let place = |diagonal: isize| (diagonal + most + 1) as usize;
-    // The furthest place in the old text on each diagonal (its place less that in the new text), counted from the
+    // The furthest place in the old text on each diagonal (its place minus the place in the new text), counted from the
     // starts of both texts, and from their ends.
     let mut furthest = [vec![0; place(most + 2)], vec![0; place(most + 2)]];
     for round in 0..=most {
@@ -117,7 +117,7 @@ fn middle(old: &[&str], new: &[&str]) -> Option<(usize, usize)> {
                     (a, b) = (a + 1, b + 1);
                 }
                 furthest[side][place(diagonal)] = a;
-                // Do the ways from both sides meet? The other side has not done this round yet if this is side 0.
+                // Do the paths from both sides meet? The other side has not done this round yet if this is side 0.
                 let other = difference - diagonal;
                 if (difference & 1) as usize != side
                     && other.abs() < round + side as isize

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// The same after the time limit, which nobody waits for.
 const LONG_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Hears of SIGWINCH and SIGCONT; of None when the program is about to end without returning.
+/// Is told of SIGWINCH and SIGCONT, and of None when the program is about to end without returning from `main`.
 pub type TerminalWatcher = Box<dyn FnMut(Option<i32>) + Send>;
 
 pub struct Interrupts {

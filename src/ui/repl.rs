@@ -34,7 +34,7 @@ struct Repl<'a> {
 /// What to do next.
 enum Next {
     Line(String),
-    /// A turn with this content; empty when there are only results of tasks to tell.
+    /// A turn with this content; empty if only results of tasks wait to be sent.
     Turn(Vec<Block>),
     Leave,
 }

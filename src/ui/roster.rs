@@ -47,7 +47,7 @@ impl Row {
 }
 
 impl Roster {
-    /// Takes what has changed of a task. Returns an announcement when it has ended.
+    /// Takes a task that has started or ended. Returns an announcement if it has ended.
     pub fn take(&mut self, row: Row) -> Option<String> {
         let announcement = row.end.is_some().then(|| row.line());
         match self.rows.iter_mut().find(|known| known.id == row.id) {
