@@ -7,10 +7,10 @@
 //! setup                    the wiring: from a configuration to an agent
 //! ui                       what people and scripts see; the only room that prints
 //! agent                    the turn: requests and tool calls until the model is done
-//! tools                    what the model can call: one file and one row a tool
+//! tools                    what the model can call: one file and one row per tool
 //! session, background      the transcript, append-only; the tasks, each result delivered once
 //! config                   arguments, environment and `.env` -> one `Config`
-//! api, command, cli        the Messages API; one running command; the command line, one row an option
+//! api, command, cli        the Messages API; one running command; the command line, one row per option
 //! error                    what ends a run, and its exit code
 //! stop, secrets            why a run is stopped; the mask over credentials
 //! text, private, threads   text for models and terminals; files for the user alone; named threads

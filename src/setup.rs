@@ -79,7 +79,7 @@ fn tasks(config: &Config, interrupts: &Interrupts) -> Result<Tasks> {
     if config.run.loudness != Loudness::Quiet && !Path::new("/proc/self").exists() {
         let _ = writeln!(
             io::stderr(),
-            "meanwhile: no /proc here: of a command, only its process group can be ended"
+            "meanwhile: /proc is missing: of a command, only the process group can be ended; what left it goes on"
         );
     }
     let doing = "reap the orphans of this container";

@@ -420,7 +420,7 @@ fn the_output_of_a_task_is_live_until_a_key() {
     let screen = session.shows("Started.\n(");
     let id = screen.split("Background task ").nth(1).unwrap()[..8].to_owned();
     session.send(format!("/task {id}\r"));
-    session.shows("\n(press any key to stop)");
+    session.shows("\n(press any key to return; the task goes on)");
     session.shows("\nbegun\n");
     session.dir().write("go", "");
     session.shows("\nmore of it\n");
@@ -553,7 +553,7 @@ fn a_signal_ends_the_program_while_an_output_is_followed() {
     let screen = session.shows("Started.\n(");
     let id = screen.split("Background task ").nth(1).unwrap()[..8].to_owned();
     session.send(format!("/task {id}\r"));
-    session.shows("(press any key to stop)");
+    session.shows("(press any key to return; the task goes on)");
     session.signal(rustix::process::Signal::TERM);
     session.wait().code(143);
 }
@@ -623,6 +623,6 @@ fn the_first_run_names_what_is_missing_and_a_way_to_try() {
         let session = Test::new().env_remove(name).env("TERM", "xterm").spawn_pty();
         let finished = session.wait().code(2);
         assert!(finished.stdout.contains(name), "{}", finished.stdout);
-        assert!(finished.stdout.contains("`meanwhile demo` works without"), "{}", finished.stdout);
+        assert!(finished.stdout.contains("`meanwhile demo` needs none"), "{}", finished.stdout);
     }
 }

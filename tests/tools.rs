@@ -380,11 +380,11 @@ fn a_field_of_the_wrong_type_is_named_with_what_it_should_be() {
         ("bash", json!({"command": "true", "timeout": -1}), "`timeout` must be a number of seconds"),
         ("bash", json!({"command": "true", "timeout": 1e300}), "`timeout` must be a number of seconds"),
         ("read_file", json!({"path": 1}), "`path` must be a string, not 1"),
-        ("read_file", json!({"path": "f", "offset": 0}), "`offset` must be a whole number from 1 on, not 0"),
+        ("read_file", json!({"path": "f", "offset": 0}), "`offset` must be a whole number, 1 or more, not 0"),
         (
             "read_file",
             json!({"path": "f", "limit": 1.5}),
-            "`limit` must be a whole number from 1 on, not 1.5",
+            "`limit` must be a whole number, 1 or more, not 1.5",
         ),
         ("write_file", json!({"path": "f", "content": {}}), "`content` must be a string, not {}"),
         (

@@ -14,7 +14,7 @@ pub enum Event<'a> {
     Request,
     /// More of the model's text, as it arrives.
     Text(&'a str),
-    /// The connection was lost: the text since the last reply is void.
+    /// The connection was lost: the text since the last reply is discarded.
     Discarded,
     /// The reply is complete. The texts since the last one are part of it.
     Reply { reply: &'a Reply, time: Duration },

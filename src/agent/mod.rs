@@ -1,7 +1,7 @@
 //! The turn: requests and tool calls until the model is done.
 //!
-//! User messages are built here only: tool results come first, then the results of background tasks. Every tool
-//! call in the history is answered, whatever interrupts the turn.
+//! All user messages of a turn go through `push_user` (`tasks`): tool results come first, then the results of
+//! background tasks. Every tool call in the history is answered, whatever interrupts the turn.
 
 mod compact;
 mod event;
@@ -131,8 +131,8 @@ impl Agent {
     }
 
     /// Leaves a history in which the model reads what was interrupted: the text of a reply stays, an incomplete tool
-    /// call does not. A message that is `unanswered` leaves the history too, lest the model take it for an order
-    /// that still holds; what else was sent with it stays. Returns what ended the turn.
+    /// call does not. A message that is `unanswered` leaves the history too, so that the model does not act
+    /// on it later; what else was sent with it stays. Returns what ended the turn.
     fn leave_off(
         &mut self,
         unfinished: Unfinished,

@@ -30,7 +30,7 @@ impl From<Unfinished> for Error {
 
 impl Agent {
     /// Sends a history and returns the reply. Tries again after errors that may pass, and says that the text shown
-    /// so far is void.
+    /// so far is discarded.
     pub(super) fn request(&mut self, messages: &[Encoded], watch: &mut Watch) -> Result<Reply, Unfinished> {
         let mut failures = 0;
         loop {

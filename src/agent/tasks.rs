@@ -72,7 +72,7 @@ impl Agent {
         }
     }
 
-    /// Whether a result waits that starts a turn.
+    /// Whether a result is waiting that should start a turn.
     pub fn has_results(&mut self) -> bool {
         self.context.tasks.receive();
         self.context.tasks.has_results()

@@ -179,13 +179,13 @@ impl Tasks {
         self.tasks.iter_mut().find(|task| task.id == id)
     }
 
-    /// Whether a result waits that starts a turn.
+    /// Whether a result is waiting that should start a turn.
     pub fn has_results(&self) -> bool {
         self.tasks.iter().any(|task| task.state == State::Undelivered)
     }
 
-    /// Puts all results that wait into the next user message: returns them as one block for the model, in the
-    /// order in which the tasks ended; None if there are none. Never blocks.
+    /// Takes all waiting results for the next user message: one block for the model, in the order in which the
+    /// tasks ended; None if there are none. Never blocks.
     pub fn drain(&mut self) -> Option<String> {
         self.receive();
         let waits = |task: &&mut Task| matches!(task.state, State::Undelivered | State::TakenBack);

@@ -1,6 +1,6 @@
 //! What can be typed on the command line, as types. The environment is not in them; `config` adds it.
 //!
-//! The groups become parts of the configuration as they are.
+//! `Config` takes the groups over unchanged.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -118,7 +118,7 @@ pub struct RunOptions {
     pub record: Option<PathBuf>,
 }
 
-/// The limits of replies and requests.
+/// The limits of a reply, a request and the run; `RunOptions` has the one on time.
 #[derive(Debug, Default, PartialEq)]
 pub struct Limits {
     /// In tokens.

@@ -15,7 +15,7 @@ Usage:
 
 const VARIABLES: &str = "
 Variables, all but the last line also from .env in the working directory:
-  MODEL_ID              the model, required
+  MODEL_ID              the model, unless --model or --replay is given
   ANTHROPIC_API_KEY     the key; or ANTHROPIC_AUTH_TOKEN, a bearer token
   ANTHROPIC_BASE_URL    another server that speaks the Messages API
   SSL_CERT_FILE         trusted certificates (PEM); HTTPS_PROXY, NO_PROXY, XDG_STATE_HOME as usual

@@ -1,6 +1,6 @@
 //! The table of options and commands: one row each. The parser, the help, the completions and the manual page read it.
 //!
-//! To add an option, add a row here and the field that its setter fills in `Args`.
+//! To add an option, add a row here, the field of `Args` that its setter fills, and its line of the help to README.md.
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
@@ -72,7 +72,7 @@ pub const OPTIONS: &[Opt] = &[
         |to, n| to.run.max_time = Some(seconds(n))).only(PRINT),
     number("max-total-tokens", "N", "stop after N tokens, input and output together",
         |to, n| to.limits.max_total_tokens = Some(n.into())).only(PRINT),
-    switch("continue", "continue the last session of this directory",
+    switch("continue", "continue the last session of this folder",
         |to| to.session = Session::Continue).short('c'),
     text("resume", "ID", "continue a session; the start of its id is enough",
         |to, id| to.session = Session::Resume(id)),
@@ -86,7 +86,7 @@ pub const OPTIONS: &[Opt] = &[
     number("context-window", "N", "size of the model's context window, in tokens",
         |to, n| to.limits.context_window = n.into()).default("200000"),
     // With the waits in between, about a minute and a half.
-    opt("max-retries", Some("N"), "how often to retry a failed request",
+    opt("max-retries", Some("N"), "how many times to retry a failed request",
         Takes::Number(0, |to, n| to.limits.max_retries = n)).default("8"),
     // Longer than the API is ever silent: it sends pings.
     number("idle-timeout", "S", "give up on a reply after S seconds without data",
@@ -99,9 +99,9 @@ pub const OPTIONS: &[Opt] = &[
     // A command that prints without end must not fill the disk.
     number("log-limit", "MIB", "largest log of one command, in MiB",
         |to, n| to.commands.log_limit = u64::from(n) * 1024 * 1024).default("64"),
-    switch("wake", "start a turn when a background task ends [at a terminal]",
+    switch("wake", "start a turn when a task ends (default at a terminal)",
         |to| to.run.wakes = Some(true)).only(CHAT),
-    switch("no-wake", "don't start a turn when a background task ends",
+    switch("no-wake", "don't start a turn when a task ends",
         |to| to.run.wakes = Some(false)).only(CHAT),
     switch("ask", "ask before running a command or writing a file",
         |to| to.run.asks = true),
@@ -117,11 +117,11 @@ pub const OPTIONS: &[Opt] = &[
     }),
     switch("no-network", "commands may not use TCP",
         |to| to.commands.no_network = true),
-    text("keep-env", "NAME", "show this variable to commands, even a credential",
+    text("keep-env", "NAME", "let commands see this variable, even a credential",
         |to, name| to.commands.keep_env.push(name)),
     text("drop-env", "NAME", "hide this variable from commands",
         |to, name| to.commands.drop_env.push(name)),
-    switch("scrub-env", "hide variables from commands whose name looks like a secret's",
+    switch("scrub-env", "hide variables whose names look like secrets from commands",
         |to| to.commands.scrub_env = true),
     path("record", "FILE", "write the replies of the API to FILE",
         |to, path| to.run.record = Some(path)),
@@ -129,7 +129,7 @@ pub const OPTIONS: &[Opt] = &[
         |to, path| to.replay = Some(path)),
     word("color", "WHEN", &["auto", "always", "never"], "auto, always or never; honors NO_COLOR",
         |to, n| to.run.color = [ColorWhen::Auto, ColorWhen::Always, ColorWhen::Never][n]).only(TASKS_AND_DEMO),
-    switch("quiet", "print nothing on stderr but errors",
+    switch("quiet", "print only errors on stderr",
         |to| to.run.loudness = Loudness::Quiet).short('q').only(PRINT),
     switch("verbose", "print the time and the tokens of each request",
         |to| to.run.loudness = Loudness::Verbose).short('v').only(PRINT),
@@ -165,7 +165,7 @@ impl Opt {
             Takes::Number(least, set) => {
                 let text = text()?;
                 let number = text.parse().ok().filter(|number| *number >= least);
-                set(args, number.ok_or_else(|| bad(format!("a whole number from {least} on"), &text))?);
+                set(args, number.ok_or_else(|| bad(format!("a whole number, {least} or more"), &text))?);
             }
             Takes::Word(words, set) => {
                 let text = text()?;

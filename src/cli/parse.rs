@@ -181,8 +181,8 @@ mod tests {
         let cases = [
             ("--nonsense", "--nonsense"),
             ("-p a b", "two prompts, `a` and `b`"),
-            ("--max-background 0", "--max-background takes a whole number from 1 on, not `0`"),
-            ("--max-retries -1", "--max-retries takes a whole number from 0 on, not `-1`"),
+            ("--max-background 0", "--max-background takes a whole number, 1 or more, not `0`"),
+            ("--max-retries -1", "--max-retries takes a whole number, 0 or more, not `-1`"),
             ("--max-output-tokens x", "not `x`"),
             ("--model", "--model"),
             ("-p --output-format xml", "--output-format takes one of text, json, stream-json, not `xml`"),

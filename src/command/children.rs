@@ -1,8 +1,8 @@
 //! The supervisors that this process has started, told apart from every other child that it may get.
 //!
 //! As PID 1 of a container it inherits the orphans of all other processes, and a thread of its own reaps every
-//! child that has ended. A pid may then be reused at any moment, so this process signals no child and leaves
-//! orphans alone.
+//! child that has ended. A pid may then be reused at any moment, so as PID 1 it signals no supervisor and leaves
+//! orphans alone, but for those in the session of a supervisor that was killed.
 
 use std::collections::HashSet;
 use std::io;
@@ -50,7 +50,7 @@ impl Children {
         Ok(child)
     }
 
-    /// Lets a supervisor go on that something has stopped.
+    /// Resumes a supervisor that was suspended.
     pub fn resume(&self, supervisor: &Child) {
         if !self.is_init {
             let _ = rustix::process::kill_process(Pid::from_child(supervisor), Signal::CONT);

@@ -1,5 +1,5 @@
 //! What the thread of a command and the main thread share, and the one way to end a command: its lifeline
-//! closes (see `supervisor`). The first reason to end it stays.
+//! closes (see `supervisor`). The first reason to end it counts.
 
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;

@@ -78,7 +78,7 @@ fn set_open_files(soft: u64) {
     let _ = rustix::process::setrlimit(Resource::Nofile, limits);
 }
 
-/// Writes the other record: the shell could not be started.
+/// Reports that the shell could not be started.
 fn report_failure(reason: &str) {
     if let Ok(lifeline) = rustix::stdio::stdin().try_clone_to_owned() {
         let _ = writeln!(UnixStream::from(lifeline), "failed {reason}");

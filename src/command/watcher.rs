@@ -1,6 +1,7 @@
 //! The thread of one command: polls the output and the lifeline until the deadline.
 //!
-//! It reports the end of the command exactly once, even if it panics, and always ends by itself.
+//! It reports the end of the shell if something the shell started still runs, and then the end of everything,
+//! exactly once, even if it panics. It always ends by itself.
 
 use std::io::{self, PipeReader, Read};
 use std::sync::Arc;

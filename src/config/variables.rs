@@ -19,7 +19,7 @@ const CERTIFICATES: &str = "SSL_CERT_FILE";
 const PUBLIC_API: &str = "https://api.anthropic.com";
 
 const NO_CREDENTIAL: &str = "no credential: set `ANTHROPIC_API_KEY` or `ANTHROPIC_AUTH_TOKEN` in the environment \
-                             or in `.env` (`meanwhile demo` works without)";
+                             or in `.env` (`meanwhile demo` needs none)";
 const FOREIGN_SERVER: &str = "`.env` sets `ANTHROPIC_BASE_URL` but no credential, and a credential from the \
                               environment is not sent to a server that a file in the working directory names: set \
                               `ANTHROPIC_API_KEY` or `ANTHROPIC_AUTH_TOKEN` in the same `.env`";
@@ -102,7 +102,10 @@ fn credential(get: impl Fn(&str) -> Result<Option<String>>) -> Result<Option<Cre
     {
         if let Some(value) = get(name)? {
             if !value.bytes().all(|b| b.is_ascii_graphic()) {
-                return Err(malformed(name, "has a character that no key has (a space or a line end?)"));
+                return Err(malformed(
+                    name,
+                    "contains a character that cannot be in a key (a space or a line end?)",
+                ));
             }
             return Ok(Some(kind(value)));
         }
@@ -161,7 +164,7 @@ fn malformed(name: &str, what: &str) -> Error {
 
 pub fn no_model() -> Error {
     let text = "no model: set `MODEL_ID` in the environment or in `.env`, or use `--model ID` \
-                (`meanwhile demo` works without)";
+                (`meanwhile demo` needs none)";
     Error::Config(text.into())
 }
 

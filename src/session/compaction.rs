@@ -7,7 +7,7 @@ use crate::text;
 /// Longer tool results are shortened to this many characters.
 const SHORT_RESULT: usize = 2000;
 
-/// At most one part in so many of the history, counted in bytes, is kept beside the summary.
+/// After a summary, at most this part of the history is kept, counted in bytes: a fifth.
 const KEPT_SHARE: usize = 5;
 
 /// Asks the model for the summary.

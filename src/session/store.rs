@@ -1,4 +1,4 @@
-//! Session files: append-only, a record a line, one file for each session, in the state folder.
+//! Session files: append-only, one record per line, one file per session, in the state folder.
 //!
 //! A record is on disk before its message is sent. The last line may be torn: then it is cut off.
 

@@ -14,7 +14,7 @@ use crate::api::message::{Block, Encoded, Message, Role, push};
 use crate::api::reply::Usage;
 use crate::error::{Error, Result};
 
-/// Fewer than there are, so that what is estimated to fit does fit.
+/// Lower than the average, so that the estimate is too high rather than too low.
 const BYTES_PER_TOKEN: usize = 3;
 
 #[derive(Default)]

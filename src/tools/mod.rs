@@ -215,7 +215,7 @@ impl<'a> Input<'a> {
 
     fn count(&self, name: &str) -> Result<Option<usize>, Answer> {
         let count = |value: &Value| value.as_u64().filter(|n| *n > 0).map(|n| n as usize);
-        self.get(name, "a whole number from 1 on", count)
+        self.get(name, "a whole number, 1 or more", count)
     }
 
     fn seconds(&self, name: &str) -> Result<Option<Duration>, Answer> {

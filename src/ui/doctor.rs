@@ -51,7 +51,7 @@ pub fn run(survey: &Survey) -> error::Result<()> {
         Bad(text) => format!("!! {name:<13} {text}\n"),
     });
     super::print(&visible(&lines.collect::<String>()))?;
-    let broken = || Error::Config("meanwhile can't work until the lines marked !! are fixed".into());
+    let broken = || Error::Config("meanwhile can't work until the problems marked !! are fixed".into());
     is_well.then_some(()).ok_or_else(broken)
 }
 

@@ -35,7 +35,7 @@ pub fn follow(chat: &mut Chat, id: &str) -> Result<String> {
         && !is_over
     {
         screen.follow();
-        terminal.line("(press any key to stop)");
+        terminal.line("(press any key to return; the task goes on)");
         while !is_over {
             match agent.wait(&screen.typed, Some(Instant::now() + INTERVAL)) {
                 Arrival::Message(Typed::Typing(_)) | Arrival::Task | Arrival::TimedOut => {}

@@ -17,7 +17,7 @@ use crate::threads;
 /// How long the main thread may take to read a stop when the user may be waiting.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// The same after the time limit, which nobody waits for.
+/// The same after `--max-time`: no user is waiting.
 const LONG_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Is told of SIGWINCH and SIGCONT, and of None when the program is about to end without returning from `main`.
