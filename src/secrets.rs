@@ -19,7 +19,7 @@ impl Secrets {
     /// Ignores values of fewer than 12 bytes.
     pub fn new(mut values: Vec<String>) -> Secrets {
         values.retain(|value| value.len() >= SHORTEST);
-        values.sort_by_key(|value| Reverse(value.len()));
+        values.sort_unstable_by_key(|value| Reverse(value.len()));
         Secrets(values.into())
     }
 

@@ -250,7 +250,7 @@ impl Tasks {
 
 fn in_order_of_end<'a>(tasks: impl Iterator<Item = &'a mut Task>) -> Vec<&'a mut Task> {
     let mut tasks: Vec<&mut Task> = tasks.collect();
-    tasks.sort_by_key(|task| task.ended_at());
+    tasks.sort_unstable_by_key(|task| task.ended_at());
     tasks
 }
 

@@ -120,7 +120,7 @@ impl Store {
         };
         let ids = self.ids().into_iter();
         let mut found: Vec<_> = ids.filter_map(|id| Some((age(&id)?, id))).collect();
-        found.sort();
+        found.sort_unstable();
         found
     }
 

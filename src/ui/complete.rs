@@ -47,6 +47,6 @@ fn paths(typed: &str) -> Vec<String> {
             fits.then(|| format!("{folder}{found}{end}"))
         })
         .collect();
-    paths.sort();
+    paths.sort_unstable();
     paths
 }
