@@ -121,18 +121,18 @@ impl Task {
 
     /// What it has printed: head and tail, or `(no output)`.
     pub fn output(&self) -> String {
-        let text = self.kept.text();
+        let (text, _) = self.kept.text();
         if text.is_empty() { NO_OUTPUT.into() } else { text }
+    }
+
+    /// What it has printed, head and tail, and how many characters are left out between them.
+    pub fn printed(&self) -> (String, u64) {
+        self.kept.text()
     }
 
     /// What it printed since the last call.
     pub fn take_new(&self) -> String {
         self.kept.take_new()
-    }
-
-    /// How many characters `output` leaves out.
-    pub fn left_out(&self) -> u64 {
-        self.kept.left_out()
     }
 
     /// The file with its output, if there is one.
@@ -174,7 +174,7 @@ impl Task {
         for line in harmless(&text::head_and_tail(&output, PREVIEW)).lines() {
             let _ = writeln!(notice, "| {line}");
         }
-        let more = (output.chars().count().saturating_sub(PREVIEW)) as u64 + self.left_out();
+        let more = (output.chars().count().saturating_sub(PREVIEW)) as u64 + self.printed().1;
         if more > 0 {
             let _ = writeln!(notice, "({more} more characters: check_background with task_id {})", self.id);
         }

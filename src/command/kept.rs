@@ -19,19 +19,16 @@ impl Kept {
         Kept(Mutex::new(State { output: Output::default(), log }))
     }
 
-    /// The output so far: its head and its tail.
-    pub fn text(&self) -> String {
-        self.state().output.text()
+    /// The output so far, its head and its tail, and how many characters it leaves out. Both at one moment: a
+    /// command that prints changes them at any time.
+    pub fn text(&self) -> (String, u64) {
+        let state = self.state();
+        (state.output.text(), state.output.left_out())
     }
 
     /// What was printed since the last call.
     pub fn take_new(&self) -> String {
         self.state().output.take_new()
-    }
-
-    /// How many characters of the output `text` leaves out.
-    pub fn left_out(&self) -> u64 {
-        self.state().output.left_out()
     }
 
     /// The file of the log, if there is one.

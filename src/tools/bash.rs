@@ -37,7 +37,7 @@ pub fn run_and_wait(context: &mut Context, command: &str, limit: Duration) -> Re
     let answer = match waited {
         Waited::Ended if task.is_gone() => {
             let mut text = task.result();
-            if let Some(log) = task.log().filter(|_| task.left_out() > 0) {
+            if let Some(log) = task.log().filter(|_| task.printed().1 > 0) {
                 text += &format!("\n(the whole output is in {})", log.display());
             }
             Answer { text, is_error: task.has_failed() }

@@ -60,9 +60,9 @@ struct Shown {
 impl Shown {
     /// Shows what is new in the output of a task. Returns whether the task is over.
     fn show_new(&mut self, task: &Task, terminal: &mut Terminal) -> bool {
-        let output = task.output();
-        if output != NO_OUTPUT {
-            terminal.line(self.take_new(&output, task.left_out()).trim_matches('\n'));
+        let (output, left_out) = task.printed();
+        if !output.is_empty() {
+            terminal.line(self.take_new(&output, left_out).trim_matches('\n'));
         }
         task.end().is_some()
     }
