@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     supervisor::hide_memory();
     let outcome = match Args::parse(arguments) {
         Ok(args) => run(args),
-        Err((err, format)) => headless::refuse(err, format),
+        Err((err, format)) => headless::report_early_failure(err, format),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -103,7 +103,7 @@ fn print(args: Args) -> Result<()> {
     let run = args.run.clone();
     match Config::load(args) {
         Ok(config) => headless::print(&run, |interrupts| setup::agent(config, interrupts)),
-        Err(err) => headless::refuse(err, run.format),
+        Err(err) => headless::report_early_failure(err, run.format),
     }
 }
 

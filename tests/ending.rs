@@ -723,9 +723,9 @@ fn on_end_fail_fails_with_what_runs_or_has_failed() {
             .reply(Reply::text("first"))
             .args(["--on-end", "fail"])
     };
-    check(end("failed (").with(&["completed"]), || waited("exit 3"));
-    check(end("failed (").with(&["completed"]), || waited("kill -9 $$"));
-    check(end("failed (").with(&["timeout"]), || {
+    check(end("failed: exit code 3 after ").with(&["completed"]), || waited("exit 3"));
+    check(end("failed: ended by signal 9, SIGKILL after ").with(&["completed"]), || waited("kill -9 $$"));
+    check(end("failed: Error: Timeout (0.1s) after ").with(&["timeout"]), || {
         let call = json!({"command": "sleep 600", "timeout": 0.1});
         task(Reply::tool("background_run", call))
             .reply(Reply::tool("check_background", json!({"wait": 30})))

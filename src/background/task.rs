@@ -91,7 +91,7 @@ impl Task {
     }
 
     /// Whether it could not be run at all.
-    pub fn has_failed(&self) -> bool {
+    pub fn could_not_run(&self) -> bool {
         self.status() == Status::Error
     }
 

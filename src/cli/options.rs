@@ -48,30 +48,30 @@ pub const COMMANDS: &[Command] = &[
     command("man", Mode::Man, "print this help as a manual page"),
 ];
 
-const TASKS: &[Mode] = &[Mode::Chat, Mode::Print];
-const TASKS_AND_DEMO: &[Mode] = &[Mode::Chat, Mode::Print, Mode::Demo];
-const TASKS_AND_DOCTOR: &[Mode] = &[Mode::Chat, Mode::Print, Mode::Doctor];
+const CHAT_OR_PRINT: &[Mode] = &[Mode::Chat, Mode::Print];
+const CHAT_PRINT_OR_DEMO: &[Mode] = &[Mode::Chat, Mode::Print, Mode::Demo];
+const CHAT_PRINT_OR_DOCTOR: &[Mode] = &[Mode::Chat, Mode::Print, Mode::Doctor];
 const PRINT: &[Mode] = &[Mode::Print];
 const CHAT: &[Mode] = &[Mode::Chat];
-const ANY: &[Mode] = &[];
+const ANYWHERE: &[Mode] = &[];
 
 /// Two lines a row: what the help says, then where the value goes.
 #[rustfmt::skip]
 pub const OPTIONS: &[Opt] = &[
     switch("print", "do one task (stdin is added to the prompt), print the answer, exit",
-        |to| to.mode = Mode::Print).short('p').only(ANY),
+        |to| to.mode = Mode::Print).short('p').valid_in(ANYWHERE),
     path("file", "FILE", "read the task, or the first message, from FILE",
         |to, path| to.run.file = Some(path)).short('f'),
     word("output-format", "FORMAT", &["text", "json", "stream-json"], "text, json or stream-json",
-        |to, n| to.run.format = [Format::Text, Format::Json, Format::StreamJson][n]).only(PRINT),
+        |to, n| to.run.format = [Format::Text, Format::Json, Format::StreamJson][n]).valid_in(PRINT),
     word("on-end", "WHAT", &["wait", "kill", "fail"], "if tasks still run at the end: wait, kill or fail",
-        |to, n| to.run.on_end = [OnEnd::Wait, OnEnd::Kill, OnEnd::Fail][n]).only(PRINT),
+        |to, n| to.run.on_end = [OnEnd::Wait, OnEnd::Kill, OnEnd::Fail][n]).valid_in(PRINT),
     number("max-turns", "N", "stop after N replies of the model",
-        |to, n| to.limits.max_turns = Some(n.into())).only(PRINT),
+        |to, n| to.limits.max_turns = Some(n.into())).valid_in(PRINT),
     number("max-time", "S", "stop after S seconds",
-        |to, n| to.run.max_time = Some(seconds(n))).only(PRINT),
+        |to, n| to.run.max_time = Some(seconds(n))).valid_in(PRINT),
     number("max-total-tokens", "N", "stop after N tokens, input and output together",
-        |to, n| to.limits.max_total_tokens = Some(n.into())).only(PRINT),
+        |to, n| to.limits.max_total_tokens = Some(n.into())).valid_in(PRINT),
     switch("continue", "continue the last session of this folder",
         |to| to.session = Session::Continue).short('c'),
     text("resume", "ID", "continue a session; the start of its id is enough",
@@ -79,7 +79,7 @@ pub const OPTIONS: &[Opt] = &[
     switch("no-session", "do not save the session",
         |to| to.session = Session::None),
     text("model", "ID", "the model (or set MODEL_ID)",
-        |to, id| to.model = Some(id)).short('m').only(TASKS_AND_DOCTOR),
+        |to, id| to.model = Some(id)).short('m').valid_in(CHAT_PRINT_OR_DOCTOR),
     number("max-output-tokens", "N", "longest reply, in tokens",
         |to, n| to.limits.max_output_tokens = n).default("8000"),
     // The smallest of all current models: <https://docs.anthropic.com/en/docs/about-claude/models>.
@@ -100,9 +100,9 @@ pub const OPTIONS: &[Opt] = &[
     number("log-limit", "MIB", "largest log of one command, in MiB",
         |to, n| to.commands.log_limit = u64::from(n) * 1024 * 1024).default("64"),
     switch("wake", "start a turn when a task ends (default at a terminal)",
-        |to| to.run.wakes = Some(true)).only(CHAT),
+        |to| to.run.wakes = Some(true)).valid_in(CHAT),
     switch("no-wake", "don't start a turn when a task ends",
-        |to| to.run.wakes = Some(false)).only(CHAT),
+        |to| to.run.wakes = Some(false)).valid_in(CHAT),
     switch("ask", "ask before running a command or writing a file",
         |to| to.run.asks = true),
     text("allow", "RULE", "never ask for these: `bash:cargo *`, `write_file:src/*`, `edit_file`",
@@ -128,15 +128,15 @@ pub const OPTIONS: &[Opt] = &[
     path("replay", "FILE", "read the replies from FILE instead of the network",
         |to, path| to.replay = Some(path)),
     word("color", "WHEN", &["auto", "always", "never"], "auto, always or never; honors NO_COLOR",
-        |to, n| to.run.color = [ColorWhen::Auto, ColorWhen::Always, ColorWhen::Never][n]).only(TASKS_AND_DEMO),
+        |to, n| to.run.color = [ColorWhen::Auto, ColorWhen::Always, ColorWhen::Never][n]).valid_in(CHAT_PRINT_OR_DEMO),
     switch("quiet", "print only errors on stderr",
-        |to| to.run.loudness = Loudness::Quiet).short('q').only(PRINT),
+        |to| to.run.loudness = Loudness::Quiet).short('q').valid_in(PRINT),
     switch("verbose", "print the time and the tokens of each request",
-        |to| to.run.loudness = Loudness::Verbose).short('v').only(PRINT),
+        |to| to.run.loudness = Loudness::Verbose).short('v').valid_in(PRINT),
     switch("help", "print this help",
-        |to| to.mode = Mode::Help).short('h').only(ANY),
+        |to| to.mode = Mode::Help).short('h').valid_in(ANYWHERE),
     switch("version", "print the version",
-        |to| to.mode = Mode::Version).short('V').only(ANY),
+        |to| to.mode = Mode::Version).short('V').valid_in(ANYWHERE),
 ];
 
 /// With `best-effort`, commands run even if the kernel cannot enforce all of it.
@@ -184,7 +184,7 @@ impl Opt {
         Opt { default: Some(value), ..self }
     }
 
-    const fn only(self, modes: &'static [Mode]) -> Opt {
+    const fn valid_in(self, modes: &'static [Mode]) -> Opt {
         Opt { modes, ..self }
     }
 }
@@ -200,7 +200,7 @@ const fn command(name: Name, mode: Mode, help: &'static str) -> Command {
 type Name = &'static str;
 
 const fn opt(long: Name, value: Option<Name>, help: &'static str, takes: Takes) -> Opt {
-    Opt { short: None, long, value, takes, help, default: None, modes: TASKS }
+    Opt { short: None, long, value, takes, help, default: None, modes: CHAT_OR_PRINT }
 }
 
 const fn switch(long: Name, help: &'static str, set: fn(&mut Args)) -> Opt {

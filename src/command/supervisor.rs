@@ -178,9 +178,9 @@ impl Supervisor {
     }
 
     fn wait_for_change(&mut self) {
-        let ended = self.ending.is_some();
+        let is_ending = self.ending.is_some();
         let mut fds = vec![PollFd::new(&self.changes, PollFlags::IN)];
-        if !ended {
+        if !is_ending {
             fds.push(PollFd::new(&self.lifeline, PollFlags::IN));
         }
         let timeout = self.ending.as_ref().map(Ending::next_round);
@@ -188,7 +188,7 @@ impl Supervisor {
         let closed = fds.get(1).is_some_and(|fd| !fd.revents().is_empty());
         let mut drained = [0; 64];
         while matches!((&self.changes).read(&mut drained), Ok(1..)) {}
-        if !ended && (closed || self.asked_to_end.load(Ordering::Relaxed)) {
+        if !is_ending && (closed || self.asked_to_end.load(Ordering::Relaxed)) {
             self.ending = Some(Ending { kill_at: Instant::now() + GRACE, told: HashSet::new() });
         }
     }

@@ -11,7 +11,6 @@ use super::stdin::{Lines, SILENCE, read_task};
 use super::terminal::{Terminal, has_color};
 use crate::agent::{Agent, Event};
 use crate::api::message::Block;
-use crate::background::task::Status;
 use crate::cli::args::{Format, Loudness, OnEnd, RunOptions};
 use crate::error::{Error, Result};
 use crate::stop::Stop;
@@ -41,7 +40,7 @@ pub fn print(run: &RunOptions, make_agent: impl FnOnce(&Interrupts) -> Result<Ag
 }
 
 /// Writes the result record of a run that fails before it begins. Fails with `err`.
-pub fn refuse(err: Error, format: Format) -> Result<()> {
+pub fn report_early_failure(err: Error, format: Format) -> Result<()> {
     let outcome = Err(err);
     let _ = Reporter::new(format).finish(&outcome);
     outcome.map(drop)
@@ -127,9 +126,6 @@ fn fail_with_tasks(agent: &mut Agent) -> Result<()> {
     let Some(task) = agent.tasks().list().find(|task| !task.has_succeeded()) else {
         return Ok(());
     };
-    let state = match task.status() {
-        Status::Running => "is still running".into(),
-        status => format!("failed ({})", status.name()),
-    };
+    let state = task.end().map_or("is still running".into(), |end| format!("failed: {end}"));
     Err(Error::Tasks(format!("task {} {state}: {}", task.id, task.command)))
 }
