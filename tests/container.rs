@@ -19,7 +19,7 @@ use crate::{
         reply::Reply,
         server::Server,
         tagged::{Mark, VARIABLE},
-        wait_until,
+        until, wait_until,
     },
 };
 
@@ -458,13 +458,19 @@ fn a_working_directory_that_is_gone_is_named() {
 
 #[test]
 fn the_temp_folder_and_home_may_be_missing() {
-    let finished = Test::new()
+    let test = Test::new();
+    let go = test.workspace().join("go");
+    let finished = test
         .env("TMPDIR", "/nowhere")
         .env_remove("HOME")
         .env_remove("XDG_STATE_HOME")
         .print("go")
-        .reply(Reply::tool("background_run", json!({"command": "echo background"})))
-        .reply(Reply::text("first"))
+        .reply(Reply::tool("background_run", json!({"command": until("go", "background")})))
+        // The task ends after this request, so that its result is in the next.
+        .reply(Reply::with(move |_| {
+            fs::write(go, "").unwrap();
+            Reply::text("first")
+        }))
         .reply(Reply::text("done"))
         .run()
         .code(0)

@@ -2,21 +2,30 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Test, finished::Finished, reply::Reply, stream::Block};
+use crate::support::{Test, finished::Finished, reply::Reply, stream::Block, until};
 
 #[test]
 fn names_of_tools_and_files_cannot_control_the_terminal() {
     let evil = "\u{1b}]52;c;ZXZpbA==\u{7}\u{9b}2J\u{202e}";
-    let mut session = Test::new()
+    let test = Test::new();
+    let go = test.workspace().join("go");
+    let mut session = test
         .env("TERM", "xterm")
         .reply(Reply::message(vec![
             Block::text(evil),
             Block::tool(evil, json!({"path": evil})),
             Block::tool("write_file", json!({"path": format!("{evil}.txt"), "content": evil})),
             Block::tool("bash", json!({"command": format!("printf '%s' '{evil}'")})),
-            Block::tool("background_run", json!({"command": format!("echo '{evil}'; exit 3")})),
+            Block::tool(
+                "background_run",
+                json!({"command": format!("{}; exit 3", until("go", &format!("'{evil}'")))}),
+            ),
         ]))
-        .reply(Reply::text(evil))
+        // The task ends after this request, and wakes the agent.
+        .reply(Reply::with(move |_| {
+            std::fs::write(go, "").unwrap();
+            Reply::text(evil)
+        }))
         .allow_unused()
         .reply(Reply::text("The end."))
         .spawn_pty();

@@ -236,3 +236,63 @@ fn the_model_is_told_that_the_time_of_the_run_before_was_up() {
     assert!(result.starts_with("Error: interrupted by the time limit of the run (--max-time); "), "{result}");
     gate.open();
 }
+
+#[test]
+fn a_result_that_came_during_an_interrupted_request_still_wakes() {
+    let gate = Gate::new();
+    let command = format!("{}; touch ended", until("go", "precious"));
+    let mut session = Test::new()
+        .args(["--wake"])
+        .reply(Reply::tool("background_run", json!({"command": command})))
+        .reply(Reply::text("Started."))
+        .reply(Reply::text("Done.").gate(&gate))
+        .reply(Reply::text("I see."))
+        .spawn();
+    session.send_line("one");
+    session.expect("Started.");
+    session.send_line("two");
+    session.server().wait_for_requests(3);
+    session.dir().write("go", "");
+    wait_until("the task ends", || session.dir().workspace().join("ended").exists());
+    session.signal(Signal::INT);
+    session.expect("I see.");
+    gate.open();
+    session.close_stdin();
+    let finished = session.wait().code(0);
+    let messages = finished.request(3).body["messages"].to_string();
+    assert_eq!(messages.matches("| precious").count(), 1, "{messages}");
+    assert!(!messages.contains(r#""two""#), "{messages}");
+}
+
+#[test]
+fn a_result_that_left_with_an_interrupted_message_is_told_in_a_resumed_session_too() {
+    let other = Test::new().print("remember this").reply(Reply::text("I do.")).run().code(0);
+    let file = std::fs::read_dir(other.dir.state().join("meanwhile/sessions")).unwrap().next().unwrap();
+    let id = file.unwrap().file_name().to_string_lossy()[..8].to_owned();
+    let gate = Gate::new();
+    let mut session = other
+        .again()
+        .reply(Reply::tool("background_run", json!({"command": until("go", "precious")})))
+        .reply(Reply::text("Started."))
+        .reply(Reply::text("Done.").gate(&gate))
+        .reply(Reply::text("Here I am."))
+        .spawn();
+    session.send_line("one");
+    session.expect("Started.");
+    session.send_line(&format!("/resume {id}"));
+    session.expect("Continuing session");
+    session.dir().write("go", "");
+    wait_until("the task has ended", || {
+        session.send_line("/tasks");
+        session.sees("exit code 0", Duration::from_millis(100))
+    });
+    session.send_line("two");
+    session.server().wait_for_requests(3);
+    session.signal(Signal::INT);
+    session.expect("meanwhile: interrupted");
+    session.send_line("three");
+    session.expect("Here I am.");
+    gate.open();
+    session.close_stdin();
+    check_left(&session.wait().code(0), 3);
+}

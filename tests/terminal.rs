@@ -626,3 +626,45 @@ fn the_first_run_names_what_is_missing_and_a_way_to_try() {
         assert!(finished.stdout.contains("`meanwhile demo` needs none"), "{}", finished.stdout);
     }
 }
+
+#[test]
+fn a_message_that_came_back_does_not_keep_the_agent_asleep() {
+    let gate = Gate::new();
+    let test = Test::new()
+        .reply(Reply::tool("background_run", json!({"command": until("go", "it passed")})))
+        .reply(Reply::text("Started."))
+        .reply(Reply::text("Done.").gate(&gate))
+        .reply(Reply::text("I see."));
+    let mut session = at_prompt(test);
+    session.send("one\r");
+    session.shows("Started.");
+    session.send("two\r");
+    session.server().wait_for_requests(3);
+    session.send("\x03");
+    session.shows_that("the message at the prompt", |screen| screen.ends_with("> two"));
+    session.dir().write("go", "");
+    session.shows("I see.");
+    gate.open();
+    session.send("\x15\x04");
+    session.wait().code(0);
+}
+
+#[test]
+fn a_message_from_a_file_does_not_come_back_as_a_typed_line() {
+    let gate = Gate::new();
+    let test = Test::new()
+        .file("task.txt", "!touch ran\n")
+        .args(["-f", "task.txt"])
+        .reply(Reply::text("Done.").gate(&gate));
+    let mut session = at_prompt(test);
+    session.server().wait_for_requests(1);
+    session.send("\x03");
+    session.shows_that("an empty line", |screen| {
+        screen.ends_with("meanwhile: interrupted\nmeanwhile >")
+            || screen.ends_with("interrupted\nmeanwhile > ")
+    });
+    session.send("\r\x04");
+    let finished = session.wait().code(0);
+    gate.open();
+    assert!(!finished.dir.workspace().join("ran").exists());
+}

@@ -69,13 +69,13 @@ impl Agent {
         let mut is_unanswered = prompt.is_some();
         let (mut said, mut continuations, mut pauses) = (String::new(), 0, 0);
         loop {
-            self.push_with_results(content, prompt.take(), watch);
+            let results = self.push_with_results(content, prompt.take(), watch);
             let sent = Instant::now();
             watch(Event::Request);
             let reply = match self.request_in_turn(watch) {
                 Ok(reply) => reply,
                 Err(unfinished) => {
-                    let unanswered = is_unanswered.then_some((start, pending));
+                    let unanswered = is_unanswered.then(|| (start, [pending, results].concat()));
                     return Err(self.leave_off(unfinished, unanswered, watch));
                 }
             };
@@ -146,8 +146,10 @@ impl Agent {
             self.transcript.push_reply(reply.encode());
             self.transcript.push_user(vec![Block::text(&stop.reply_note())], None);
         } else if let Some((start, rest)) = unanswered {
-            self.take_out(start);
-            self.push_with_results(rest, None, watch);
+            let delivered = self.transcript.delivered_since(&start);
+            self.transcript.roll_back(start);
+            self.transcript.push_user(rest, None);
+            delivered.iter().for_each(|id| self.transcript.task_delivered(id));
             watch(Event::TakenBack(TAKEN_BACK));
         }
         err

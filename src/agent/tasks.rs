@@ -17,20 +17,22 @@ impl Agent {
         mut content: Vec<Block>,
         prompt: Option<usize>,
         watch: &mut Watch,
-    ) {
+    ) -> Vec<Block> {
         let undelivered = self.transcript.undelivered().iter();
         let lost: Vec<_> =
             undelivered.filter(|task| self.context.tasks.find(&task.id).is_none()).cloned().collect();
-        content.extend(lost.iter().map(lost_result));
-        if let Some(results) = self.context.tasks.drain() {
-            let results = self.context.secrets.mask(results);
-            watch(Event::BackgroundResults(&results));
-            content.push(Block::text(&results));
+        let mut results: Vec<Block> = lost.iter().map(lost_result).collect();
+        if let Some(text) = self.context.tasks.drain() {
+            let text = self.context.secrets.mask(text);
+            watch(Event::BackgroundResults(&text));
+            results.push(Block::text(&text));
         }
+        content.extend_from_slice(&results);
         self.push_user(content, prompt, watch);
         for task in lost {
             self.transcript.task_delivered(&task.id);
         }
+        results
     }
 
     /// Adds `content` to the history; `prompt` is as in `Transcript::push_user`. Only then do the results in it

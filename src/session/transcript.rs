@@ -145,6 +145,11 @@ impl Transcript {
         }
     }
 
+    /// Returns the ids of the tasks that were delivered since `mark`.
+    pub fn delivered_since(&self, mark: &Mark) -> Vec<String> {
+        self.delivered.iter().skip(mark.delivered).map(|task| task.id.clone()).collect()
+    }
+
     /// Takes everything since `mark` out of the history; results delivered since are undelivered again. What was
     /// summarized since can't be restored: the summary stays.
     pub fn roll_back(&mut self, mark: Mark) {

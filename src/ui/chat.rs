@@ -51,18 +51,10 @@ pub struct Sessions<'a> {
 }
 
 impl Chat<'_> {
-    /// Runs one turn. The message comes back to the prompt if it is interrupted before any reply. Fails with a stop
-    /// that ends the program; other errors are shown.
-    pub fn turn(&mut self, content: Vec<Block>) -> Result<()> {
-        // Its own text comes first, then the files that it names.
-        let message = content.first().and_then(|block| block.str("text")).unwrap_or_default().to_owned();
-        let is_taken_back = self.work(|agent, show| agent.turn(content, show).map(drop))?;
-        if let Console::Screen(screen) = &self.console
-            && is_taken_back
-        {
-            screen.put_back(message);
-        }
-        Ok(())
+    /// Runs one turn. Returns whether the message was taken back: it was interrupted before any reply. Fails with a
+    /// stop that ends the program; other errors are shown.
+    pub fn turn(&mut self, content: Vec<Block>) -> Result<bool> {
+        self.work(|agent, show| agent.turn(content, show).map(drop))
     }
 
     /// Summarizes the conversation. Fails like `turn`.

@@ -117,7 +117,7 @@ impl Repl<'_> {
             };
             match next {
                 Next::Leave => return Ok(()),
-                Next::Turn(content) => self.chat.turn(content)?,
+                Next::Turn(content) => drop(self.chat.turn(content)?),
                 Next::Line(line) => match line::parse(&line) {
                     Line::Empty => {}
                     Line::Slash(Slash::Exit, _) => return Ok(()),
@@ -134,7 +134,12 @@ impl Repl<'_> {
     fn send(&mut self, message: &str) -> Result<()> {
         let (content, notices) = attach::content(message);
         notices.iter().for_each(|notice| self.chat.terminal.line(&format!("meanwhile: {notice}")));
-        self.chat.turn(content)
+        if self.chat.turn(content)?
+            && let Console::Screen(screen) = &self.chat.console
+        {
+            screen.put_back(message.to_owned());
+        }
+        Ok(())
     }
 
     /// Waits at the prompt. Fails with a stop that ends the program.

@@ -42,6 +42,8 @@ pub(super) struct Prompt {
     is_followed: bool,
     /// The main thread knows that a line is being typed.
     was_typing: bool,
+    /// The message that came back to the line: until it is changed, nobody types.
+    put_back: String,
     /// When Ctrl-C was pressed last.
     interrupted: Option<Instant>,
 }
@@ -72,6 +74,7 @@ impl Prompt {
             question: None,
             is_followed: false,
             was_typing: false,
+            put_back: String::new(),
             interrupted: None,
         }
     }
@@ -143,6 +146,7 @@ impl Prompt {
             Message::Follow => self.is_followed = true,
             Message::PutBack(text) => {
                 if self.editor.text.is_empty() && self.question.is_none() {
+                    self.put_back.clone_from(&text);
                     let end = text.len();
                     self.editor.put((text, end));
                 }
@@ -238,7 +242,8 @@ impl Prompt {
     }
 
     fn tell_typing(&mut self) {
-        let is_typing = !self.editor.text.is_empty() && self.question.is_none();
+        let text = &self.editor.text;
+        let is_typing = !text.is_empty() && *text != self.put_back && self.question.is_none();
         if is_typing != std::mem::replace(&mut self.was_typing, is_typing) {
             self.tell(Typed::Typing(is_typing));
         }
