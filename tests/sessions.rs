@@ -213,7 +213,7 @@ fn tasks_that_were_lost_are_told_once() {
 #[test]
 fn tasks_that_were_lost_are_told_after_runs_that_say_nothing() {
     let first = Test::new()
-        .reply(Reply::tool("background_run", json!({"command": "echo behind the scenes"})))
+        .reply(Reply::tool("background_run", json!({"command": "sleep 100"})))
         .reply(Reply::error(400, "invalid_request_error", "no"))
         .args(["--on-end", "kill"])
         .print("one")
