@@ -101,7 +101,7 @@ pub const OPTIONS: &[Opt] = &[
         |to, n| to.commands.log_limit = u64::from(n) * 1024 * 1024).default("64"),
     switch("wake", "start a turn when a task ends (default at a terminal)",
         |to| to.run.wakes = Some(true)).valid_in(CHAT),
-    switch("no-wake", "don't start a turn when a task ends",
+    switch("no-wake", "don't start a turn when a background task ends",
         |to| to.run.wakes = Some(false)).valid_in(CHAT),
     switch("ask", "ask before running a command or writing a file",
         |to| to.run.asks = true),
