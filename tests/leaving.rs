@@ -44,7 +44,12 @@ fn an_interrupt_ends_the_reply_but_not_the_conversation() {
 
 /// A conversation in which `two` was interrupted before any reply, after a background task had ended.
 fn unanswered(gate: &Gate) -> Session {
-    let mut session = Test::new()
+    unanswered_after(Test::new(), |_| (), gate)
+}
+
+/// The same after something else was done while the task ran.
+fn unanswered_after(test: Test, meanwhile: impl FnOnce(&mut Session), gate: &Gate) -> Session {
+    let mut session = test
         .reply(Reply::tool("background_run", json!({"command": until("go", "precious")})))
         .reply(Reply::text("Started."))
         .reply(Reply::text("Done.").gate(gate))
@@ -53,6 +58,7 @@ fn unanswered(gate: &Gate) -> Session {
         .spawn();
     session.send_line("one");
     session.expect("Started.");
+    meanwhile(&mut session);
     session.dir().write("go", "");
     wait_until("the task has ended", || {
         session.send_line("/tasks");
@@ -270,26 +276,11 @@ fn a_result_that_left_with_an_interrupted_message_is_told_in_a_resumed_session_t
     let file = std::fs::read_dir(other.dir.state().join("meanwhile/sessions")).unwrap().next().unwrap();
     let id = file.unwrap().file_name().to_string_lossy()[..8].to_owned();
     let gate = Gate::new();
-    let mut session = other
-        .again()
-        .reply(Reply::tool("background_run", json!({"command": until("go", "precious")})))
-        .reply(Reply::text("Started."))
-        .reply(Reply::text("Done.").gate(&gate))
-        .reply(Reply::text("Here I am."))
-        .spawn();
-    session.send_line("one");
-    session.expect("Started.");
-    session.send_line(&format!("/resume {id}"));
-    session.expect("Continuing session");
-    session.dir().write("go", "");
-    wait_until("the task has ended", || {
-        session.send_line("/tasks");
-        session.sees("exit code 0", Duration::from_millis(100))
-    });
-    session.send_line("two");
-    session.server().wait_for_requests(3);
-    session.signal(Signal::INT);
-    session.expect("meanwhile: interrupted");
+    let resume = |session: &mut Session| {
+        session.send_line(&format!("/resume {id}"));
+        session.expect("Continuing session");
+    };
+    let mut session = unanswered_after(other.again(), resume, &gate);
     session.send_line("three");
     session.expect("Here I am.");
     gate.open();
