@@ -124,10 +124,9 @@ impl Agent {
 
     /// Takes a turn out of the history. The results of tasks in it wait for the next message.
     fn take_out(&mut self, start: Mark) {
+        let delivered = self.transcript.delivered_since(&start);
         self.transcript.roll_back(start);
-        for task in self.transcript.undelivered() {
-            self.context.tasks.take_back(&task.id);
-        }
+        delivered.iter().for_each(|id| self.context.tasks.take_back(id));
     }
 
     /// Leaves a history in which the model reads what was interrupted: the text of a reply stays, an incomplete tool

@@ -38,15 +38,10 @@ impl Agent {
         self.pending.clear();
     }
 
-    /// Switches to another session. Background tasks keep running, and their results go there.
+    /// Switches to another session. Background tasks keep running.
     pub fn resume(&mut self, transcript: Transcript) {
         self.transcript = transcript;
         self.pending.clear();
-        for task in self.context.tasks.list().filter(|task| !task.is_delivered()) {
-            if self.transcript.undelivered().iter().all(|known| known.id != task.id) {
-                self.transcript.task_started(&task.id, &task.command);
-            }
-        }
     }
 
     /// The text block with its secrets masked, as it is sent and saved.

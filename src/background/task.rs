@@ -90,11 +90,6 @@ impl Task {
         self.process.is_none()
     }
 
-    /// Whether the history has its result.
-    pub fn is_delivered(&self) -> bool {
-        self.state == State::Delivered
-    }
-
     /// Whether it could not be run at all.
     pub fn could_not_run(&self) -> bool {
         self.status() == Status::Error

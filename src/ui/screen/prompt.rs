@@ -243,6 +243,9 @@ impl Prompt {
 
     fn tell_typing(&mut self) {
         let text = &self.editor.text;
+        if *text != self.put_back {
+            self.put_back.clear();
+        }
         let is_typing = !text.is_empty() && *text != self.put_back && self.question.is_none();
         if is_typing != std::mem::replace(&mut self.was_typing, is_typing) {
             self.tell(Typed::Typing(is_typing));
