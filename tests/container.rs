@@ -67,7 +67,7 @@ fn with_nothing_but_the_binary_the_file_tools_work_and_bash_says_what_is_missing
     assert_eq!(requests[2].tool_result(0).0, "Wrote 4 bytes");
     assert_eq!(requests[3].tool_result(0).0, "text");
     assert_eq!(fs::read_to_string(root.path().join("made.txt")).unwrap(), "text");
-    assert_eq!(stderr.matches("no /proc").count(), 1, "{stderr}");
+    assert_eq!(stderr.matches("/proc is missing").count(), 1, "{stderr}");
 }
 
 #[test]
