@@ -4,9 +4,15 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::Map;
+
 use crate::{
     agent::{self, Agent},
-    api::{client::Client, request, transport::Transport},
+    api::{
+        client::Client,
+        request::{Prefix, Settings},
+        transport::Transport,
+    },
     background::{self, Tasks},
     cli::args::{Loudness, Session},
     command::{self, children::Children, log::Logs, supervisor},
@@ -33,12 +39,11 @@ pub fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
         model: config.model.clone(),
         tools: tools::names(),
     };
-    let client = request::Settings {
-        model: config.model,
-        max_tokens: config.limits.max_output_tokens,
+    let prefix = Prefix {
         system: config.secrets.mask(system).into_owned(),
         tools: tools::definitions(config.commands.background_timeout),
     };
+    let client = Client::new(transport, Settings { model: config.model, fields: Map::new() });
     let context = Context {
         workspace,
         tasks,
@@ -50,7 +55,7 @@ pub fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
         },
         secrets: config.secrets,
     };
-    Ok(Agent::new(Client::new(transport, client), context, config.limits, about, transcript))
+    Ok(Agent::new(client, context, config.limits, about, transcript, prefix))
 }
 
 fn rules(option: &str, texts: &[String]) -> Result<Vec<Rule>> {

@@ -17,6 +17,7 @@ use std::time::Instant;
 use crate::api::client::Client;
 use crate::api::message::{Block, Message};
 use crate::api::reply::{Reply, StopReason, ToolCall};
+use crate::api::request::Prefix;
 use crate::cli::args::Limits;
 use crate::error::{Error, Result};
 use crate::session::records::Mark;
@@ -41,21 +42,25 @@ pub struct Agent {
     context: Context,
     limits: Limits,
     about: About,
+    /// What a session that begins today sends before its messages.
+    prefix: Prefix,
     /// The results of the user's own commands, which go before the next message.
     pending: Vec<Block>,
     run: Run,
 }
 
 impl Agent {
-    /// An agent that continues `transcript`.
+    /// An agent that continues `transcript`, or begins it with `prefix`.
     pub fn new(
         client: Client,
         context: Context,
         limits: Limits,
         about: About,
-        transcript: Transcript,
+        mut transcript: Transcript,
+        prefix: Prefix,
     ) -> Agent {
-        Agent { client, transcript, context, limits, about, pending: Vec::new(), run: Run::default() }
+        transcript.begin(&prefix);
+        Agent { client, transcript, context, limits, about, prefix, pending: Vec::new(), run: Run::default() }
     }
 
     /// Runs one turn: sends the user's message, or only the results that wait, and runs what the model calls until it

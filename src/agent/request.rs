@@ -61,7 +61,8 @@ impl Agent {
     }
 
     fn attempt(&mut self, messages: &[Encoded], watch: &mut Watch) -> Result<Reply, Unfinished> {
-        let progress = self.client.send(messages.to_vec())?;
+        let max_tokens = self.limits.max_output_tokens;
+        let progress = self.client.send(self.transcript.prefix(), messages.to_vec(), max_tokens)?;
         let mut said = String::new();
         let err = loop {
             match self.context.tasks.wait(&progress, None) {

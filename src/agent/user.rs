@@ -41,6 +41,7 @@ impl Agent {
     /// Switches to another session. Background tasks keep running.
     pub fn resume(&mut self, transcript: Transcript) {
         self.transcript = transcript;
+        self.transcript.begin(&self.prefix);
         self.pending.clear();
     }
 

@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::connection::KEPT;
 use super::message::Encoded;
 use super::receive::{Progress, receive};
-use super::request::{Body, Settings};
+use super::request::{Body, Prefix, Settings};
 use super::transport::Transport;
 use crate::error::{Error, Result};
 use crate::threads;
@@ -25,8 +25,6 @@ const CONNECTION_WAIT: Duration = Duration::from_millis(50);
 pub struct Client {
     transport: Arc<Transport>,
     settings: Settings,
-    /// The request up to its first message.
-    head: Arc<String>,
     /// Disconnected when the last request no longer uses its connection.
     last_finished: Receiver<()>,
     /// When the connection was last used.
@@ -37,7 +35,6 @@ impl Client {
     pub fn new(transport: Transport, settings: Settings) -> Client {
         Client {
             transport: Arc::new(transport),
-            head: settings.head().into(),
             settings,
             last_finished: crossbeam_channel::bounded(0).1,
             used: None,
@@ -47,19 +44,23 @@ impl Client {
     /// Later requests go to this model.
     pub fn set_model(&mut self, model: &str) {
         self.settings.model = model.to_owned();
-        self.head = self.settings.head().into();
     }
 
     pub fn model(&self) -> &str {
         &self.settings.model
     }
 
-    /// Sends `messages`; the last one must be from the user. Returns the channel on which the reply arrives:
-    /// dropping it cancels the request. Fails if no thread can be started.
-    pub fn send(&mut self, messages: Vec<Encoded>) -> Result<Receiver<Progress>> {
+    /// Sends `messages`; the last one must be from the user. The reply may take up to `max_tokens`. Returns the
+    /// channel on which it arrives: dropping it cancels the request. Fails if no thread can be started.
+    pub fn send(
+        &mut self,
+        prefix: &Prefix,
+        messages: Vec<Encoded>,
+        max_tokens: u32,
+    ) -> Result<Receiver<Progress>> {
         // The network may be so many reads ahead of the terminal: a slow terminal slows the stream.
         let (sender, receiver) = crossbeam_channel::bounded(64);
-        let body = Body::new(Arc::clone(&self.head), messages);
+        let body = Body::new(self.settings.head(prefix, max_tokens), messages);
         self.start("request", move |transport| run_request(transport, body, &sender))?;
         Ok(receiver)
     }

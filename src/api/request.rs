@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::message::{Encoded, Role};
 
@@ -11,26 +11,34 @@ use super::message::{Encoded, Role};
 /// (<https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching>).
 const CACHE_MARKER: &str = r#","cache_control":{"type":"ephemeral"}"#;
 
-/// What all requests of a session have in common.
-pub struct Settings {
-    pub model: String,
-    pub max_tokens: u32,
+/// What stands before the messages. The API binds thinking to it, so a session sends the same text from its first
+/// request to its last, whatever the program would say today.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Prefix {
+    /// The system prompt.
     pub system: String,
     /// The definitions of the tools, a JSON array.
     pub tools: String,
 }
 
+/// What else a request says. It may change from request to request.
+pub struct Settings {
+    pub model: String,
+    /// Optional fields of the body: only what the user, or the model's own description, asks for.
+    pub fields: Map<String, Value>,
+}
+
 impl Settings {
     /// The request up to its first message. The system prompt and the tools end with a cache marker each.
-    pub fn head(&self) -> String {
-        let fields = json!({
-            "model": self.model,
-            "max_tokens": self.max_tokens,
-            "stream": true,
-            "system": [{"type": "text", "text": self.system, "cache_control": {"type": "ephemeral"}}],
-        })
-        .to_string();
-        let tools = self.tools.strip_suffix("}]").expect("there are tools");
+    pub fn head(&self, prefix: &Prefix, max_tokens: u32) -> String {
+        let mut fields = json!({"model": self.model, "max_tokens": max_tokens, "stream": true});
+        for (name, value) in &self.fields {
+            fields[name] = value.clone();
+        }
+        let marker = json!({"type": "ephemeral"});
+        fields["system"] = json!([{"type": "text", "text": prefix.system, "cache_control": marker}]);
+        let fields = fields.to_string();
+        let tools = prefix.tools.strip_suffix("}]").expect("there are tools");
         format!("{},\"tools\":{tools}{CACHE_MARKER}}}],\"messages\":[", &fields[..fields.len() - 1])
     }
 }
@@ -54,8 +62,8 @@ enum Piece {
 }
 
 impl Body {
-    pub fn new(head: Arc<String>, messages: Vec<Encoded>) -> Body {
-        let mut pieces = vec![Piece::Head(head)];
+    pub fn new(head: String, messages: Vec<Encoded>) -> Body {
+        let mut pieces = vec![Piece::Head(head.into())];
         // The last message of the user has the marker. After a pause, one of the model follows it.
         let marked = messages.iter().rposition(|message| message.role() == Role::User);
         for (index, message) in messages.into_iter().enumerate() {

@@ -12,6 +12,7 @@ use super::store::{SessionFile, Store, Which};
 use super::{compaction, repair};
 use crate::api::message::{Block, Encoded, Message, Role, push};
 use crate::api::reply::Usage;
+use crate::api::request::Prefix;
 use crate::error::{Error, Result};
 
 /// Lower than the average, so that the estimate is too high rather than too low.
@@ -22,6 +23,8 @@ pub struct Transcript {
     messages: Vec<Encoded>,
     /// The id of the session, saved or not.
     pub id: String,
+    /// What is sent before the messages, once the session has begun.
+    prefix: Prefix,
     keeping: Keeping,
     /// What went wrong when the session file was read or written, until somebody has asked.
     failure: Option<String>,
@@ -89,6 +92,16 @@ impl Transcript {
     /// Returns what went wrong when the session file was read or written, and forgets it.
     pub fn take_failure(&mut self) -> Option<String> {
         self.failure.take()
+    }
+
+    /// Sends `prefix` before the messages from now on.
+    pub fn begin(&mut self, prefix: &Prefix) {
+        self.prefix = prefix.clone();
+    }
+
+    /// Returns what is sent before the messages.
+    pub fn prefix(&self) -> &Prefix {
+        &self.prefix
     }
 
     /// Returns the messages as they are sent; their texts are shared.
