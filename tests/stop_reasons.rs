@@ -30,7 +30,7 @@ fn a_text_that_was_cut_off_is_continued_three_times_at_most() {
 fn an_answer_that_was_cut_off_before_its_first_word_is_an_error() {
     Test::new()
         .print("go")
-        .reply(Reply::message(vec![Block::thinking("hm", "c2ln")]).stop("max_tokens"))
+        .reply(Reply::message(vec![Block::thinking("hm")]).stop("max_tokens"))
         .run()
         .code(4)
         .stderr_contains("--max-output-tokens");

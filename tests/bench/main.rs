@@ -2,6 +2,9 @@
 //!
 //! It prints a table in Markdown. No network, and nothing is asserted: machines differ.
 
+#[path = "../support/binding.rs"]
+#[allow(dead_code)]
+mod binding;
 #[path = "../support/dir.rs"]
 #[allow(dead_code)]
 mod dir;

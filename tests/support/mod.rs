@@ -6,6 +6,7 @@
 // No single test needs all of it.
 #![allow(dead_code)]
 
+pub mod binding;
 pub mod capture;
 pub mod dir;
 pub mod finished;
@@ -95,6 +96,12 @@ impl Test {
     /// Appends to the server's script.
     pub fn reply(self, reply: Reply) -> Test {
         self.server.push(reply);
+        self
+    }
+
+    /// What the server answers whenever it is asked about a model, instead of 404.
+    pub fn describe_model(self, describe: impl Fn() -> Reply + Send + 'static) -> Test {
+        self.server.describe_model(describe);
         self
     }
 

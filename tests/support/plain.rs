@@ -15,6 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::json;
+
 use super::stream::Message;
 
 /// Nothing takes so long.
@@ -154,7 +156,7 @@ fn head(bytes: &[u8]) -> Option<(usize, usize)> {
 
 /// The bytes of a whole answer, chunked as the real API does it: one chunk for each event.
 pub fn message(message: &Message) -> Vec<u8> {
-    chunked(&message.events(&"test-model".into()))
+    chunked(&message.events(&json!({"model": "test-model"})))
 }
 
 pub fn chunked(events: &[String]) -> Vec<u8> {

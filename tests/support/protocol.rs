@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod cases;
 mod content;
+mod fields;
 
 use std::collections::HashSet;
 
@@ -28,9 +29,8 @@ type Checked = Result<(), String>;
 
 const VERSION: &str = "2023-06-01";
 const MAX_CACHE_MARKERS: usize = 4;
-const MAX_TOOL_NAME: usize = 64;
 
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "model",
     "max_tokens",
     "messages",
@@ -41,9 +41,9 @@ const FIELDS: [&str; 11] = [
     "metadata",
     "stop_sequences",
     "thinking",
+    "output_config",
     "service_tier",
 ];
-const TOOL_FIELDS: [&str; 5] = ["name", "description", "input_schema", "cache_control", "type"];
 
 /// Why the API would answer 401, if it would.
 pub fn unauthorized(headers: &[(String, String)]) -> Option<String> {
@@ -67,7 +67,7 @@ fn check(headers: &[(String, String)], body: &Value) -> Checked {
     check_headers(headers)?;
     check_fields(body)?;
     if let Some(tools) = body.get("tools") {
-        check_tools(tools)?;
+        fields::check_tools(tools)?;
     }
     if let Some(system) = body.get("system") {
         content::check_system(system)?;
@@ -81,9 +81,19 @@ fn check(headers: &[(String, String)], body: &Value) -> Checked {
     check_cache_markers(body)
 }
 
-fn check_headers(headers: &[(String, String)]) -> Checked {
+/// Why the API would refuse the version of the protocol, if it would.
+pub fn wrong_version(headers: &[(String, String)]) -> Option<String> {
+    check_version(headers).err()
+}
+
+fn check_version(headers: &[(String, String)]) -> Checked {
     let version = header(headers, "anthropic-version");
     ensure!(version == Some(VERSION), "anthropic-version: {version:?} is not {VERSION}");
+    Ok(())
+}
+
+fn check_headers(headers: &[(String, String)]) -> Checked {
+    check_version(headers)?;
     let content_type = header(headers, "content-type");
     let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     ensure!(media_type == "application/json", "content-type: {content_type:?} is not JSON");
@@ -101,27 +111,8 @@ fn check_fields(body: &Value) -> Checked {
     ensure!(tokens > 0, "max_tokens: must be a positive integer");
     let stream = &body["stream"];
     ensure!(stream.is_null() || stream.is_boolean(), "stream: must be a boolean");
-    Ok(())
-}
-
-fn check_tools(tools: &Value) -> Checked {
-    let tools = tools.as_array().ok_or("tools: must be an array")?;
-    let mut names = HashSet::new();
-    for (n, tool) in tools.iter().enumerate() {
-        let place = format!("tools.{n}");
-        check_keys(&place, tool, &TOOL_FIELDS)?;
-        let name = tool["name"].as_str().unwrap_or_default();
-        let fits = is_word(name) && name.len() <= MAX_TOOL_NAME;
-        ensure!(fits, "{place}.name: `{name}` does not match ^[a-zA-Z0-9_-]{{1,64}}$");
-        ensure!(names.insert(name), "{place}.name: `{name}` is not unique");
-        let kind = tool.get("type").is_none_or(|kind| kind == "custom");
-        ensure!(kind, "{place}.type: must be custom");
-        let description = tool.get("description").is_none_or(Value::is_string);
-        ensure!(description, "{place}.description: must be a string");
-        let schema = &tool["input_schema"]["type"];
-        ensure!(schema == "object", "{place}.input_schema: must be a schema of type object");
-    }
-    Ok(())
+    fields::check_thinking(body)?;
+    fields::check_output_config(body)
 }
 
 fn check_roles(messages: &[Value]) -> Checked {
@@ -186,10 +177,7 @@ fn check_cache_markers(body: &Value) -> Checked {
     let count = markers.len();
     ensure!(count <= MAX_CACHE_MARKERS, "cache_control: {count} markers, at most 4 are allowed");
     for marker in &markers {
-        check_keys("cache_control", marker, &["type", "ttl"])?;
-        ensure!(marker["type"] == "ephemeral", "cache_control.type: must be ephemeral");
-        let ttl = marker.get("ttl").is_none_or(|ttl| ttl == "5m" || ttl == "1h");
-        ensure!(ttl, "cache_control.ttl: must be 5m or 1h");
+        fields::check_marker(marker)?;
     }
     let long_first = markers.is_sorted_by_key(|marker| marker["ttl"] != "1h");
     ensure!(long_first, "cache_control.ttl: 1h must not come after 5m");

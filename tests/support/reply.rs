@@ -57,6 +57,11 @@ impl Reply {
             .header("x-should-retry", if retry { "true" } else { "false" })
     }
 
+    /// A whole answer in JSON, as the endpoints beside the messages give it.
+    pub fn json(value: &Value) -> Reply {
+        Reply::raw(200, &[("content-type", "application/json")], value.to_string())
+    }
+
     /// Exactly these headers and bytes, and a `content-length` if no header says how the body ends.
     pub fn raw(status: u16, headers: &[(&str, &str)], bytes: impl AsRef<[u8]>) -> Reply {
         let reply = Reply::new(status, Body::Bytes(bytes.as_ref().to_vec()));
@@ -151,7 +156,7 @@ impl Reply {
     /// Computes what depends on the request. Panics if the script makes no sense.
     pub fn ready(self, request: &Request) -> Response {
         let (framing, pieces) = match self.body {
-            Body::Message(message) => (Framing::Chunked, bytes_of(message.events(&request.body["model"]))),
+            Body::Message(message) => (Framing::Chunked, bytes_of(message.events(&request.body))),
             Body::Sse(events) => (Framing::Chunked, bytes_of(events)),
             Body::Bytes(bytes) => (Framing::Plain, vec![bytes]),
             Body::Nothing => return Response::nothing(self.gate),

@@ -2,7 +2,7 @@
 //! requests come in, and every request is recorded.
 //!
 //! It is as strict as the real one: what breaks a rule of the protocol is refused, remembered as a
-//! violation, and takes no reply from the script.
+//! violation, and takes no reply from the script. Questions about a model stand beside the script.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -13,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::binding::{self, Mismatch};
 use super::protocol;
 use super::reply::Reply;
 use super::request::Request;
@@ -37,6 +38,9 @@ struct Shared {
 struct State {
     script: VecDeque<Reply>,
     requests: Vec<Request>,
+    /// Answers every question about a model; nothing is known of any if there is none.
+    description: Option<Box<dyn Fn() -> Reply + Send>>,
+    model_requests: Vec<Request>,
     violations: Vec<String>,
     /// By number; kept to shut them down.
     connections: Vec<TcpStream>,
@@ -69,6 +73,16 @@ impl Server {
     /// Every request so far, in the order of arrival.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.state.lock().unwrap().requests.clone()
+    }
+
+    /// Answers `GET /v1/models/ID` with what `describe` returns, instead of 404.
+    pub fn describe_model(&self, describe: impl Fn() -> Reply + Send + 'static) {
+        self.shared.state.lock().unwrap().description = Some(Box::new(describe));
+    }
+
+    /// Every `GET /v1/models/ID` so far; they are not among the `requests`.
+    pub fn model_requests(&self) -> Vec<Request> {
+        self.shared.state.lock().unwrap().model_requests.clone()
     }
 
     /// Waits for the request number `n` (from 1); returns all requests.
@@ -121,18 +135,16 @@ impl Shared {
     /// The reply to a request that has just come in.
     fn reply_to(&self, request: &Request) -> Reply {
         let mut state = self.state.lock().unwrap();
-        state.requests.push(request.clone());
-        self.arrived.notify_all();
-        let number = state.requests.len();
-        let (status, error_type, message) = match refusal(request) {
-            Some(refusal) => refusal,
-            None => match state.script.pop_front() {
-                Some(reply) => return reply,
-                None => (400, "invalid_request_error", "the script has no more replies".to_owned()),
-            },
+        let answer = match model_of(request) {
+            Some(_) => state.description(request),
+            None => state.answer(request),
         };
-        state.violations.push(format!("request {number}: {message}"));
-        Reply::error(status, error_type, &message)
+        self.arrived.notify_all();
+        answer.unwrap_or_else(|(status, error_type, message)| {
+            let number = state.requests.len();
+            state.violations.push(format!("request {number}: {message}"));
+            Reply::error(status, error_type, &message)
+        })
     }
 
     fn response_to(&self, request: &Request) -> Response {
@@ -145,18 +157,53 @@ impl Shared {
     }
 }
 
-/// Status, error type and message, if the request breaks a rule.
-fn refusal(request: &Request) -> Option<(u16, &'static str, String)> {
-    let path = request.path.split('?').next().unwrap_or_default();
-    if request.method != "POST" || !path.ends_with("/v1/messages") {
-        let message = format!("no such endpoint: {} {}", request.method, request.path);
-        return Some((404, "not_found_error", message));
+/// Status, error type and message of what must not happen.
+type Refusal = (u16, &'static str, String);
+
+impl State {
+    fn answer(&mut self, request: &Request) -> Result<Reply, Refusal> {
+        self.requests.push(request.clone());
+        let path = request.path.split('?').next().unwrap_or_default();
+        if request.method != "POST" || !path.ends_with("/v1/messages") {
+            let message = format!("no such endpoint: {} {}", request.method, request.path);
+            return Err((404, "not_found_error", message));
+        }
+        authorize(request)?;
+        let refused = |message| (400, "invalid_request_error", message);
+        if let Some(message) = protocol::violation(&request.headers, &request.body) {
+            return Err(refused(message));
+        }
+        match binding::mismatch(&request.body) {
+            Some(Mismatch { message, is_wanted: true }) => {
+                Ok(Reply::error(400, "invalid_request_error", &message))
+            }
+            Some(Mismatch { message, .. }) => Err(refused(message)),
+            None => {
+                self.script.pop_front().ok_or_else(|| refused("the script has no more replies".to_owned()))
+            }
+        }
     }
-    if let Some(message) = protocol::unauthorized(&request.headers) {
-        return Some((401, "authentication_error", message));
+
+    fn description(&mut self, request: &Request) -> Result<Reply, Refusal> {
+        self.model_requests.push(request.clone());
+        authorize(request)?;
+        if let Some(message) = protocol::wrong_version(&request.headers) {
+            return Err((400, "invalid_request_error", message));
+        }
+        let nothing = || Reply::error(404, "not_found_error", "nothing is known of this model");
+        Ok(self.description.as_ref().map_or_else(nothing, |describe| describe()))
     }
-    let message = protocol::violation(&request.headers, &request.body)?;
-    Some((400, "invalid_request_error", message))
+}
+
+fn authorize(request: &Request) -> Result<(), Refusal> {
+    let unauthorized = protocol::unauthorized(&request.headers);
+    unauthorized.map_or(Ok(()), |message| Err((401, "authentication_error", message)))
+}
+
+/// The model that a request asks about.
+fn model_of(request: &Request) -> Option<&str> {
+    let (_, model) = request.path.split_once("/v1/models/")?;
+    (request.method == "GET" && !model.is_empty()).then_some(model)
 }
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {

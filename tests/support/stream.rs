@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
+use super::binding::Prefix;
+
 /// A content block of a scripted message.
 pub enum Block {
     Text(String),
@@ -13,10 +15,13 @@ pub enum Block {
         name: String,
         input: Value,
     },
+    /// Without a signature of its own, it is bound to what stands before it.
     Thinking {
         thinking: String,
-        signature: String,
+        signature: Option<String>,
     },
+    /// Thinking that nobody can read, bound to what stands before it.
+    Redacted,
     /// Any block, whole in its `content_block_start`, without a delta.
     Raw(Value),
 }
@@ -31,46 +36,67 @@ impl Block {
         Block::ToolUse { id: unique_id("toolu_01"), name: name.to_owned(), input }
     }
 
-    pub fn thinking(thinking: &str, signature: &str) -> Block {
-        Block::Thinking { thinking: thinking.to_owned(), signature: signature.to_owned() }
+    pub fn thinking(thinking: &str) -> Block {
+        Block::Thinking { thinking: thinking.to_owned(), signature: None }
+    }
+
+    /// Thinking with exactly this signature. A request that holds `binding::ELSEWHERE` is refused, as a test may want it.
+    pub fn signed(thinking: &str, signature: &str) -> Block {
+        Block::Thinking { thinking: thinking.to_owned(), signature: Some(signature.to_owned()) }
     }
 
     fn is_tool_use(&self) -> bool {
         match self {
             Block::ToolUse { .. } => true,
             Block::Raw(block) => block["type"] == "tool_use",
-            Block::Text(_) | Block::Thinking { .. } => false,
+            Block::Text(_) | Block::Thinking { .. } | Block::Redacted => false,
         }
     }
 
-    /// The block as it stands in `content_block_start`.
-    fn start(&self) -> Value {
+    /// The whole block behind a prefix, as it is to be sent back.
+    fn whole(&self, prefix: &Prefix) -> Value {
         match self {
-            Block::Text(_) => json!({"type": "text", "text": ""}),
-            Block::ToolUse { id, name, .. } => json!({
-                "type": "tool_use", "id": id, "name": name, "input": {},
+            Block::Text(text) => json!({"type": "text", "text": text}),
+            Block::ToolUse { id, name, input } => json!({
+                "type": "tool_use", "id": id, "name": name, "input": input,
                 "caller": {"type": "direct"},
             }),
-            Block::Thinking { .. } => json!({"type": "thinking", "thinking": "", "signature": ""}),
+            Block::Thinking { thinking, signature } => {
+                let signature = signature.clone().unwrap_or_else(|| prefix.signature(thinking));
+                json!({"type": "thinking", "thinking": thinking, "signature": signature})
+            }
+            Block::Redacted => json!({"type": "redacted_thinking", "data": prefix.signature("")}),
             Block::Raw(block) => block.clone(),
         }
     }
+}
 
-    fn deltas(&self) -> Vec<Value> {
-        match self {
-            Block::Text(text) => {
-                words(text).map(|text| json!({"type": "text_delta", "text": text})).collect()
-            }
-            Block::ToolUse { input, .. } => input_pieces(input)
+/// A block as it stands in `content_block_start`, and its deltas.
+fn pieces(block: &Block, whole: &Value) -> (Value, Vec<Value>) {
+    let mut start = whole.clone();
+    let deltas = match block {
+        Block::Text(text) => {
+            start["text"] = json!("");
+            words(text).map(|text| json!({"type": "text_delta", "text": text})).collect()
+        }
+        Block::ToolUse { input, .. } => {
+            start["input"] = json!({});
+            input_pieces(input)
                 .map(|json| json!({"type": "input_json_delta", "partial_json": json}))
-                .collect(),
-            Block::Thinking { thinking, signature } => words(thinking)
+                .collect()
+        }
+        Block::Thinking { thinking, .. } => {
+            start["thinking"] = json!("");
+            let signature = start["signature"].take();
+            start["signature"] = json!("");
+            words(thinking)
                 .map(|text| json!({"type": "thinking_delta", "thinking": text}))
                 .chain([json!({"type": "signature_delta", "signature": signature})])
-                .collect(),
-            Block::Raw(_) => Vec::new(),
+                .collect()
         }
-    }
+        Block::Redacted | Block::Raw(_) => Vec::new(),
+    };
+    (start, deltas)
 }
 
 /// A scripted assistant message.
@@ -90,15 +116,17 @@ impl Message {
         Message { blocks, stop_reason: None, usage }
     }
 
-    /// The event stream, one string for each event.
-    pub fn events(&self, model: &Value) -> Vec<String> {
-        let mut events = vec![self.message_start(model), json!({"type": "ping"})];
+    /// The event stream in reply to a request, one string for each event.
+    pub fn events(&self, request: &Value) -> Vec<String> {
+        let mut events = vec![self.message_start(&request["model"]), json!({"type": "ping"})];
+        let mut prefix = Prefix::of_reply(request);
         for (index, block) in self.blocks.iter().enumerate() {
-            let start = block.start();
+            let whole = block.whole(&prefix);
+            prefix.add(&json!("assistant"), &whole);
+            let (start, deltas) = pieces(block, &whole);
             events.push(json!({"type": "content_block_start", "index": index, "content_block": start}));
             events.extend(
-                block
-                    .deltas()
+                deltas
                     .into_iter()
                     .map(|delta| json!({"type": "content_block_delta", "index": index, "delta": delta})),
             );

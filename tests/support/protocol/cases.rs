@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{unauthorized, violation};
+use crate::support::binding::{ELSEWHERE, Prefix, mismatch};
 
 /// `expected` is a part of the violation; empty for a good request.
 #[track_caller]
@@ -98,7 +99,6 @@ fn top_level_fields() {
     check_field("temperature", json!(1), "temperature");
     check_field("top_k", json!(1), "top_k");
     check_field("surprise", json!(1), "request.surprise: extra inputs");
-    check_field("thinking", json!({"type": "adaptive"}), "");
     check_field("system", json!("be good"), "");
     check_field("system", json!([text("be good")]), "");
     check_field("system", json!([text("")]), "system.0.text");
@@ -117,6 +117,65 @@ fn tools() {
     check_field("tools", changed("input_schema", json!({"type": "array"})), "input_schema");
     check_field("tools", changed("surprise", json!(1)), "tools.0.surprise");
     check_field("tools", json!({}), "tools: must be an array");
+}
+
+#[test]
+fn tools_of_the_server() {
+    let search = json!({"type": "web_search_20260318", "name": "web_search"});
+    let changed = |name: &str, value: Value| json!([with(search.clone(), name, value)]);
+    check_field("tools", json!([search, {"type": "web_fetch_20260318", "name": "web_fetch"}]), "");
+    check_field("tools", changed("type", json!("web_search_20250305")), "");
+    check_field("tools", changed("cache_control", json!({"type": "ephemeral"})), "");
+    check_field("tools", changed("type", json!("web_search")), "tools.0.type");
+    check_field("tools", changed("type", json!("bash_20250124")), "tools.0.type");
+    check_field("tools", changed("name", json!("search")), "tools.0.name");
+    check_field("tools", changed("input_schema", json!({"type": "object"})), "tools.0.input_schema");
+}
+
+#[test]
+fn thinking_and_effort() {
+    let thinking = |value: Value, expected: &str| {
+        let mut body = with(request(json!([user("hi")])), "max_tokens", json!(2000));
+        body["thinking"] = value;
+        check(&body, expected);
+    };
+    thinking(json!({"type": "adaptive", "display": "summarized"}), "");
+    thinking(json!({"type": "disabled"}), "");
+    thinking(json!({"type": "enabled", "budget_tokens": 1999}), "");
+    thinking(json!({"type": "enabled", "budget_tokens": 2000}), "must be greater");
+    thinking(json!({"type": "enabled", "budget_tokens": 1023}), "at least 1024");
+    thinking(json!({"type": "enabled"}), "at least 1024");
+    thinking(json!({"type": "disabled", "display": "summarized"}), "thinking.display");
+    thinking(json!({"type": "adaptive", "display": "full"}), "thinking.display");
+    thinking(json!({"type": "on"}), "thinking.type");
+    let effort = |effort: &str| json!({"effort": effort});
+    check_field("output_config", effort("xhigh"), "");
+    check_field("output_config", effort("extreme"), "output_config.effort");
+    check_field("output_config", json!({"size": 1}), "output_config.size");
+    let mut body = with(request(json!([user("hi")])), "thinking", json!({"type": "disabled"}));
+    body["output_config"] = effort("max");
+    check(&body, "needs thinking");
+}
+
+#[test]
+fn the_schema_of_an_answer() {
+    let format = |schema: Value, expected: &str| {
+        check_field(
+            "output_config",
+            json!({"effort": "low", "format": {"type": "json_schema", "schema": schema}}),
+            expected,
+        );
+    };
+    let closed = |properties: Value| json!({"type": "object", "properties": properties, "additionalProperties": false});
+    format(closed(json!({"minimum": {"type": "integer"}})), "");
+    format(json!({"type": "array", "items": closed(json!({}))}), "");
+    format(json!(true), "schema: must be an object");
+    format(json!({"type": "object"}), "additionalProperties");
+    format(closed(json!({"a": {"anyOf": [{"type": "object"}]}})), "properties.a.anyOf.0");
+    format(
+        json!({"type": "array", "items": {"type": "integer", "minimum": 1}}),
+        "`minimum` is not supported",
+    );
 }
 
 #[test]
@@ -202,8 +261,17 @@ fn blocks_stand_where_they_may() {
     check_turn(json!("a"), json!([server]), "not allowed in a message of role user");
     check_turn(json!([result("t1")]), json!("b"), "not allowed in a message of role assistant");
     let data = json!({"type": "base64", "media_type": "image/png", "data": "AAAA"});
-    check_turn(json!("a"), json!([{"type": "image", "source": data}]), "");
-    check_turn(json!("a"), json!([{"type": "image", "source": {}}]), "source");
+    let picture = |source: Value| json!([{"type": "image", "source": source}]);
+    check_turn(json!("a"), picture(data.clone()), "");
+    check_turn(json!([call("t1")]), json!([with(result("t1"), "content", picture(data.clone()))]), "");
+    check_turn(json!("a"), picture(json!({})), "source");
+    check_turn(json!("a"), picture(with(data.clone(), "media_type", json!("image/tiff"))), "media_type");
+    check_turn(json!("a"), picture(with(data.clone(), "data", json!("AA"))), "no base64");
+    check_turn(
+        json!("a"),
+        picture(with(data, "data", json!("A".repeat(5 * 1024 * 1024 + 4)))),
+        "exceeds 5 MB",
+    );
 }
 
 #[test]
@@ -232,4 +300,81 @@ fn cache_markers_are_few_and_exact() {
     check_field("system", system(&[json!({"type": "ephemeral", "ttl": "2h"})]), "ttl");
     check_field("system", system(&[json!({"type": "ephemeral", "scope": 1})]), "scope");
     check_field("system", system(&[Value::Null]), "cache_control");
+}
+
+/// A conversation whose reply and whose call are behind thinking, bound to what a request with `user("hi")` holds.
+fn bound() -> Value {
+    let mut body = request(json!([user("hi")]));
+    body["system"] = json!([text("be good")]);
+    body["tools"] = json!([{"name": "bash", "input_schema": {"type": "object"}}]);
+    let mut prefix = Prefix::of_reply(&body);
+    let mut said = Vec::new();
+    for thought in ["one", "two"] {
+        let thinking =
+            json!({"type": "thinking", "thinking": thought, "signature": prefix.signature(thought)});
+        let hidden = json!({"type": "redacted_thinking", "data": prefix.signature("")});
+        let block = if thought == "one" { thinking } else { hidden };
+        prefix.add(&json!("assistant"), &block);
+        said.extend([block, text("words")]);
+        prefix.add(&json!("assistant"), &text("words"));
+    }
+    let messages = body["messages"].as_array_mut().expect("an array");
+    messages.push(json!({"role": "assistant", "content": said}));
+    messages.push(user("more"));
+    body
+}
+
+#[test]
+fn thinking_is_bound_to_all_that_stood_before_it() {
+    /// What is refused first, if anything, after a change.
+    fn refused(change: impl FnOnce(&mut Value)) -> Option<String> {
+        let mut body = bound();
+        change(&mut body);
+        mismatch(&body).map(|mismatch| mismatch.message)
+    }
+    let first = "messages.1.content.0: Invalid `signature` in `thinking` block. The block is bound to a different \
+                 conversation.";
+    let second = "messages.1.content.2: Invalid `data` in `redacted_thinking` block. The block is bound to a different \
+                  conversation.";
+    let fits: [fn(&mut Value); 6] = [
+        |_| {},
+        |body| body["system"][0]["cache_control"] = json!({"type": "ephemeral"}),
+        |body| body["messages"][0]["content"] = json!([text("hi")]),
+        |body| body["messages"][2] = user("something else"),
+        |body| body["max_tokens"] = json!(7),
+        |body| body["messages"][1]["content"].as_array_mut().expect("an array").truncate(2),
+    ];
+    for change in fits {
+        assert_eq!(refused(change), None);
+    }
+    let breaks: [fn(&mut Value); 5] = [
+        |body| body["system"][0]["text"] = json!("be bad"),
+        |body| body["tools"][0]["name"] = json!("sh"),
+        |body| body["messages"][0] = user("hi!"),
+        |body| body["messages"][0]["content"] = json!([text("hi"), text("notice")]),
+        |body| body["messages"][1]["content"][0]["thinking"] = json!(""),
+    ];
+    for change in breaks {
+        assert_eq!(refused(change).as_deref(), Some(first));
+    }
+    let breaks_second: [fn(&mut Value); 2] = [
+        |body| body["messages"][1]["content"][1]["text"] = json!("others"),
+        |body| drop(body["messages"][1]["content"].as_array_mut().expect("an array").remove(0)),
+    ];
+    let places = [second.to_owned(), second.replace(".2:", ".1:")];
+    for (change, place) in breaks_second.into_iter().zip(places) {
+        assert_eq!(refused(change), Some(place));
+    }
+}
+
+#[test]
+fn a_test_may_want_thinking_to_be_refused() {
+    let mut body = bound();
+    body["messages"][1]["content"][0]["signature"] = json!(ELSEWHERE);
+    assert!(mismatch(&body).is_some_and(|mismatch| mismatch.is_wanted));
+    body["messages"][1]["content"][0]["signature"] = json!("bound-x");
+    assert!(mismatch(&body).is_some_and(|mismatch| !mismatch.is_wanted));
+    body["messages"][1]["content"] =
+        json!([{"type": "thinking", "thinking": "", "signature": "recorded"}, text("a")]);
+    assert_eq!(mismatch(&body), None);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Checked, check_keys, ensure, is_filled, is_word};
+use super::{Checked, check_keys, ensure, fields, is_filled, is_word};
 
 /// A string, or text blocks.
 pub fn check_system(system: &Value) -> Checked {
@@ -125,12 +125,5 @@ fn check_thinking(place: &str, block: &Value) -> Checked {
 
 fn check_image(place: &str, block: &Value) -> Checked {
     check_keys(place, block, &["type", "source", "cache_control"])?;
-    let source = &block["source"];
-    let complete = match source["type"].as_str() {
-        Some("base64") => is_filled(&source["data"]) && is_filled(&source["media_type"]),
-        Some("url") => is_filled(&source["url"]),
-        _ => false,
-    };
-    ensure!(complete, "{place}.source: must be whole, of type base64 or url");
-    Ok(())
+    fields::check_source(place, &block["source"])
 }
