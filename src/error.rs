@@ -5,6 +5,10 @@
 use std::{fmt, io, path::PathBuf, time::Duration};
 
 use crate::stop::Stop;
+use crate::text::duration;
+
+/// The longest wait that a server may ask for.
+pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub enum Error {
@@ -34,9 +38,9 @@ pub enum Error {
         /// Whether it may be reached later.
         retry: bool,
     },
-    /// The connection was lost in the middle of a reply.
+    /// A reply broke off, or a part of it was damaged.
     CutOff(String),
-    /// The reply violates the protocol.
+    /// The reply is an impossible one. The same request is made once more.
     Protocol(String),
     /// A session can't be found or opened.
     Session(String),
@@ -99,15 +103,21 @@ impl fmt::Display for Error {
                 write!(f, "failed to {doing} `{}`: {err}", path.display())
             }
             Error::System { doing, err } => write!(f, "failed to {doing}: {err}"),
-            Error::Api { status, kind, message, request_id, .. } => {
-                write!(f, "the API answered {status} {kind}: {message}")?;
+            Error::Api { status, kind, message, request_id, retry_after, .. } => {
+                match status {
+                    200 => write!(f, "the API broke off its reply: {kind}: {message}")?,
+                    _ => write!(f, "the API answered {status} {kind}: {message}")?,
+                }
                 if let Some(id) = request_id {
                     write!(f, " (request {id})")?;
+                }
+                if let Some(asked) = retry_after.filter(|asked| *asked > LONGEST_RETRY_AFTER) {
+                    write!(f, "; it asks to wait {}", duration(asked))?;
                 }
                 f.write_str(advice(*status))
             }
             Error::Network { url, cause, .. } => write!(f, "failed to reach {url}: {cause}"),
-            Error::CutOff(text) => write!(f, "the connection was lost in the middle of a reply: {text}"),
+            Error::CutOff(text) => write!(f, "the reply broke off: {text}"),
             Error::Refusal(text) => write!(f, "the model refused to answer{text}"),
             Error::Protocol(text) => write!(f, "the reply violates the protocol: {text}"),
             Error::Limit { option, text } => write!(f, "{option}: {text}"),

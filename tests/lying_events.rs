@@ -59,9 +59,9 @@ fn events_in_any_order_make_the_reply_that_they_can() {
     let end = json!({"type": "content_block_stop", "index": 0});
     check_answer(&[stop()], "");
     check_answer(&[stop(), hello.clone(), stop()], "");
-    check_answer(&[delta(json!(0), "lost"), end.clone(), hello.clone(), stop()], "hello\n");
+    check_answer(&[delta(json!(0), "early"), end.clone(), hello.clone(), stop()], "early\n\nhello\n");
     check_answer(&[hello.clone(), end.clone(), end, delta(json!(0), "!"), stop()], "hello!\n");
-    check_answer(&[hello.clone(), hello, stop()], "hello\n");
+    check_answer(&[hello.clone(), hello, stop()], "hello\n\nhello\n");
 }
 
 #[test]
@@ -78,9 +78,9 @@ fn indexes_may_be_huge_or_negative_or_none() {
 
 #[test]
 fn events_that_are_none_are_refused_or_mean_nothing() {
-    for event in ["{", "nonsense", "\u{0}", "{\"type\":\"\\ud800\"}", "[1,]"] {
+    for event in ["{", "nonsense", "\u{0}", "[1,]"] {
         let reply = Reply::sse(&format!("data: {event}\n\n"));
-        check_refused(reply, "an event is not JSON");
+        check_refused(reply, "a part of it is not JSON");
     }
     for event in [
         json!([]),
@@ -91,7 +91,7 @@ fn events_that_are_none_are_refused_or_mean_nothing() {
         json!({"type": 7}),
         json!({"type": "message_start", "message": []}),
         json!({"type": "message_delta", "delta": 7, "usage": [[]]}),
-        json!({"type": "content_block_delta", "index": 0, "delta": "x"}),
+        json!({"type": "content_block_delta", "index": 0, "delta": 7}),
         start(json!(0), json!([])),
         start(json!(0), json!({"type": 7})),
         start(json!(0), json!({"type": "text", "text": {"a": 1}})),
@@ -196,7 +196,8 @@ fn counts_of_tokens_may_be_anything() {
         let test = Test::new().args(["-v", "--output-format=json"]).print("go");
         let finished = test.reply(counted(&count)).run().code(0);
         let record: Value = serde_json::from_str(&finished.stdout).unwrap();
-        let kept = count.as_u64().unwrap_or_default();
+        let text = count.as_str().and_then(|text| text.parse().ok());
+        let kept = count.as_u64().or(text).unwrap_or_default();
         assert_eq!(record["usage"]["input_tokens"], kept, "{record}");
     }
     let test = Test::new().arg("--max-total-tokens=1000").print("go");

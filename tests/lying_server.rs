@@ -167,13 +167,14 @@ fn delta(kind: &str, field: &str, length: usize) -> String {
 
 #[test]
 fn a_block_without_end_is_refused() {
-    let begin = format!("{STREAM}{OPEN}");
-    for (kind, field) in [
-        ("text_delta", "text"),
-        ("thinking_delta", "thinking"),
-        ("input_json_delta", "partial_json"),
-        ("new_delta", "news"),
+    for (block, kind, field) in [
+        ("text", "text_delta", "text"),
+        ("thinking", "thinking_delta", "thinking"),
+        ("tool_use", "input_json_delta", "partial_json"),
+        ("text", "new_delta", "news"),
     ] {
+        let begin =
+            format!("{STREAM}{}", OPEN.replace("\"type\":\"text\"", &format!("\"type\":\"{block}\"")));
         check(&endless(&begin, &delta(kind, field, 4000)), "64 MiB");
     }
 }
@@ -187,16 +188,17 @@ fn a_stream_without_end_is_refused_whatever_it_is_made_of() {
         format!(": {long}\n"),
         format!("event: {long}\n\n"),
         format!("data: {{\"type\":\"{long}\"}}\n\n"),
-        OPEN.replace(":\"\"", &format!(":\"{long}\"")),
     ] {
         check(&endless(STREAM, &line), "64 MiB");
     }
+    let begin = OPEN.replace(":\"\"", &format!(":\"{long}\""));
+    check(&endless(STREAM, &begin), "more than 10,000 blocks");
 }
 
 #[test]
 fn a_body_without_end_is_refused() {
     let json = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{\"content\":[\"";
-    check(&endless(json, "a"), "it is not JSON");
+    check(&endless(json, "a"), "64 MiB");
     let error = "HTTP/1.1 400 Bad Request\r\n\r\n{\"error\": \"";
     check(&endless(error, "a"), "the API answered 400");
     let error = "HTTP/1.1 400 Bad Request\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -208,9 +210,9 @@ fn a_body_without_end_is_refused() {
 fn a_length_that_is_a_lie_is_a_reply_that_broke_off() {
     let body = "data: {\"type\":\"ping\"}\n\n";
     for (length, expected) in [
-        ("1000", "the connection was lost in the middle of a reply"),
-        ("9223372036854775807", "the connection was lost in the middle of a reply"),
-        ("18", "an event is not JSON"),
+        ("1000", "the reply broke off"),
+        ("9223372036854775807", "the reply broke off"),
+        ("18", "a part of it is not JSON"),
         ("-1", "content-length header not a number"),
         ("99999999999999999999", "content-length header not a number"),
         ("3\r\ncontent-length: 4", "conflicting content-length"),
@@ -223,7 +225,7 @@ fn a_length_that_is_a_lie_is_a_reply_that_broke_off() {
         ("zz\r\n", "chunk length cannot be read"),
         ("-1\r\n", "chunk length cannot be read"),
         ("fffffffffffffffff\r\n", "chunk length cannot be read"),
-        ("ffffffffffffffff\r\ndata: 1\n\n", "the connection was lost in the middle of a reply"),
+        ("ffffffffffffffff\r\ndata: 1\n\n", "the reply broke off"),
     ] {
         check(&once(format!("{CHUNKED}{chunk}")), expected);
     }
@@ -239,7 +241,7 @@ fn what_is_no_http_is_an_error() {
         ("HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "http parse fail"),
         ("HTTP/1.1 999 -\r\n\r\n", "the API answered 999"),
         ("HTTP/1.1 204 -\r\n\r\n", "the API answered 204"),
-        ("HTTP/1.1 200 OK\r\n\r\n<html>Log in</html>", "in the middle of a reply"),
+        ("HTTP/1.1 200 OK\r\n\r\n<html>Log in</html>", "it is a page"),
     ] {
         check(&once(answer), expected);
     }
@@ -283,7 +285,7 @@ fn what_was_packed_without_being_asked_for_is_not_unpacked() {
     let head = STREAM.trim_end();
     let mut answer = format!("{head}\r\ncontent-encoding: gzip\r\n\r\n").into_bytes();
     answer.extend(zeros.stdout);
-    check(&once(answer), "the stream ended before `message_stop`");
+    check(&once(answer), "its content encoding is `gzip`");
 }
 
 #[test]

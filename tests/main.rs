@@ -17,6 +17,7 @@ mod config;
 // What the file tools answer, and what becomes of the file.
 mod files;
 // One task for a script.
+mod gateways;
 mod headless;
 // The rules of the house that can be grepped.
 mod house;

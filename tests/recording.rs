@@ -64,8 +64,7 @@ fn a_replay_can_be_recorded_too() {
 
 #[test]
 fn every_exchange_is_a_line_with_its_status_headers_and_bytes() {
-    let error =
-        "event: error\ndata: {\"type\": \"error\", \"error\": {\"type\": \"x\", \"message\": \"m\"} }\n\n";
+    let error = "event: error\ndata: {\"type\": \"error\", \"error\": {\"type\": \"not_found_error\", \"message\": \"m\"} }\n\n";
     let replies = [
         Reply::error(400, "invalid_request_error", "no such luck"),
         Reply::sse(error).header("request-id", "req_2"),

@@ -61,7 +61,9 @@ fn a_wait_that_the_server_asks_for_is_honoured() {
     finished.stderr_contains("trying again in 1.0 s (1 of 1)");
     let date = error(429).header("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT");
     let finished = once(date).reply(Reply::text("done")).run().code(0);
-    finished.stderr_contains("trying again in 0.0 s");
+    finished.stderr_lacks("trying again in 0.0 s");
+    let long = error(429).header("retry-after", "3600").header("x-should-retry", "false");
+    once(long).run().code(3).stderr_contains("it asks to wait 1 h 0 min");
     // On a success it means nothing.
     let fine = Reply::text("done").header("retry-after", "60");
     once(fine).run().code(0).stderr_lacks("trying again");
@@ -70,7 +72,7 @@ fn a_wait_that_the_server_asks_for_is_honoured() {
 #[test]
 fn a_connection_that_breaks_is_tried_again() {
     is_tried_again(Reply::close(), "failed to reach");
-    is_tried_again(Reply::text("some words that are cut").cut_after(600), "in the middle of a reply");
+    is_tried_again(Reply::text("some words that are cut").cut_after(600), "the reply broke off");
 }
 
 #[test]
@@ -88,8 +90,12 @@ fn an_error_in_the_middle_of_a_stream_goes_by_its_type() {
 
 #[test]
 fn a_page_of_a_proxy_is_not_a_reply() {
-    let page = Reply::raw(200, &[("content-type", "text/html")], "<html>Sign in</html>");
-    is_final(page, "its content type is `text/html`");
+    let page = || Reply::raw(200, &[("content-type", "text/html")], "<html>Sign in</html>");
+    is_tried_again(page(), "its content type is `text/html`: <html>Sign in");
+    // Once; it is no better when it comes again.
+    let test = Test::new().print("go").reply(page()).reply(page());
+    let finished = test.run().code(3).stderr_contains("(1 of 8)");
+    assert_eq!(finished.requests.len(), 2);
     let page = Reply::raw(502, &[("content-type", "text/html")], "<html>Bad gateway</html>");
     is_tried_again(page, "Bad gateway");
 }

@@ -29,10 +29,10 @@ impl From<Unfinished> for Error {
 }
 
 impl Agent {
-    /// Sends a history and returns the reply. Tries again after errors that may pass, and says that the text shown
-    /// so far is discarded.
+    /// Sends a history and returns the reply. Tries again after errors that may pass, once after an impossible reply,
+    /// and says that the text shown so far is discarded.
     pub(super) fn request(&mut self, messages: &[Encoded], watch: &mut Watch) -> Result<Reply, Unfinished> {
-        let mut failures = 0;
+        let (mut failures, mut was_impossible) = (0, false);
         loop {
             let Unfinished { err, said } = match self.attempt(messages, watch) {
                 Ok(reply) => {
@@ -49,7 +49,9 @@ impl Agent {
             if !said.is_empty() {
                 watch(Event::Discarded);
             }
-            let Some(asked) = err.retry().filter(|_| failures < self.limits.max_retries) else {
+            let is_first = matches!(err, Error::Protocol(_)) && !std::mem::replace(&mut was_impossible, true);
+            let asked = if is_first { Some(None) } else { err.retry() };
+            let Some(asked) = asked.filter(|_| failures < self.limits.max_retries) else {
                 return Err(err.into());
             };
             failures += 1;

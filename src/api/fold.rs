@@ -1,93 +1,226 @@
 //! Folds the events of a stream into one assistant message, its stop reason and its usage. Pure.
 //!
-//! Blocks are keyed by their index: several may be open at once. A delta of an unknown kind is merged into
-//! its block field by field, so that nothing the API sent is lost.
+//! A gateway may leave out, add, repeat or spell in its own way whatever it likes: what can be understood is, the
+//! rest is named in an error, and no text is lost. The blocks stand in the order in which they began; several may be
+//! open at once. A delta of an unknown kind is merged into its block field by field.
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
-use uuid::Uuid;
+use serde_json::{Map, Value, json};
 
-use super::message::{Block, DEEPEST, Message};
-use super::reply::{Reply, StopReason, ToolCall, Usage, api_error, excerpt};
+use super::message::Block;
+use super::reply::{Reply, api_error, excerpt, number};
+use super::surrogates;
+use super::whole::{End, Open, whole};
 use crate::error::{Error, Result};
 
 /// No model writes so many in one reply. (`sse` limits the bytes.)
 const MOST_BLOCKS: usize = 10_000;
-/// The longest name of a tool, in bytes (<https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/implement-tool-use>).
-const LONGEST_NAME: usize = 64;
 
 /// A reply that is still coming.
 #[derive(Default)]
 pub struct Fold {
-    blocks: BTreeMap<u64, Open>,
-    stop: StopReason,
-    usage: Usage,
+    blocks: Vec<Open>,
+    /// Where the last block that began with an index stands in `blocks`.
+    places: BTreeMap<u64, usize>,
+    end: End,
     is_whole: bool,
-}
-
-/// A block that is still coming.
-struct Open {
-    block: Block,
-    /// The JSON of a call's input so far. Its pieces are cut anywhere, so it is parsed when the reply is whole.
-    input: String,
+    /// An event with a text that ends in half of a character. The next event may begin with the other half.
+    unfinished: Option<String>,
+    /// A text was repaired, so that it is not what the model has signed.
+    is_repaired: bool,
+    /// The id of the message, if it has one.
+    id: Option<String>,
+    /// How many events have come that were not pings.
+    news: u64,
+    /// The first event that means nothing to this program.
+    unknown: Option<String>,
 }
 
 impl Fold {
-    /// Takes one event's data and appends the text in it to `shown`. Returns whether the reply is whole. Fails
-    /// if the event is an error or is not JSON.
-    pub fn event(&mut self, data: &str, shown: &mut String) -> Result<bool> {
-        // Some gateways end their streams as another API does.
-        if data.trim() == "[DONE]" {
-            return Ok(false);
-        }
+    /// Takes one event and appends the text in it to `shown`. `name` is what its field `event` says, which counts if
+    /// the data names no type. Returns whether the reply is whole. Fails if the event is an error, is damaged, or
+    /// can't belong to a reply.
+    pub fn event(&mut self, name: &str, data: &str, shown: &mut String) -> Result<bool> {
         if self.blocks.len() > MOST_BLOCKS {
             return Err(Error::Protocol("it has more than 10,000 blocks".into()));
         }
-        let mut event: Value = serde_json::from_str(data)
-            .map_err(|err| Error::Protocol(format!("an event is not JSON ({err}): {}", excerpt(data))))?;
-        match event["type"].as_str().unwrap_or_default() {
-            "message_start" => self.usage.update(&event["message"]["usage"]),
-            "content_block_start" => self.start(&mut event, shown),
-            "content_block_delta" => self.delta(&mut event, shown),
-            "message_delta" => {
-                if let Some(reason) = event["delta"]["stop_reason"].as_str() {
-                    self.stop = StopReason::from_name(reason);
-                }
-                self.usage.update(&event["usage"]);
+        match serde_json::from_str::<Value>(data) {
+            Ok(event) if self.unfinished.is_none() || event["type"] == "ping" => {
+                self.take(name, event, shown)?;
             }
-            "message_stop" => self.is_whole = true,
-            "error" => return Err(api_error(&event)),
-            _ => {}
+            _ => self.odd_event(name, data, shown)?,
         }
         Ok(self.is_whole)
     }
 
-    fn start(&mut self, event: &mut Value, shown: &mut String) {
-        let index = event["index"].as_u64().unwrap_or(self.blocks.len() as u64);
-        let Some(block) = Block::from_value(event["content_block"].take()) else { return };
-        if block.kind() == "text" {
-            // The texts of different blocks do not run together.
-            if self.blocks.values().any(Open::has_text) {
-                shown.push_str("\n\n");
-            }
-            shown.push_str(block.str("text").unwrap_or_default());
-        }
-        self.blocks.insert(index, Open::new(block));
+    /// How many events have come that were not pings.
+    pub fn news(&self) -> u64 {
+        self.news
     }
 
-    fn delta(&mut self, event: &mut Value, shown: &mut String) {
-        let Some(open) = event["index"].as_u64().and_then(|index| self.blocks.get_mut(&index)) else {
+    /// Whether it was said why the reply has ended. Nothing that matters follows.
+    pub fn has_ended(&self) -> bool {
+        self.is_whole || self.end.stop.is_some()
+    }
+
+    /// The reply. Fails if it has not ended, and as `whole` does.
+    pub fn finish(mut self) -> Result<Reply> {
+        if let Some(data) = self.unfinished.take() {
+            self.values("", &data, &mut String::new())?;
+        }
+        if !self.has_ended() {
+            let Some(unknown) = self.unknown.filter(|_| self.blocks.is_empty()) else {
+                return Err(Error::CutOff("the stream ended before `message_stop`".into()));
+            };
+            return Err(Error::Protocol(format!("it holds nothing that is known, but {unknown}")));
+        }
+        whole(self.blocks, self.end, self.is_repaired)
+    }
+
+    /// Takes an event that is no JSON as it stands, or that follows one with half of a character at its end.
+    fn odd_event(&mut self, name: &str, data: &str, shown: &mut String) -> Result<()> {
+        if name == "error" && !data.contains('{') {
+            return Err(api_error(&json!({"error": {"message": excerpt(data)}})));
+        }
+        // Some gateways end their streams as another API does, or wrap an event twice.
+        let data = data.trim().trim_start_matches("data:").trim_end_matches("[DONE]");
+        let mut data = data.to_owned();
+        if let Some(before) = self.unfinished.take() {
+            let (before, after) = surrogates::joined(&before, &data).unwrap_or((before, data));
+            self.values(name, &before, shown)?;
+            data = after;
+        }
+        if surrogates::is_unfinished(&data) {
+            self.unfinished = Some(data);
+            return Ok(());
+        }
+        self.values(name, &data, shown)
+    }
+
+    /// Takes the events in a text, one after another: some servers do not separate them.
+    fn values(&mut self, name: &str, data: &str, shown: &mut String) -> Result<()> {
+        let repaired = surrogates::repaired(data);
+        self.is_repaired |= repaired != data;
+        for event in serde_json::Deserializer::from_str(&repaired).into_iter::<Value>() {
+            let event = event.map_err(|err| {
+                Error::CutOff(format!("a part of it is not JSON ({err}): {}", excerpt(data)))
+            })?;
+            self.take(name, event, shown)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, name: &str, mut event: Value, shown: &mut String) -> Result<()> {
+        let kind = event["type"].as_str().unwrap_or(name);
+        if kind == "ping" {
+            // Servers were seen that ping without end instead of sending `message_stop`.
+            self.is_whole |= self.end.stop.is_some();
+            return Ok(());
+        }
+        self.news += 1;
+        match kind {
+            "message_start" => self.begin(&mut event, shown)?,
+            "content_block_start" => self.start(&mut event, shown),
+            "content_block_delta" => self.delta(&mut event, shown)?,
+            "content_block_stop" => {
+                if let Some(at) = self.place(number(&event["index"])) {
+                    self.blocks[at].is_closed = true;
+                }
+            }
+            "message_delta" => self.end.update(&event),
+            "message_stop" => {
+                self.end.update(&event);
+                self.is_whole = true;
+            }
+            "error" => return Err(api_error(&event)),
+            _ if event["error"].is_object() || event["error"].is_string() => return Err(api_error(&event)),
+            _ if event["choices"].is_array() => {
+                let text = "it is in the format of another API, chat completions; check `ANTHROPIC_BASE_URL`";
+                return Err(Error::Protocol(text.into()));
+            }
+            // A whole message, from a server that does not stream.
+            _ if event["content"].is_array() || event["content"].is_string() => {
+                self.content(&mut event, shown);
+                self.is_whole = true;
+            }
+            _ => drop(self.unknown.get_or_insert_with(|| excerpt(&event.to_string()))),
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, event: &mut Value, shown: &mut String) -> Result<()> {
+        let mut message = event["message"].take();
+        let id = message["id"].as_str().map(str::to_owned);
+        if !self.blocks.is_empty() && id != self.id {
+            return Err(Error::Protocol("another message begins in the middle of it".into()));
+        }
+        if self.blocks.is_empty() {
+            self.content(&mut message, shown);
+        }
+        self.id = id;
+        self.end.update(event);
+        Ok(())
+    }
+
+    /// Takes what a whole message holds.
+    fn content(&mut self, message: &mut Value, shown: &mut String) {
+        match message.get_mut("content").map(Value::take) {
+            Some(Value::Array(blocks)) => {
+                for (index, block) in (0..).zip(blocks) {
+                    self.open(index, block, shown);
+                }
+            }
+            Some(Value::String(text)) => self.open(0, json!({"type": "text", "text": text}), shown),
+            _ => {}
+        }
+        self.end.update(message);
+    }
+
+    fn start(&mut self, event: &mut Value, shown: &mut String) {
+        let index = number(&event["index"]).unwrap_or(self.blocks.len() as u64);
+        self.open(index, event["content_block"].take(), shown);
+    }
+
+    /// Begins a block. One with the index of an earlier block is another one, unless that begins a second time.
+    fn open(&mut self, index: u64, block: Value, shown: &mut String) {
+        let Some(block) = Block::from_value(typed(block)) else {
             return;
         };
-        let Value::Object(delta) = event["delta"].take() else { return };
+        let text = if block.kind() == "text" { block.str("text").unwrap_or_default() } else { "" };
+        let before = self.places.get(&index).map(|at| &self.blocks[*at]);
+        if before.is_some_and(|before| before.begins_again(&block)) {
+            return;
+        }
+        // The texts of different blocks do not run together.
+        if block.kind() == "text" && self.blocks.iter().any(Open::has_text) {
+            shown.push_str("\n\n");
+        }
+        shown.push_str(text);
+        self.places.insert(index, self.blocks.len());
+        self.blocks.push(Open::new(block));
+    }
+
+    fn delta(&mut self, event: &mut Value, shown: &mut String) -> Result<()> {
+        let index = number(&event["index"]);
+        let delta = match event["delta"].take() {
+            Value::Object(delta) => delta,
+            Value::String(text) => Map::from_iter([("text".to_owned(), text.into())]),
+            _ => return Ok(()),
+        };
         let field = |name: &str| delta.get(name).and_then(Value::as_str).unwrap_or_default();
-        match field("type") {
+        let kind = delta_kind(&delta);
+        let open = self.block_for(index, kind, shown)?;
+        match kind {
             "text_delta" => {
                 open.block.append("text", field("text"));
                 shown.push_str(field("text"));
             }
-            "input_json_delta" => open.input.push_str(field("partial_json")),
+            "input_json_delta" => match delta.get("partial_json") {
+                Some(Value::String(piece)) => open.input.push_str(piece),
+                Some(Value::Null) | None => {}
+                Some(input) => open.input.push_str(&input.to_string()),
+            },
             "thinking_delta" => open.block.append("thinking", field("thinking")),
             "signature_delta" => open.block.set("signature", field("signature").into()),
             "citations_delta" => {
@@ -101,114 +234,54 @@ impl Fold {
                 open.merge(delta);
             }
         }
+        Ok(())
     }
 
-    /// The reply in a body that is a whole message, from a server that does not stream. Fails as `finish` does,
-    /// and if the body is an error or has no content.
-    pub fn message(mut message: Value) -> Result<Reply> {
-        if message["type"] == "error" {
-            return Err(api_error(&message));
-        }
-        let content = message.get_mut("content").map(Value::take);
-        let Some(Value::Array(blocks)) = content else {
-            let text = format!("a message without content: {}", excerpt(&message.to_string()));
-            return Err(Error::Protocol(text));
+    /// Where the block with this index stands. Without an index, it is the last one.
+    fn place(&self, index: Option<u64>) -> Option<usize> {
+        let last = self.blocks.len().checked_sub(1);
+        index.map_or(last, |index| self.places.get(&index).copied())
+    }
+
+    /// The block that a delta of this kind belongs to. If the one with its index can't hold it, begins one that can. Fails if the delta is a piece of a call, whose name nobody knows.
+    fn block_for(&mut self, index: Option<u64>, delta: &str, shown: &mut String) -> Result<&mut Open> {
+        let place = self.place(index).filter(|at| self.blocks[*at].holds(delta));
+        let place = match place {
+            Some(at) => at,
+            None if delta == "input_json_delta" => {
+                return Err(Error::Protocol("it holds a piece of a call that has not begun".into()));
+            }
+            None => {
+                let block = match delta {
+                    "thinking_delta" | "signature_delta" => json!({"type": "thinking", "thinking": ""}),
+                    _ => json!({"type": "text", "text": ""}),
+                };
+                let at = self.blocks.len();
+                self.open(index.unwrap_or(at as u64), block, shown);
+                at
+            }
         };
-        let blocks = blocks.into_iter().filter_map(Block::from_value).map(Open::new);
-        let mut fold = Fold { blocks: (0..).zip(blocks).collect(), is_whole: true, ..Fold::default() };
-        fold.stop = StopReason::from_name(message["stop_reason"].as_str().unwrap_or_default());
-        fold.usage.update(&message["usage"]);
-        fold.finish()
-    }
-
-    /// The reply. Fails if `message_stop` has not come, which alone makes a reply whole, or if a block is nested
-    /// too deeply for the history. A call whose id or name the API would not take back gets another one.
-    pub fn finish(self) -> Result<Reply> {
-        if !self.is_whole {
-            return Err(Error::CutOff("the stream ended before `message_stop`".into()));
-        }
-        let last = self.blocks.keys().next_back().copied();
-        let is_cut_off = matches!(self.stop, StopReason::MaxTokens | StopReason::ContextWindowExceeded);
-        let mut calls: Vec<ToolCall> = Vec::new();
-        let mut content = Vec::new();
-        for (index, mut open) in self.blocks {
-            if let Some(mut call) = open.close(is_cut_off && Some(index) == last) {
-                if !is_word(&call.id) || calls.iter().any(|other| other.id == call.id) {
-                    call.id = Uuid::new_v4().to_string();
-                    open.block.set("id", call.id.as_str().into());
-                }
-                if !is_word(&call.name) || call.name.len() > LONGEST_NAME {
-                    open.block.set("name", "unknown".into());
-                }
-                calls.push(call);
-            }
-            if open.block.is_too_deep() {
-                let text = format!("a block is nested more than {DEEPEST} levels deep");
-                return Err(Error::Protocol(text));
-            }
-            content.push(open.block);
-        }
-        let message = Message::assistant(sendable(content));
-        let encoded = (!message.content.is_empty()).then(|| message.encode());
-        let texts = message.content.into_iter().filter_map(Block::into_text);
-        let said = texts.reduce(|said, text| said + "\n\n" + &text).unwrap_or_default();
-        Ok(Reply { message: encoded, said, calls, stop: self.stop, usage: self.usage })
+        Ok(&mut self.blocks[place])
     }
 }
 
-impl Open {
-    fn new(block: Block) -> Open {
-        Open { block, input: String::new() }
-    }
-
-    fn has_text(&self) -> bool {
-        self.block.kind() == "text" && !self.block.is_blank_text()
-    }
-
-    /// Takes the fields of a delta of an unknown kind: texts are appended, the rest replaces what is there.
-    fn merge(&mut self, delta: Map<String, Value>) {
-        for (name, value) in delta.into_iter().filter(|(name, _)| name != "type") {
-            match value {
-                Value::String(text) => self.block.append(&name, &text),
-                value => self.block.set(&name, value),
-            }
+/// The block with its type. If it lacks one, its fields tell it.
+fn typed(mut block: Value) -> Value {
+    if let Value::Object(fields) = &mut block
+        && !fields.get("type").is_some_and(Value::is_string)
+    {
+        let kinds = [("name", "tool_use"), ("text", "text"), ("thinking", "thinking")];
+        if let Some((_, kind)) = kinds.into_iter().find(|(field, _)| fields.contains_key(*field)) {
+            fields.insert("type".to_owned(), kind.into());
         }
     }
-
-    /// Ends the block. Returns its call if it is a `tool_use`.
-    fn close(&mut self, is_cut_off: bool) -> Option<ToolCall> {
-        if !self.block.kind().ends_with("tool_use") {
-            return None;
-        }
-        let input = match (self.input.as_str(), self.block.get("input")) {
-            (pieces, _) if is_cut_off => Err(pieces.to_owned()),
-            // A call that sends its input whole, or has none.
-            ("", Some(Value::Object(whole))) => Ok(whole.clone()),
-            ("", _) => Ok(Map::new()),
-            (pieces, _) => serde_json::from_str(pieces).map_err(|_| pieces.to_owned()),
-        };
-        self.block.set("input", Value::Object(input.clone().unwrap_or_default()));
-        (self.block.kind() == "tool_use").then(|| ToolCall {
-            id: self.block.str("id").unwrap_or_default().to_owned(),
-            name: self.block.str("name").unwrap_or_default().to_owned(),
-            input,
-        })
-    }
+    block
 }
 
-/// Returns the blocks that the API accepts in a message of the model: no blank text, no thinking without a signature
-/// (other servers send it), no thinking at the end, and no result of a tool.
-fn sendable(mut content: Vec<Block>) -> Vec<Block> {
-    let is_refused = |block: &Block| block.is_blank_text() || block.is_unsigned_thinking();
-    content.retain(|block| !is_refused(block) && block.kind() != "tool_result");
-    while content.last().is_some_and(Block::is_thinking) {
-        content.pop();
-    }
-    content
-}
-
-/// Whether the API takes this back as an id or a name; it names the rule when it refuses one.
-fn is_word(text: &str) -> bool {
-    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
-    !text.is_empty() && text.bytes().all(fits)
+/// The type of a delta. If it lacks one, its fields tell it.
+fn delta_kind(delta: &Map<String, Value>) -> &str {
+    let kinds =
+        [("text", "text_delta"), ("partial_json", "input_json_delta"), ("thinking", "thinking_delta")];
+    let told = || kinds.into_iter().find(|(field, _)| delta.contains_key(*field)).map(|(_, kind)| kind);
+    delta.get("type").and_then(Value::as_str).or_else(told).unwrap_or_default()
 }

@@ -12,7 +12,9 @@ pub mod request;
 mod response;
 pub mod retry;
 mod sse;
+mod surrogates;
 pub mod transport;
+mod whole;
 
 #[cfg(test)]
 mod test_damage;

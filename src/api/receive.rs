@@ -1,6 +1,7 @@
 //! Reads a response to its end: an event stream, a whole message, or an error.
 
 use std::io::{self, Read};
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use serde_json::Value;
@@ -14,7 +15,7 @@ use crate::error::{Error, Result};
 /// An error's body is a short JSON text, but a proxy may send any page. In bytes.
 const LONGEST_ERROR: u64 = 1024 * 1024;
 /// A reply that is not streamed, in bytes.
-const LONGEST_MESSAGE: u64 = 64 * 1024 * 1024;
+const LONGEST_MESSAGE: usize = 64 * 1024 * 1024;
 
 /// What a request sends to its caller: any number of texts, then how it ended.
 #[derive(Debug)]
@@ -23,61 +24,152 @@ pub enum Progress {
     Ended(Result<Reply>),
 }
 
-/// Returns the reply; its text goes to `progress` as it arrives. Fails if the status is not 200, if the body is
-/// no reply of the API or breaks off, and if nobody receives the progress any more.
+/// Returns the reply; its text goes to `progress` as it arrives. Fails if the status is not that of a success, if
+/// the body is no reply of the API or breaks off, and if nobody receives the progress any more.
 pub fn receive(response: &mut Response, progress: &Sender<Progress>) -> Result<Reply> {
-    if response.status != 200 {
+    // 201 and 203 come from gateways: 203 says that they have changed something.
+    if !matches!(response.status, 200 | 201 | 203) {
         return Err(error_response(response));
     }
-    let content_type = response.header("content-type").unwrap_or_default();
-    if content_type.contains("application/json") {
-        return whole_message(response, progress);
+    if let Some(packed) = packed(response) {
+        return Err(Error::Protocol(packed));
     }
-    if !content_type.is_empty() && !content_type.contains("text/event-stream") {
-        return Err(Error::Protocol(format!("its content type is `{}`", excerpt(content_type))));
-    }
-    stream(response, progress)
-}
-
-fn stream(response: &mut Response, progress: &Sender<Progress>) -> Result<Reply> {
-    let mut decoder = sse::Decoder::default();
-    let mut fold = Fold::default();
+    let content_type = response.header("content-type").unwrap_or_default().to_owned();
+    let mut reader =
+        Reader { content_type, fold: Fold::default(), form: Form::Unknown(Vec::new()), events: 0 };
     let mut buffer = [0; 16 * 1024];
+    let (mut news, mut since) = (0, Instant::now());
     loop {
         let read = match response.body.read(&mut buffer) {
             Ok(n) => n,
             Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) if reader.fold.has_ended() => 0,
             Err(err) => return Err(Error::CutOff(err.to_string())),
         };
         // One text for all events of one read.
         let mut text = String::new();
-        let mut is_whole = Ok(false);
-        let take = |data: &str| {
-            if let Ok(false) = is_whole {
-                is_whole = fold.event(data, &mut text);
-            }
-        };
-        match read {
-            0 => std::mem::take(&mut decoder).finish(take),
-            n => decoder.feed(&buffer[..n], take)?,
-        }
+        let is_whole = reader.take(&buffer[..read], &mut text);
         if !text.is_empty() && progress.send(Progress::Text(text)).is_err() {
             return Err(Error::Protocol("nobody receives the reply any more".into()));
         }
         if is_whole? || read == 0 {
-            return fold.finish();
+            return reader.fold.finish();
+        }
+        if reader.fold.news() > news {
+            (news, since) = (reader.fold.news(), Instant::now());
+        } else if since.elapsed() > response.patience {
+            let minutes = response.patience.as_secs().div_ceil(60);
+            return Err(Error::CutOff(format!("nothing but signs of life for {minutes} min")));
         }
     }
 }
 
-fn whole_message(response: &mut Response, progress: &Sender<Progress>) -> Result<Reply> {
-    let body = (&mut response.body).take(LONGEST_MESSAGE);
-    let text = io::read_to_string(body).map_err(|err| Error::CutOff(err.to_string()))?;
-    let message = serde_json::from_str(&text)
-        .map_err(|err| Error::Protocol(format!("it is not JSON ({err}): {}", excerpt(&text))))?;
-    let reply = Fold::message(message)?;
-    let _ = progress.send(Progress::Text(reply.said.clone()));
-    Ok(reply)
+/// A body that is being read.
+struct Reader {
+    content_type: String,
+    fold: Fold,
+    form: Form,
+    /// How many events have come, of whatever kind.
+    events: usize,
+}
+
+/// What the body turned out to be. Servers name the wrong content type, so its beginning tells.
+enum Form {
+    /// It is blank so far.
+    Unknown(Vec<u8>),
+    Events(sse::Decoder, String),
+    /// A whole message, or events one after another.
+    Json(Vec<u8>),
+}
+
+impl Reader {
+    /// Takes the next bytes; no bytes are the end. Returns whether the reply is whole.
+    fn take(&mut self, bytes: &[u8], text: &mut String) -> Result<bool> {
+        if let Form::Unknown(begin) = &mut self.form {
+            begin.extend_from_slice(bytes);
+            let begin = std::mem::take(begin);
+            self.form = self.form_of(&begin)?;
+            return if bytes.is_empty() { self.end(text) } else { self.more(&begin, text) };
+        }
+        if bytes.is_empty() { self.end(text) } else { self.more(bytes, text) }
+    }
+
+    fn form_of(&self, begin: &[u8]) -> Result<Form> {
+        let rest = begin.strip_prefix(b"\xef\xbb\xbf").unwrap_or(begin).trim_ascii_start();
+        let fault = |what: &str| {
+            let (kind, excerpt) = (&self.content_type, excerpt(&String::from_utf8_lossy(rest)));
+            Err(Error::Protocol(format!("{what}; its content type is `{kind}`: {excerpt}")))
+        };
+        match rest {
+            [] if begin.len() as u64 > LONGEST_ERROR => fault("it is blank"),
+            [] => Ok(Form::Unknown(begin.to_vec())),
+            [b'{' | b'[', ..] => Ok(Form::Json(Vec::new())),
+            [b'<', ..] => fault("it is a page, not a reply"),
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, ..] | [_, 0, ..] => fault("it is not UTF-8"),
+            [0x1f, 0x8b, ..] => fault("it is compressed, which nobody has asked for"),
+            _ => Ok(Form::Events(sse::Decoder::default(), excerpt(&String::from_utf8_lossy(rest)))),
+        }
+    }
+
+    fn more(&mut self, bytes: &[u8], text: &mut String) -> Result<bool> {
+        let mut is_whole = Ok(false);
+        match &mut self.form {
+            Form::Events(decoder, _) => {
+                decoder.feed(bytes, folding(&mut self.fold, &mut self.events, &mut is_whole, text))?;
+            }
+            Form::Json(whole) if whole.len() + bytes.len() > LONGEST_MESSAGE => {
+                return Err(Error::Protocol("it is longer than 64 MiB".into()));
+            }
+            Form::Json(whole) => whole.extend_from_slice(bytes),
+            Form::Unknown(_) => {}
+        }
+        is_whole
+    }
+
+    /// Fails if the body holds nothing that looks like a reply.
+    fn end(&mut self, text: &mut String) -> Result<bool> {
+        match std::mem::replace(&mut self.form, Form::Unknown(Vec::new())) {
+            Form::Unknown(_) => Err(Error::CutOff("it is empty".into())),
+            Form::Json(whole) => {
+                let whole = String::from_utf8_lossy(&whole);
+                self.fold.event("", whole.trim_start_matches('\u{feff}'), text)
+            }
+            Form::Events(decoder, begin) => {
+                let mut is_whole = Ok(false);
+                decoder.finish(folding(&mut self.fold, &mut self.events, &mut is_whole, text));
+                let is_begun = |field: &&str| begin.starts_with(*field) || field.starts_with(&begin);
+                if self.events == 0 && !["event", "data", "id", "retry", ":"].iter().any(is_begun) {
+                    let kind = &self.content_type;
+                    let text = format!("it holds no event; its content type is `{kind}`: {begin}");
+                    return Err(Error::Protocol(text));
+                }
+                is_whole
+            }
+        }
+    }
+}
+
+/// Takes events until the reply is whole, and counts them.
+fn folding(
+    fold: &mut Fold,
+    events: &mut usize,
+    is_whole: &mut Result<bool>,
+    text: &mut String,
+) -> impl FnMut(&str, &str) {
+    move |name, data| {
+        *events += 1;
+        if let Ok(false) = is_whole {
+            *is_whole = fold.event(name, data, text);
+        }
+    }
+}
+
+/// What is wrong with a body that is compressed.
+fn packed(response: &Response) -> Option<String> {
+    let encoding = response.header("content-encoding").unwrap_or_default().trim();
+    let is_plain = encoding.is_empty() || encoding.eq_ignore_ascii_case("identity");
+    (!is_plain)
+        .then(|| format!("its content encoding is `{}`, which nobody has asked for", excerpt(encoding)))
 }
 
 /// The error in a response whose status is not 200.
@@ -93,7 +185,7 @@ fn error_response(response: &mut Response) -> Error {
     let (kind, message, in_body) = match error {
         Ok(Error::Api { kind, message, request_id, .. }) if kind != "unknown" => (kind, message, request_id),
         // A proxy's page, or nothing.
-        _ => ("error".into(), excerpt(&body), None),
+        _ => ("error".into(), packed(response).unwrap_or_else(|| excerpt(&body)), None),
     };
     Error::Api {
         status,

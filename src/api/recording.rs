@@ -62,6 +62,7 @@ impl Replay {
             status: exchange["status"].as_u64().unwrap_or_default() as u16,
             headers: headers.collect(),
             body: Body::new(body, &Secrets::default()),
+            patience: Duration::MAX,
         })
     }
 }

@@ -16,6 +16,11 @@ pub struct Reply {
     pub calls: Vec<ToolCall>,
     pub stop: StopReason,
     pub usage: Usage,
+    /// What the server says of its refusal. Empty if it says nothing.
+    pub refusal: String,
+    /// The server has begun a call of its own, whose result comes with the next reply. Before that, the next message
+    /// may hold nothing but the results of `calls`.
+    pub is_open: bool,
 }
 
 /// A tool call of the reply.
@@ -36,7 +41,8 @@ pub enum StopReason {
     PauseTurn,
     Refusal,
     ContextWindowExceeded,
-    /// `tool_use`, which the calls tell as well, an unknown one, or none.
+    ToolUse,
+    /// An unknown one, or none.
     #[default]
     Other,
 }
@@ -58,14 +64,15 @@ impl Reply {
 }
 
 impl StopReason {
-    /// The stop reason with this name in the API.
+    /// The stop reason with this name in the API, or in that of chat completions, whose names some gateways pass on.
     pub fn from_name(name: &str) -> StopReason {
-        match name {
-            "end_turn" => StopReason::EndTurn,
-            "max_tokens" => StopReason::MaxTokens,
+        match name.to_ascii_lowercase().as_str() {
+            "end_turn" | "stop" => StopReason::EndTurn,
+            "max_tokens" | "length" => StopReason::MaxTokens,
+            "tool_use" | "tool_calls" => StopReason::ToolUse,
             "stop_sequence" => StopReason::StopSequence,
             "pause_turn" => StopReason::PauseTurn,
-            "refusal" => StopReason::Refusal,
+            "refusal" | "content_filter" => StopReason::Refusal,
             "model_context_window_exceeded" => StopReason::ContextWindowExceeded,
             _ => StopReason::Other,
         }
@@ -103,9 +110,11 @@ impl Usage {
         counts.into_iter().fold(self.input, u64::saturating_add)
     }
 
-    /// Takes the counts of an event, which are cumulative. Gateways leave some out or send null: those stay.
+    /// Takes the counts of an event, which are cumulative. Gateways leave some out, or send null or 0: those stay.
     pub fn update(&mut self, usage: &Value) {
-        let take = |count: &mut u64, name: &str| *count = usage[name].as_u64().unwrap_or(*count);
+        let take = |count: &mut u64, name: &str| {
+            *count = number(&usage[name]).filter(|new| *new > 0).unwrap_or(*count);
+        };
         take(&mut self.input, "input_tokens");
         take(&mut self.output, "output_tokens");
         take(&mut self.cache_read, "cache_read_input_tokens");
@@ -113,15 +122,32 @@ impl Usage {
     }
 }
 
-/// The error in `{"type":"error","error":{"type":...,"message":...}}`, an event or a body.
+/// A number that is one, or that a gateway has written as a string.
+pub fn number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+/// What `stop_details` say of a refusal, in brackets
+/// (<https://platform.claude.com/docs/en/test-and-evaluate/strengthen-guardrails/handle-streaming-refusals>).
+pub fn refusal(details: &Value) -> String {
+    let words = ["category", "explanation"].into_iter().filter_map(|name| details[name].as_str());
+    let words: Vec<String> =
+        words.filter(|text| !text.trim().is_empty()).map(|text| one_line(text, 500)).collect();
+    if words.is_empty() { String::new() } else { format!(" ({})", visible(&words.join(": "))) }
+}
+
+/// The error in `{"type":"error","error":{"type":...,"message":...}}`, an event or a body. Some gateways have a
+/// status in `code`, and some a bare text for `error`.
 pub fn api_error(event: &Value) -> Error {
+    let error = &event["error"];
     let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
-    let kind = text(&event["error"]["type"]);
+    let kind = text(&error["type"]);
+    let code = number(&error["code"]).and_then(|code| u16::try_from(code).ok());
     Error::Api {
         status: 200,
-        retry: retry::kind_may_pass(&kind),
+        retry: code.map_or(retry::kind_may_pass(&kind), retry::status_may_pass),
+        message: if error.is_string() { text(error) } else { text(&error["message"]) },
         kind,
-        message: text(&event["error"]["message"]),
         request_id: event["request_id"].as_str().map(str::to_owned),
         retry_after: None,
     }

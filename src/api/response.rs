@@ -1,6 +1,7 @@
 //! A response of the server, with secrets masked: a server may repeat the credential.
 
 use std::io::{self, Read};
+use std::time::Duration;
 
 use crate::secrets::{MaskStream, Secrets};
 
@@ -9,6 +10,8 @@ pub struct Response {
     /// The names are in lower case.
     pub headers: Vec<(String, String)>,
     pub body: Body,
+    /// How long the body may bring nothing but signs of life.
+    pub patience: Duration,
 }
 
 /// The masked bytes of a response, read as they arrive.

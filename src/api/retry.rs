@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-/// The longest wait that a server may ask for.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+use crate::error::LONGEST_RETRY_AFTER;
+
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
@@ -16,18 +16,28 @@ pub fn status_may_pass(status: u16) -> bool {
 }
 
 /// Whether a request may succeed later that ended with an error of this type in its stream
-/// (<https://docs.anthropic.com/en/api/errors>).
+/// (<https://docs.anthropic.com/en/api/errors>). The server had begun to answer, so an unknown one is its own fault.
 pub fn kind_may_pass(kind: &str) -> bool {
-    matches!(kind, "overloaded_error" | "api_error" | "rate_limit_error" | "timeout_error")
+    let is_final = matches!(
+        kind,
+        "invalid_request_error"
+            | "authentication_error"
+            | "billing_error"
+            | "permission_error"
+            | "not_found_error"
+            | "request_too_large"
+    );
+    !is_final
 }
 
-/// How long to wait after so many failures in a row: what the server asked for, or twice as long each time, less a
-/// random part of up to a quarter, so that many clients do not come back together.
+/// How long to wait after so many failures in a row: twice as long each time, less a random part of up to a quarter,
+/// so that many clients do not come back together. If the server asked for more, that, up to a minute; if it asked
+/// for less, it does not know how many others it has asked.
 pub fn wait(failures: u32, asked: Option<Duration>) -> Duration {
     let chance = f64::from(Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
     let doubled = FIRST_WAIT.saturating_mul(1 << failures.saturating_sub(1).min(16));
     let wait = doubled.min(LONGEST_WAIT).mul_f64(1.0 - chance / 4.0);
-    asked.map_or(wait, |asked| asked.min(LONGEST_RETRY_AFTER))
+    asked.map_or(wait, |asked| asked.min(LONGEST_RETRY_AFTER).max(wait))
 }
 
 /// Reads the header `retry-after`: seconds or a date (RFC 9110, 10.2.3). Returns None if it is neither.
@@ -52,6 +62,9 @@ mod tests {
         }
         assert_eq!(wait(1, Some(Duration::from_secs(7))), Duration::from_secs(7));
         assert_eq!(wait(1, Some(Duration::from_secs(3600))), LONGEST_RETRY_AFTER);
+        for (failures, shortest) in [(1, 0.375), (5, 6.0)] {
+            assert!(wait(failures, Some(Duration::ZERO)).as_secs_f64() >= shortest, "{failures}");
+        }
     }
 
     #[test]
@@ -71,6 +84,7 @@ mod tests {
         let again: Vec<u16> = (200..600).filter(|status| status_may_pass(*status)).collect();
         assert_eq!(again[..3], [408, 409, 429]);
         assert_eq!(again[3..], (500..600).collect::<Vec<u16>>());
-        assert!(kind_may_pass("overloaded_error") && !kind_may_pass("invalid_request_error"));
+        assert!(kind_may_pass("overloaded_error") && kind_may_pass("upstream_error"));
+        assert!(!kind_may_pass("invalid_request_error"));
     }
 }

@@ -1,4 +1,4 @@
-//! Decodes server-sent events: from bytes, cut anywhere, to the data of each event. Pure.
+//! Decodes server-sent events: from bytes, cut anywhere, to the name and the data of each event. Pure.
 //!
 //! <https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>
 
@@ -15,6 +15,8 @@ pub struct Decoder {
     size: usize,
     /// The bytes after the last complete line.
     rest: Vec<u8>,
+    /// What the field `event` says. Empty if there is none.
+    name: String,
     data: String,
     has_data: bool,
     /// The last line ended with a carriage return: a line feed right after it is part of the same line end.
@@ -23,9 +25,9 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Takes the next bytes and calls `each` with the data of every event that they complete. Fails if the stream
-    /// is longer than 64 MiB.
-    pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(&str)) -> Result<()> {
+    /// Takes the next bytes and calls `each` with the name and the data of every event that they complete. Fails if
+    /// the stream is longer than 64 MiB.
+    pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(&str, &str)) -> Result<()> {
         self.size += bytes.len();
         if self.size > LONGEST_STREAM {
             return Err(Error::Protocol("it is longer than 64 MiB".into()));
@@ -49,7 +51,7 @@ impl Decoder {
     }
 
     /// Ends the stream. An event that lacks only its empty line still counts.
-    pub fn finish(mut self, mut each: impl FnMut(&str)) {
+    pub fn finish(mut self, mut each: impl FnMut(&str, &str)) {
         let rest = std::mem::take(&mut self.rest);
         if !rest.is_empty() {
             self.line(&rest, &mut each);
@@ -57,7 +59,7 @@ impl Decoder {
         self.line(b"", &mut each);
     }
 
-    fn line(&mut self, line: &[u8], each: &mut impl FnMut(&str)) {
+    fn line(&mut self, line: &[u8], each: &mut impl FnMut(&str, &str)) {
         let line = match line.strip_prefix(b"\xef\xbb\xbf") {
             Some(after_mark) if !self.started => after_mark,
             _ => line,
@@ -66,34 +68,40 @@ impl Decoder {
         if line.is_empty() {
             return self.dispatch(each);
         }
-        // Ignores comments, and the fields `event`, `id`, `retry` and any unknown one: the data names its event.
-        let Some(value) = data_of(line) else {
-            return;
-        };
-        // This is faster than `from_utf8_lossy`, which goes from character to character.
-        let value = match str::from_utf8(value) {
-            Ok(value) => Cow::Borrowed(value),
-            Err(_) => String::from_utf8_lossy(value),
-        };
-        if self.has_data {
-            self.data.push('\n');
+        // Ignores comments, and the fields `id`, `retry` and any unknown one.
+        if let Some(value) = value_of("data", line) {
+            if self.has_data {
+                self.data.push('\n');
+            }
+            self.data.push_str(&decoded(value));
+            self.has_data = true;
+        } else if let Some(name) = value_of("event", line) {
+            self.name.clear();
+            self.name.push_str(&decoded(name));
         }
-        self.data.push_str(&value);
-        self.has_data = true;
     }
 
-    fn dispatch(&mut self, each: &mut impl FnMut(&str)) {
+    fn dispatch(&mut self, each: &mut impl FnMut(&str, &str)) {
         if self.has_data {
-            each(&self.data);
+            each(&self.name, &self.data);
         }
+        self.name.clear();
         self.data.clear();
         self.has_data = false;
     }
 }
 
-/// The value of the field `data`. None if the line is something else.
-fn data_of(line: &[u8]) -> Option<&[u8]> {
-    let rest = line.strip_prefix(b"data")?;
+/// The bytes as text. This is faster than `from_utf8_lossy`, which goes from character to character.
+fn decoded(bytes: &[u8]) -> Cow<'_, str> {
+    match str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
+    }
+}
+
+/// The value of a field. None if the line is something else.
+fn value_of<'a>(field: &str, line: &'a [u8]) -> Option<&'a [u8]> {
+    let rest = line.strip_prefix(field.as_bytes())?;
     match rest.strip_prefix(b":") {
         Some(value) => Some(value.strip_prefix(b" ").unwrap_or(value)),
         None => rest.is_empty().then_some(rest),
@@ -109,7 +117,7 @@ mod tests {
     fn decode(chunks: &[&[u8]]) -> Vec<String> {
         let mut events = Vec::new();
         let mut decoder = Decoder::default();
-        let mut each = |data: &str| events.push(data.to_owned());
+        let mut each = |_: &str, data: &str| events.push(data.to_owned());
         for chunk in chunks {
             decoder.feed(chunk, &mut each).unwrap();
         }
@@ -141,6 +149,14 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_of_its_event_only() {
+        let mut names = Vec::new();
+        let stream = "event: a\ndata: 1\n\ndata: 2\n\nevent:b\n\ndata: 3\n\ndata: 4\nevent: x\nevent: c\n\n";
+        Decoder::default().feed(stream.as_bytes(), |name, _| names.push(name.to_owned())).unwrap();
+        assert_eq!(names, ["a", "", "", "c"]);
+    }
+
+    #[test]
     fn an_endless_stream_is_refused() {
         const MEBIBYTE: usize = 1024 * 1024;
         // One line without an end, whatever it holds, or the data of many lines.
@@ -149,10 +165,10 @@ mod tests {
         {
             let line = format!("{start}{}{end}", "x".repeat(MEBIBYTE));
             let mut decoder = Decoder::default();
-            let refused = (0..70).find(|_| decoder.feed(line.as_bytes(), |_| ()).is_err());
+            let refused = (0..70).find(|_| decoder.feed(line.as_bytes(), |_, _| ()).is_err());
             assert_eq!(refused, Some(if line.len() > MEBIBYTE { 63 } else { 64 }), "{start:?}, {end:?}");
             let mut largest = 0;
-            decoder.finish(|data| largest = data.len());
+            decoder.finish(|_, data| largest = data.len());
             assert!(largest <= LONGEST_STREAM, "an event of {largest} bytes");
         }
     }

@@ -18,6 +18,10 @@ use crate::secrets::Secrets;
 /// The version of the API that this program speaks.
 const API_VERSION: &str = "2023-06-01";
 
+/// A stream may be kept alive by pings for so many times the idle timeout, which makes half an hour: a model may
+/// think for many minutes without a word, but a server that has lost it may ping for ever.
+const MOST_SILENCES: u32 = 6;
+
 /// What identifies the user to the API.
 #[derive(Clone)]
 pub enum Credential {
@@ -141,6 +145,7 @@ impl Network {
             status: head.status.as_u16(),
             headers: headers.collect(),
             body: Body::new(body.into_reader(), secrets),
+            patience: self.endpoint.idle_timeout.saturating_mul(MOST_SILENCES),
         })
     }
 }
