@@ -179,7 +179,11 @@ fn a_session_that_is_full_when_it_is_continued_is_made_smaller_first() {
 
 #[test]
 fn a_summary_that_is_refused_or_cut_off_takes_no_place() {
-    for reason in ["refusal", "max_tokens", "of_the_future"] {
+    for (reason, expected) in [
+        ("refusal", "the model refused to answer: it was to summarize"),
+        ("max_tokens", "--max-output-tokens: the summary of the conversation was cut off"),
+        ("of_the_future", "no complete summary"),
+    ] {
         let mut session = Test::new()
             .reply(Reply::text("first answer"))
             .reply(Reply::text("NO SUMMARY").stop(reason))
@@ -188,7 +192,7 @@ fn a_summary_that_is_refused_or_cut_off_takes_no_place() {
         session.send_line("one");
         session.expect("first answer");
         session.send_line("/compact");
-        session.expect("no complete summary");
+        session.expect(expected);
         session.send_line("two");
         session.expect("second answer");
         session.close_stdin();

@@ -57,8 +57,8 @@ fn check_refused(reply: Reply, expected: &str) {
 fn events_in_any_order_make_the_reply_that_they_can() {
     let hello = start(json!(0), text("hello"));
     let end = json!({"type": "content_block_stop", "index": 0});
-    check_answer(&[stop()], "");
-    check_answer(&[stop(), hello.clone(), stop()], "");
+    check_refused(stream(&[stop()]), "it is empty");
+    check_refused(stream(&[stop(), hello.clone(), stop()]), "it is empty");
     check_answer(&[delta(json!(0), "early"), end.clone(), hello.clone(), stop()], "early\n\nhello\n");
     check_answer(&[hello.clone(), end.clone(), end, delta(json!(0), "!"), stop()], "hello!\n");
     check_answer(&[hello.clone(), hello, stop()], "hello\n\nhello\n");

@@ -162,3 +162,134 @@ fn a_reason_that_nobody_knows_ends_the_turn() {
         .code(0)
         .stdout("stopped\n");
 }
+
+fn nothing() -> Reply {
+    Reply::message(vec![])
+}
+
+#[test]
+fn an_empty_reply_is_asked_for_again_once_and_is_then_an_error() {
+    let finished = Test::new().print("go").reply(nothing()).reply(Reply::text("done")).run();
+    let finished = finished.code(0).stdout("done\n").stderr_contains("the reply is empty; asking once more");
+    assert_eq!(finished.requests[0].body, finished.requests[1].body);
+    for blank in [vec![], vec![Block::text(" \n")], vec![Block::thinking("hm")]] {
+        let stopped = |stop: &str| Reply::message(Vec::new()).stop(stop);
+        let test = Test::new().args(["--output-format", "json"]).print("go").reply(Reply::message(blank));
+        let finished = test.reply(stopped("tool_use")).run().code(3);
+        assert!(finished.stdout.contains("\"is_error\":true"), "{}", finished.stdout);
+        let again = finished.again().arg("-c").print("go on").reply(Reply::text("fine"));
+        again.run().code(0).stdout("fine\n");
+    }
+    Test::new()
+        .arg("--max-retries=0")
+        .print("go")
+        .reply(nothing())
+        .run()
+        .code(3)
+        .stderr_contains("it is empty");
+}
+
+#[test]
+fn after_results_an_empty_reply_is_asked_for_in_words() {
+    let call = || Reply::tool("bash", json!({"command": "true"}));
+    let finished =
+        Test::new().print("go").reply(call()).reply(nothing()).reply(Reply::text("done")).run().code(0);
+    let messages = finished.request(2).messages();
+    let content = messages.last().unwrap()["content"].as_array().unwrap();
+    assert_eq!((content.len(), &content[0]["type"]), (2, &json!("tool_result")));
+    assert!(content[1]["text"].as_str().unwrap().starts_with("(Your reply was empty."), "{content:?}");
+    Test::new().print("go").reply(call()).reply(nothing()).reply(nothing()).run().code(3).stdout("");
+}
+
+#[test]
+fn the_last_words_before_silence_are_the_answer() {
+    let call =
+        Reply::message(vec![Block::text("All done."), Block::tool("bash", json!({"command": "true"}))]);
+    let finished = Test::new().print("go").reply(call).reply(nothing()).reply(nothing()).run().code(0);
+    finished.stdout("All done.\n").stderr_contains("its last words are the answer");
+}
+
+#[test]
+fn silence_about_the_results_of_background_tasks_is_no_error() {
+    Test::new()
+        .print("go")
+        .reply(Reply::tool("background_run", json!({"command": "true"})))
+        .reply(Reply::text("done"))
+        .reply(nothing())
+        .run()
+        .code(0)
+        .stdout("done\n");
+}
+
+#[test]
+fn a_stop_for_a_call_without_one_is_named() {
+    let odd = Reply::text("I call it.").stop("tool_use");
+    let finished = Test::new().print("go").reply(odd).run().code(0).stdout("I call it.\n");
+    finished.stderr_contains("the reply says that it ends with a call, but it holds none");
+}
+
+#[test]
+fn a_refusal_says_its_category_and_its_explanation() {
+    let details = json!({"type": "refusal", "category": "cyber", "explanation": "It could\nharm."});
+    let end = json!({"type": "message_delta", "delta": {"stop_reason": "refusal", "stop_details": details}});
+    let streamed = format!("data: {end}\n\ndata: {{\"type\":\"message_stop\"}}\n\n");
+    let whole = json!({"content": [], "stop_reason": "refusal", "stop_details": details}).to_string();
+    for body in [streamed, whole] {
+        let finished = Test::new().print("go").reply(Reply::raw(200, &[], &body)).run().code(1);
+        let expected =
+            "the model refused to answer (cyber: It could harm.); the turn was taken out of the conversation";
+        let finished = finished.stderr_contains(expected);
+        finished.again().arg("-c").print("go on").reply(Reply::text("fine")).run().code(0).stdout("fine\n");
+    }
+    for details in [json!(null), json!({"category": null, "explanation": " "}), json!("cyber")] {
+        let whole = json!({"content": [], "stop_reason": "refusal", "stop_details": details}).to_string();
+        let finished = Test::new().print("go").reply(Reply::raw(200, &[], &whole)).run().code(1);
+        finished.stderr_contains("the model refused to answer; the turn was taken out");
+    }
+}
+
+fn search(id: &str) -> Block {
+    Block::Raw(json!({"type": "server_tool_use", "id": id, "name": "web_search", "input": {"query": "x"}}))
+}
+
+fn found(id: &str) -> Block {
+    Block::Raw(json!({"type": "web_search_tool_result", "tool_use_id": id, "content": []}))
+}
+
+#[test]
+fn nothing_comes_between_a_paused_turn_and_its_continuation() {
+    let finished = Test::new()
+        .print("go")
+        .reply(Reply::message(vec![
+            search("srvtoolu_1"),
+            Block::tool("background_run", json!({"command": "true"})),
+            Block::tool("bash", json!({"command": "sleep 0.3"})),
+        ]))
+        .reply(Reply::message(vec![found("srvtoolu_1"), search("srvtoolu_2")]).stop("pause_turn"))
+        .reply(Reply::message(vec![found("srvtoolu_2"), Block::text("found")]))
+        .reply(Reply::text("seen"))
+        .run()
+        .code(0)
+        .stdout("seen\n");
+    // Beside an open call of the server: the results of the calls, and nothing else.
+    let messages = finished.request(1).messages();
+    let kinds: Vec<&str> =
+        messages[2]["content"].as_array().unwrap().iter().map(|b| b["type"].as_str().unwrap()).collect();
+    assert_eq!((messages.len(), kinds), (3, vec!["tool_result", "tool_result"]));
+    // After a pause: nothing.
+    assert_eq!(finished.request(2).messages().len(), 4);
+    // Then the result of the task.
+    let last = finished.request(3).last_text();
+    assert!(last.contains("<background-results>"), "{last}");
+}
+
+#[test]
+fn a_call_of_the_server_that_has_no_result_at_the_end_is_not_sent_back() {
+    for stop in ["end_turn", "stop_sequence", "of_the_future"] {
+        let reply = Reply::message(vec![Block::text("I search."), search("srvtoolu_1")]).stop(stop);
+        let finished = Test::new().print("go").reply(reply).run().code(0).stdout("I search.\n");
+        let finished = finished.again().arg("-c").print("go on").reply(Reply::text("fine")).run().code(0);
+        let answer = &finished.request(0).messages()[1]["content"];
+        assert_eq!(answer, &json!([{"type": "text", "text": "I search."}]));
+    }
+}

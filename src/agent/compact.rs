@@ -2,7 +2,7 @@
 
 use super::{Agent, Event, Watch};
 use crate::api::message::{self, Block, Encoded, Message};
-use crate::api::reply::StopReason;
+use crate::api::reply::{Reply, StopReason};
 use crate::background::task::Status;
 use crate::error::{Error, Result};
 use crate::session::compaction::{INSTRUCTION, INTRODUCTION, kept};
@@ -63,11 +63,7 @@ impl Agent {
                 watch(event);
             }
         })?;
-        let text = reply.said.trim();
-        let is_whole = matches!(reply.stop, StopReason::EndTurn | StopReason::StopSequence);
-        if !is_whole || text.is_empty() {
-            return Err(Error::Protocol("it holds no complete summary of the conversation".into()));
-        }
+        let text = whole_summary(&reply)?;
         let running = self.context.tasks.list().filter(|task| task.status() == Status::Running);
         let tasks: Vec<String> = running.map(|task| format!("{}: {}", task.id, task.command)).collect();
         let tasks = if tasks.is_empty() { "none".into() } else { tasks.join("\n") };
@@ -78,6 +74,20 @@ impl Agent {
 
     fn percent(&self, percent: u64) -> u64 {
         self.limits.context_window.saturating_mul(percent) / 100
+    }
+}
+
+/// Returns the text of a summary. Fails if it is empty or not whole.
+fn whole_summary(reply: &Reply) -> Result<&str> {
+    let text = reply.said.trim();
+    match reply.stop {
+        StopReason::MaxTokens | StopReason::ContextWindowExceeded => {
+            let text = "the summary of the conversation was cut off".into();
+            Err(Error::Limit { option: "--max-output-tokens", text })
+        }
+        StopReason::Refusal => Err(Error::Refusal(format!("{}: it was to summarize", reply.refusal))),
+        StopReason::EndTurn | StopReason::StopSequence if !text.is_empty() => Ok(text),
+        _ => Err(Error::Protocol("it holds no complete summary of the conversation".into())),
     }
 }
 

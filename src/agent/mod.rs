@@ -3,12 +3,14 @@
 //! All user messages of a turn go through `push_user` (`tasks`): tool results come first, then the results of
 //! background tasks. Every tool call in the history is answered, whatever interrupts the turn.
 
+mod answer;
 mod compact;
 mod event;
 mod request;
 mod tasks;
 mod user;
 
+use answer::Answer;
 pub use event::{About, Event, Refused, Run, Watch};
 use request::Unfinished;
 
@@ -72,9 +74,10 @@ impl Agent {
         let content = content.into_iter().map(|block| self.masked(block));
         let mut content: Vec<Block> = pending.iter().cloned().chain(content).collect();
         let mut is_unanswered = prompt.is_some();
-        let (mut said, mut continuations, mut pauses) = (String::new(), 0, 0);
+        let mut answer = Answer::new(prompt.is_some(), self.limits.max_retries);
+        let (mut is_open, mut continuations, mut pauses) = (false, 0, 0);
         loop {
-            let results = self.push_with_results(content, prompt.take(), watch);
+            let results = self.push_with_results(content, prompt.take(), is_open, watch);
             let sent = Instant::now();
             watch(Event::Request);
             let reply = match self.request_in_turn(watch) {
@@ -88,16 +91,11 @@ impl Agent {
             watch(Event::Reply { reply: &reply, time: sent.elapsed() });
             if reply.stop == StopReason::Refusal {
                 self.pending = pending;
-                self.take_out(start);
-                return Err(Error::Refusal("; the turn was taken out of the conversation".into()));
+                return Err(self.refused(&reply, start));
             }
-            // Text before a call is not the answer.
-            if reply.calls.is_empty() {
-                said += &reply.said;
-            } else {
-                said.clear();
-            }
+            answer.add(&reply, watch);
             let said_nothing = reply.message.is_none();
+            is_open = reply.is_open && !said_nothing && pauses < MOST_PAUSES;
             if let Some(message) = reply.message {
                 self.transcript.push_reply(message);
             }
@@ -120,18 +118,23 @@ impl Agent {
                     vec![Block::text(CONTINUE)]
                 }
                 StopReason::MaxTokens | StopReason::ContextWindowExceeded => {
-                    return cut_off(said.trim(), watch);
+                    return cut_off(answer.said(), watch);
                 }
-                _ => return Ok(said.trim().to_owned()),
+                _ => match answer.ask_again(said_nothing, watch) {
+                    Some(content) => content,
+                    None => return answer.finish(watch),
+                },
             };
         }
     }
 
-    /// Takes a turn out of the history. The results of tasks in it wait for the next message.
-    fn take_out(&mut self, start: Mark) {
+    /// Takes a turn that the model has refused out of the history. The results of tasks in it wait for the next
+    /// message. Returns the refusal.
+    fn refused(&mut self, reply: &Reply, start: Mark) -> Error {
         let delivered = self.transcript.delivered_since(&start);
         self.transcript.roll_back(start);
         delivered.iter().for_each(|id| self.context.tasks.take_back(id));
+        Error::Refusal(format!("{}; the turn was taken out of the conversation", reply.refusal))
     }
 
     /// Leaves a history in which the model reads what was interrupted: the text of a reply stays, an incomplete tool

@@ -11,13 +11,19 @@ use crate::error::{Error, Result};
 use crate::session::records::StartedTask;
 
 impl Agent {
-    /// Adds `content` to the history, with the results that wait for the next user message.
+    /// Adds `content` to the history, with the results that wait for the next user message. These wait for the one
+    /// after if the last reply `is_open`. Returns the results.
     pub(super) fn push_with_results(
         &mut self,
         mut content: Vec<Block>,
         prompt: Option<usize>,
+        is_open: bool,
         watch: &mut Watch,
     ) -> Vec<Block> {
+        if is_open {
+            self.push_user(content, prompt, watch);
+            return Vec::new();
+        }
         let undelivered = self.transcript.undelivered().iter();
         let lost: Vec<_> =
             undelivered.filter(|task| self.context.tasks.find(&task.id).is_none()).cloned().collect();

@@ -18,8 +18,8 @@ pub struct Reply {
     pub usage: Usage,
     /// What the server says of its refusal. Empty if it says nothing.
     pub refusal: String,
-    /// The server has begun a call of its own, whose result comes with the next reply. Before that, the next message
-    /// may hold nothing but the results of `calls`.
+    /// The server goes on with the reply as it stands, with calls of its own: the next message may hold nothing but
+    /// the results of `calls` (<https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/server-tools>).
     pub is_open: bool,
 }
 

@@ -159,7 +159,7 @@ pub fn whole(blocks: Vec<Open>, end: End, is_repaired: bool) -> Result<Reply> {
     }
     let open_calls = open_server_calls(&content);
     // The API refuses a call of its own without its result, unless that is still to come.
-    let is_open = !open_calls.is_empty() && (stop == StopReason::PauseTurn || !calls.is_empty());
+    let is_open = stop == StopReason::PauseTurn || !open_calls.is_empty() && !calls.is_empty();
     let refused = if is_open { HashSet::new() } else { open_calls };
     let message = Message::assistant(sendable(content, &refused, is_repaired));
     let encoded = (!message.content.is_empty()).then(|| message.encode());
