@@ -43,7 +43,10 @@ pub fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
         system: config.secrets.mask(system).into_owned(),
         tools: tools::definitions(config.commands.background_timeout),
     };
-    let client = Client::new(transport, Settings { model: config.model, fields: Map::new() });
+    let client = Client::new(
+        transport,
+        Settings { model: config.model, long_cache: config.service.long_cache, fields: Map::new() },
+    );
     let context = Context {
         workspace,
         tasks,

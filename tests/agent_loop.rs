@@ -113,8 +113,10 @@ fn body(workspace: &Path, mut tools: Value, messages: Value) -> Value {
     mark(&mut system);
     mark(tools.as_array_mut().unwrap().last_mut().unwrap());
     let mut messages = messages;
-    let last = messages.as_array_mut().unwrap().last_mut().unwrap();
-    mark(last["content"].as_array_mut().unwrap().last_mut().unwrap());
+    let from_user = messages.as_array_mut().unwrap().iter_mut().filter(|message| message["role"] == "user");
+    for message in from_user.rev().take(2) {
+        mark(message["content"].as_array_mut().unwrap().last_mut().unwrap());
+    }
     json!({
         "model": "test-model", "max_tokens": 8000, "stream": true,
         "system": [system], "tools": tools, "messages": messages,

@@ -11,6 +11,7 @@ mod binary;
 // What the program may cost on any machine.
 mod budgets;
 // What the model learns of a command.
+mod caching;
 mod commands;
 // Variables, flags and `.env`.
 mod config;

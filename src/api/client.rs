@@ -60,7 +60,7 @@ impl Client {
     ) -> Result<Receiver<Progress>> {
         // The network may be so many reads ahead of the terminal: a slow terminal slows the stream.
         let (sender, receiver) = crossbeam_channel::bounded(64);
-        let body = Body::new(self.settings.head(prefix, max_tokens), messages);
+        let body = self.settings.body(prefix, messages, max_tokens);
         self.start("request", move |transport| run_request(transport, body, &sender))?;
         Ok(receiver)
     }

@@ -7,9 +7,13 @@ use serde_json::{Map, Value, json};
 
 use super::message::{Encoded, Role};
 
-/// Tells the API to cache everything up to here
+/// Tells the API to cache everything up to here, for five minutes
 /// (<https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching>).
-const CACHE_MARKER: &str = r#","cache_control":{"type":"ephemeral"}"#;
+const MARKER: &str = r#","cache_control":{"type":"ephemeral"}"#;
+/// The same for an hour. The API takes no longer time behind a shorter one, so all markers of a request are the same.
+const HOUR_MARKER: &str = r#","cache_control":{"type":"ephemeral","ttl":"1h"}"#;
+/// The system prompt and the tools have the other two of the four markers that a request may have.
+const MARKED_MESSAGES: usize = 2;
 
 /// What stands before the messages. The API binds thinking to it, so a session sends the same text from its first
 /// request to its last, whatever the program would say today.
@@ -24,22 +28,35 @@ pub struct Prefix {
 /// What else a request says. It may change from request to request.
 pub struct Settings {
     pub model: String,
+    /// Whether the API caches for an hour, and not for five minutes.
+    pub long_cache: bool,
     /// Optional fields of the body: only what the user, or the model's own description, asks for.
     pub fields: Map<String, Value>,
 }
 
 impl Settings {
+    fn marker(&self) -> &'static str {
+        if self.long_cache { HOUR_MARKER } else { MARKER }
+    }
+
+    /// The request with these messages. The reply may take up to `max_tokens`.
+    pub fn body(&self, prefix: &Prefix, messages: Vec<Encoded>, max_tokens: u32) -> Body {
+        Body::new(self.head(prefix, max_tokens), messages, self.marker())
+    }
+
     /// The request up to its first message. The system prompt and the tools end with a cache marker each.
-    pub fn head(&self, prefix: &Prefix, max_tokens: u32) -> String {
+    fn head(&self, prefix: &Prefix, max_tokens: u32) -> String {
         let mut fields = json!({"model": self.model, "max_tokens": max_tokens, "stream": true});
         for (name, value) in &self.fields {
             fields[name] = value.clone();
         }
-        let marker = json!({"type": "ephemeral"});
-        fields["system"] = json!([{"type": "text", "text": prefix.system, "cache_control": marker}]);
         let fields = fields.to_string();
-        let tools = prefix.tools.strip_suffix("}]").expect("there are tools");
-        format!("{},\"tools\":{tools}{CACHE_MARKER}}}],\"messages\":[", &fields[..fields.len() - 1])
+        let (system, tools) =
+            (json!(prefix.system), prefix.tools.strip_suffix("}]").expect("there are tools"));
+        let (fields, marker) = (&fields[..fields.len() - 1], self.marker());
+        format!(
+            r#"{fields},"system":[{{"type":"text","text":{system}{marker}}}],"tools":{tools}{marker}}}],"messages":["#
+        )
     }
 }
 
@@ -62,18 +79,20 @@ enum Piece {
 }
 
 impl Body {
-    pub fn new(head: String, messages: Vec<Encoded>) -> Body {
+    fn new(head: String, messages: Vec<Encoded>, marker: &'static str) -> Body {
         let mut pieces = vec![Piece::Head(head.into())];
-        // The last message of the user has the marker. After a pause, one of the model follows it.
-        let marked = messages.iter().rposition(|message| message.role() == Role::User);
+        // The API looks for what it has cached only 20 blocks before a marker, and one step may add more: so the
+        // message that was the last one in the request before is marked again.
+        let from_user = (0..messages.len()).rev().filter(|index| messages[*index].role() == Role::User);
+        let marked: Vec<usize> = from_user.take(MARKED_MESSAGES).collect();
         for (index, message) in messages.into_iter().enumerate() {
             if index > 0 {
                 pieces.push(Piece::Fixed(","));
             }
-            // The marker moves from message to message; without it, each stays as it was.
-            if Some(index) == marked {
+            // The markers move from message to message; without them, each stays as it was.
+            if marked.contains(&index) {
                 pieces.push(Piece::Unclosed(message));
-                pieces.extend([CACHE_MARKER, Encoded::CLOSING].map(Piece::Fixed));
+                pieces.extend([marker, Encoded::CLOSING].map(Piece::Fixed));
             } else {
                 pieces.push(Piece::Message(message));
             }

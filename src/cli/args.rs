@@ -95,6 +95,7 @@ pub struct Args {
     pub session: Session,
     pub limits: Limits,
     pub commands: Commands,
+    pub service: Service,
     pub replay: Option<PathBuf>,
 }
 
@@ -133,6 +134,13 @@ pub struct Limits {
     pub max_turns: Option<u64>,
     /// Input and output of the whole run together.
     pub max_total_tokens: Option<u64>,
+}
+
+/// What the server does besides answering.
+#[derive(Debug, Default, PartialEq)]
+pub struct Service {
+    /// Keep what it has cached for an hour, and not for five minutes.
+    pub long_cache: bool,
 }
 
 /// What commands may do.

@@ -85,6 +85,8 @@ pub const OPTIONS: &[Opt] = &[
     // The smallest of all current models: <https://docs.anthropic.com/en/docs/about-claude/models>.
     number("context-window", "N", "size of the model's context window, in tokens",
         |to, n| to.limits.context_window = n.into()).default("200000"),
+    word("cache-ttl", "TIME", &["5m", "1h"], "how long the server caches the conversation: 5m or 1h",
+        |to, n| to.service.long_cache = n == 1),
     // With the waits in between, about a minute and a half.
     opt("max-retries", Some("N"), "how many times to retry a failed request",
         Takes::Number(0, |to, n| to.limits.max_retries = n)).default("8"),

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::api::connection::Server;
 use crate::api::recording::Replay;
 use crate::api::transport::{Credential, Endpoint, Source};
-use crate::cli::args::{Args, Commands, Limits, RunOptions, SandboxMode, Session};
+use crate::cli::args::{Args, Commands, Limits, RunOptions, SandboxMode, Service, Session};
 use crate::command::sandbox::Sandbox;
 use crate::error::{Error, Result};
 use crate::secrets::Secrets;
@@ -35,6 +35,7 @@ pub struct Config {
     pub secrets: Secrets,
     pub session: Session,
     pub limits: Limits,
+    pub service: Service,
     /// With folders that are absolute.
     pub commands: Commands,
     pub sandbox: Sandbox,
@@ -72,7 +73,7 @@ impl Config {
     }
 
     fn new(args: Args, folder: PathBuf, source: Source, model: String, secrets: Secrets) -> Config {
-        let Args { run, session, limits, mut commands, .. } = args;
+        let Args { run, session, limits, mut commands, service, .. } = args;
         for added in &mut commands.add_dirs {
             *added = folder.join(&added);
         }
@@ -87,6 +88,7 @@ impl Config {
             secrets,
             session,
             limits,
+            service,
             commands,
         }
     }
