@@ -30,6 +30,8 @@ pub enum Error {
         retry: bool,
         /// How long the server asked to wait before that.
         retry_after: Option<Duration>,
+        /// How another request may succeed at once.
+        refusal: Option<Refusal>,
     },
     /// The API could not be reached.
     Network {
@@ -58,6 +60,19 @@ pub enum Error {
     Stopped(Stop),
 }
 
+/// A refusal that a smaller or other request cures. All numbers are tokens, as the server counts them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Refusal {
+    /// A thinking block, or its signature, does not belong where it stands.
+    Thinking,
+    /// A reply may be `most` long.
+    MaxTokens { most: u32 },
+    /// The request and its reply do not fit into the context window. `prompt` is the request without its reply.
+    Window { prompt: Option<u32>, window: Option<u32> },
+    /// The request has too many bytes.
+    TooLarge,
+}
+
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
@@ -66,6 +81,14 @@ impl Error {
         match self {
             Error::Api { retry: true, retry_after, .. } => Some(*retry_after),
             Error::Network { retry: true, .. } | Error::CutOff(_) => Some(None),
+            _ => None,
+        }
+    }
+
+    /// How another request may succeed at once, if one may.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Error::Api { refusal, .. } => *refusal,
             _ => None,
         }
     }
@@ -103,7 +126,7 @@ impl fmt::Display for Error {
                 write!(f, "failed to {doing} `{}`: {err}", path.display())
             }
             Error::System { doing, err } => write!(f, "failed to {doing}: {err}"),
-            Error::Api { status, kind, message, request_id, retry_after, .. } => {
+            Error::Api { status, kind, message, request_id, retry_after, refusal, .. } => {
                 match status {
                     200 => write!(f, "the API broke off its reply: {kind}: {message}")?,
                     _ => write!(f, "the API answered {status} {kind}: {message}")?,
@@ -114,7 +137,7 @@ impl fmt::Display for Error {
                 if let Some(asked) = retry_after.filter(|asked| *asked > LONGEST_RETRY_AFTER) {
                     write!(f, "; it asks to wait {}", duration(asked))?;
                 }
-                f.write_str(advice(*status))
+                f.write_str(advice(*status, *refusal))
             }
             Error::Network { url, cause, .. } => write!(f, "failed to reach {url}: {cause}"),
             Error::CutOff(text) => write!(f, "the reply broke off: {text}"),
@@ -128,14 +151,15 @@ impl fmt::Display for Error {
     }
 }
 
-/// What the user can do about this status.
-fn advice(status: u16) -> &'static str {
+/// What the user can do about it.
+fn advice(status: u16, refusal: Option<Refusal>) -> &'static str {
+    if let Some(Refusal::Window { .. } | Refusal::TooLarge) = refusal {
+        return "; `/compact` makes the conversation shorter";
+    }
     match status {
-        400 => "; if the conversation is too long, use `/compact`",
         401 => "; check `ANTHROPIC_API_KEY` or `ANTHROPIC_AUTH_TOKEN`",
         403 => "; this credential lacks the permission",
         404 => "; check `MODEL_ID` and `ANTHROPIC_BASE_URL`",
-        413 => "; the conversation is too large: use `/compact`",
         300..=399 => "; redirects are not followed: set `ANTHROPIC_BASE_URL` to the final server",
         _ => "",
     }

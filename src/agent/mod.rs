@@ -21,7 +21,7 @@ use crate::api::message::{Block, Message};
 use crate::api::reply::{Reply, StopReason, ToolCall};
 use crate::api::request::Prefix;
 use crate::cli::args::Limits;
-use crate::error::{Error, Result};
+use crate::error::{Error, Refusal, Result};
 use crate::session::records::Mark;
 use crate::session::transcript::Transcript;
 use crate::tools::approval::Asker;
@@ -84,7 +84,7 @@ impl Agent {
                 Ok(reply) => reply,
                 Err(unfinished) => {
                     let unanswered = is_unanswered.then(|| (start, [pending, results].concat()));
-                    return Err(self.leave_off(unfinished, unanswered, watch));
+                    return Err(self.leave_off(*unfinished, unanswered, watch));
                 }
             };
             is_unanswered = false;
@@ -163,14 +163,15 @@ impl Agent {
     }
 
     /// Makes one request of a turn. If the history is too large for it, makes it smaller first.
-    fn request_in_turn(&mut self, watch: &mut Watch) -> Result<Reply, Unfinished> {
+    fn request_in_turn(&mut self, watch: &mut Watch) -> Result<Reply, Box<Unfinished>> {
         self.check_limits()?;
         self.make_room(watch)?;
         // A summary is a reply too.
         self.check_limits()?;
         let mut reply = self.request(&self.transcript.messages(), watch);
-        // 413: the request itself is larger than the API takes.
-        if let Err(Unfinished { err: Error::Api { status: 413, .. }, .. }) = reply {
+        if let Err(unfinished) = &reply
+            && let Some(Refusal::TooLarge) = unfinished.err.refusal()
+        {
             self.summarize(true, watch)?;
             self.check_limits()?;
             reply = self.request(&self.transcript.messages(), watch);

@@ -16,14 +16,21 @@ pub(super) struct Unfinished {
     pub said: String,
 }
 
-impl From<Error> for Unfinished {
-    fn from(err: Error) -> Unfinished {
-        Unfinished { err, said: String::new() }
+impl Unfinished {
+    /// In a box, since it is large and rare.
+    fn new(err: Error, said: String) -> Box<Unfinished> {
+        Box::new(Unfinished { err, said })
     }
 }
 
-impl From<Unfinished> for Error {
-    fn from(unfinished: Unfinished) -> Error {
+impl From<Error> for Box<Unfinished> {
+    fn from(err: Error) -> Box<Unfinished> {
+        Unfinished::new(err, String::new())
+    }
+}
+
+impl From<Box<Unfinished>> for Error {
+    fn from(unfinished: Box<Unfinished>) -> Error {
         unfinished.err
     }
 }
@@ -31,10 +38,14 @@ impl From<Unfinished> for Error {
 impl Agent {
     /// Sends a history and returns the reply. Tries again after errors that may pass, once after an impossible reply,
     /// and says that the text shown so far is discarded.
-    pub(super) fn request(&mut self, messages: &[Encoded], watch: &mut Watch) -> Result<Reply, Unfinished> {
+    pub(super) fn request(
+        &mut self,
+        messages: &[Encoded],
+        watch: &mut Watch,
+    ) -> Result<Reply, Box<Unfinished>> {
         let (mut failures, mut was_impossible) = (0, false);
         loop {
-            let Unfinished { err, said } = match self.attempt(messages, watch) {
+            let unfinished = match self.attempt(messages, watch) {
                 Ok(reply) => {
                     self.transcript.add_usage(&reply.usage);
                     self.run.turns += 1;
@@ -43,8 +54,9 @@ impl Agent {
                 }
                 Err(unfinished) => unfinished,
             };
+            let Unfinished { err, said } = *unfinished;
             if let Error::Stopped(_) = err {
-                return Err(Unfinished { err, said });
+                return Err(Unfinished::new(err, said));
             }
             if !said.is_empty() {
                 watch(Event::Discarded);
@@ -62,7 +74,7 @@ impl Agent {
         }
     }
 
-    fn attempt(&mut self, messages: &[Encoded], watch: &mut Watch) -> Result<Reply, Unfinished> {
+    fn attempt(&mut self, messages: &[Encoded], watch: &mut Watch) -> Result<Reply, Box<Unfinished>> {
         let max_tokens = self.limits.max_output_tokens;
         let progress = self.client.send(self.transcript.prefix(), messages.to_vec(), max_tokens)?;
         let mut said = String::new();
@@ -87,6 +99,6 @@ impl Agent {
                 Arrival::Task | Arrival::TimedOut => {}
             }
         };
-        Err(Unfinished { err, said })
+        Err(Unfinished::new(err, said))
     }
 }

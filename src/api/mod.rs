@@ -7,6 +7,7 @@ pub mod message;
 pub mod probe;
 pub mod receive;
 pub mod recording;
+mod refusal;
 pub mod reply;
 pub mod request;
 mod response;

@@ -7,6 +7,7 @@ use crossbeam_channel::Sender;
 use serde_json::Value;
 
 use super::fold::Fold;
+use super::refusal;
 use super::reply::{Reply, api_error, excerpt};
 use super::response::Response;
 use super::{retry, sse};
@@ -181,9 +182,10 @@ fn error_response(response: &mut Response) -> Error {
     let mut bytes = Vec::new();
     let _ = (&mut response.body).take(LONGEST_ERROR).read_to_end(&mut bytes);
     let body = String::from_utf8_lossy(&bytes);
-    let error = serde_json::from_str::<Value>(&body).map(|body| api_error(&body));
-    let (kind, message, in_body) = match error {
-        Ok(Error::Api { kind, message, request_id, .. }) if kind != "unknown" => (kind, message, request_id),
+    let value = serde_json::from_str::<Value>(&body).unwrap_or_else(|_| body.as_ref().into());
+    let refusal = refusal::of(status, &value);
+    let (kind, message, in_body) = match api_error(&value) {
+        Error::Api { kind, message, request_id, .. } if kind != "unknown" => (kind, message, request_id),
         // A proxy's page, or nothing.
         _ => ("error".into(), packed(response).unwrap_or_else(|| excerpt(&body)), None),
     };
@@ -192,7 +194,8 @@ fn error_response(response: &mut Response) -> Error {
         kind,
         message,
         request_id: in_body.or(in_header),
-        retry: should_retry.unwrap_or(retry::status_may_pass(status)),
+        retry: refusal.is_none() && should_retry.unwrap_or(retry::status_may_pass(status)),
         retry_after,
+        refusal,
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::message::{Block, Encoded};
+use super::refusal;
 use super::retry;
 use crate::error::Error;
 use crate::text::{one_line, visible};
@@ -143,13 +144,16 @@ pub fn api_error(event: &Value) -> Error {
     let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
     let kind = text(&error["type"]);
     let code = number(&error["code"]).and_then(|code| u16::try_from(code).ok());
+    let refusal = refusal::of(200, event);
+    let may_pass = code.map_or(retry::kind_may_pass(&kind), retry::status_may_pass);
     Error::Api {
         status: 200,
-        retry: code.map_or(retry::kind_may_pass(&kind), retry::status_may_pass),
+        retry: refusal.is_none() && may_pass,
         message: if error.is_string() { text(error) } else { text(&error["message"]) },
         kind,
         request_id: event["request_id"].as_str().map(str::to_owned),
         retry_after: None,
+        refusal,
     }
 }
 
