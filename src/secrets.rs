@@ -1,9 +1,11 @@
-//! The credentials, and the one place that takes them out of what is sent, shown or kept. Pure.
+//! The credentials, and the one place that takes them out of what is sent, shown or kept.
 //!
-//! The list is made once, in `config`, longest first: where one secret begins like another, nothing of the
-//! longer one is left.
+//! The longest stands first: where one secret begins like another, nothing of the longer one is left. `config` makes
+//! the list; a key that a command prints later is added before it is used.
 
-use std::{borrow::Cow, cmp::Reverse, sync::Arc};
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 /// What replaces a secret.
 const MASK: &str = "[credential]";
@@ -11,22 +13,35 @@ const MASK: &str = "[credential]";
 /// Some local servers accept any word as a key. A shorter value is no secret, and could be part of any text.
 const SHORTEST: usize = 12;
 
-/// The values that must not appear in what is sent or kept. Cheap to clone.
+/// The values that must not appear in what is sent or kept. All clones share one list.
 #[derive(Clone, Default)]
-pub struct Secrets(Arc<[String]>);
+pub struct Secrets(Arc<RwLock<Vec<String>>>);
 
 impl Secrets {
     /// Ignores values of fewer than 12 bytes.
-    pub fn new(mut values: Vec<String>) -> Secrets {
-        values.retain(|value| value.len() >= SHORTEST);
-        values.sort_unstable_by_key(|value| Reverse(value.len()));
-        Secrets(values.into())
+    pub fn new(values: Vec<String>) -> Secrets {
+        let secrets = Secrets::default();
+        values.into_iter().for_each(|value| secrets.add(value));
+        secrets
+    }
+
+    /// From now on this value is masked too. Ignores one of fewer than 12 bytes.
+    pub fn add(&self, value: String) {
+        let mut values = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if value.len() >= SHORTEST && !values.contains(&value) {
+            values.push(value);
+            values.sort_unstable_by_key(|value| Reverse(value.len()));
+        }
+    }
+
+    fn values(&self) -> RwLockReadGuard<'_, Vec<String>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `text` with every secret in it replaced. Copies it only if there is one.
     pub fn mask<'a>(&self, text: impl Into<Cow<'a, str>>) -> Cow<'a, str> {
         let mut text = text.into();
-        for secret in self.0.iter() {
+        for secret in self.values().iter() {
             if text.contains(secret.as_str()) {
                 text = Cow::Owned(text.replace(secret.as_str(), MASK));
             }
@@ -41,16 +56,18 @@ impl Secrets {
 
     /// The position and the length of the first secret in `bytes`.
     fn find(&self, bytes: &[u8]) -> Option<(usize, usize)> {
-        let found = self.0.iter().filter_map(|secret| Some((position(bytes, secret)?, secret.len())));
+        let values = self.values();
+        let found = values.iter().filter_map(|secret| Some((position(bytes, secret)?, secret.len())));
         found.min_by_key(|(at, _)| *at)
     }
 
     /// How many bytes at the end of `bytes` may be the beginning of a secret.
     fn unfinished(&self, bytes: &[u8]) -> usize {
-        let longest = self.0.first().map_or(1, String::len);
+        let values = self.values();
+        let longest = values.first().map_or(1, String::len);
         let begins = |n: &usize| {
             let end = &bytes[bytes.len() - n..];
-            self.0.iter().any(|secret| secret.len() > *n && secret.as_bytes().starts_with(end))
+            values.iter().any(|secret| secret.len() > *n && secret.as_bytes().starts_with(end))
         };
         (1..longest.min(bytes.len() + 1)).rev().find(begins).unwrap_or(0)
     }
@@ -135,5 +152,16 @@ mod tests {
         let masked = secrets.mask("a-key-of-some-length-and-more, a-key-of-some-length, test-key");
         assert_eq!(masked, "[credential], [credential], test-key");
         assert!(matches!(secrets.mask("nothing"), Cow::Borrowed("nothing")));
+    }
+
+    #[test]
+    fn a_secret_that_is_added_later_is_masked_everywhere() {
+        let secrets = secrets(&[]);
+        let mut stream = secrets.stream();
+        secrets.clone().add("a-key-of-some-length".into());
+        assert_eq!(secrets.mask("<a-key-of-some-length>"), "<[credential]>");
+        let mut seen = Vec::new();
+        stream.pass(b"<a-key-of-some-length>", &mut |bytes| seen.extend_from_slice(bytes));
+        assert_eq!(seen, b"<[credential]>");
     }
 }

@@ -4,8 +4,6 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::Map;
-
 use crate::{
     agent::{self, Agent},
     api::{
@@ -45,7 +43,7 @@ pub fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
     };
     let client = Client::new(
         transport,
-        Settings { model: config.model, long_cache: config.service.long_cache, fields: Map::new() },
+        Settings { model: config.model, long_cache: config.service.long_cache, fields: config.fields },
     );
     let context = Context {
         workspace,

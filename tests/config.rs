@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -69,8 +70,13 @@ fn the_model_comes_from_the_flag_or_dotenv_or_the_environment() {
     check_body(dotenv(), "model", json!("of-dotenv"));
     check_body(dotenv().env_remove("MODEL_ID"), "model", json!("of-dotenv"));
     check_body(dotenv().args(["--model", "of-flag"]), "model", json!("of-flag"));
-    let none = Test::new().env_remove("MODEL_ID");
-    check_body(none.arg("--model=of-flag"), "model", json!("of-flag"));
+    let none = || Test::new().env_remove("MODEL_ID");
+    check_body(none().arg("--model=of-flag"), "model", json!("of-flag"));
+    let other = |test: Test| test.env("ANTHROPIC_MODEL", "of-others");
+    check_body(other(none()), "model", json!("of-others"));
+    check_body(none().file(".env", "ANTHROPIC_MODEL=of-dotenv\n"), "model", json!("of-dotenv"));
+    check_body(other(Test::new()), "model", json!("test-model"));
+    check_body(other(none().env("MODEL_ID", "")), "model", json!("of-others"));
 }
 
 #[test]
@@ -80,21 +86,26 @@ fn the_longest_reply_is_8000_tokens_unless_said_otherwise() {
 }
 
 #[test]
-fn the_key_goes_out_as_such_and_the_token_only_without_one() {
+fn the_key_goes_out_as_such_and_a_token_wins_over_it() {
     let token = || Test::new().env(TOKEN, "test-token");
     check_credential(Test::new(), Some("test-key"), None);
-    check_credential(token(), Some("test-key"), None);
+    check_credential(token(), None, Some("Bearer test-token"));
+    check_credential(token().env(TOKEN, ""), Some("test-key"), None);
+    check_credential(token().file(".env", "ANTHROPIC_API_KEY=other\n"), Some("other"), None);
     check_credential(token().env_remove(KEY), None, Some("Bearer test-token"));
     check_credential(token().env(KEY, ""), None, Some("Bearer test-token"));
 }
 
 #[test]
-fn the_base_url_may_have_a_path_and_a_slash() {
+fn the_base_url_may_have_a_path_and_be_written_in_any_way() {
     for (suffix, path) in [
         ("", "/v1/messages"),
         ("/", "/v1/messages"),
         ("/a/proxy", "/a/proxy/v1/messages"),
         ("/a/proxy/", "/a/proxy/v1/messages"),
+        ("/v1", "/v1/messages"),
+        ("/a/v1/", "/a/v1/messages"),
+        ("/v1/messages", "/v1/messages"),
     ] {
         let test = Test::new();
         let url = format!("{}{suffix}", test.server().url());
@@ -134,8 +145,9 @@ fn what_is_missing_is_named_with_the_way_to_set_it() {
     let demo = "`meanwhile demo`";
     check_refused(Test::new().env_remove("MODEL_ID"), &["MODEL_ID", "--model", ".env"]);
     check_refused(Test::new().env("MODEL_ID", ""), &["MODEL_ID", "--model", ".env"]);
-    check_refused(Test::new().env_remove(KEY), &[KEY, TOKEN, ".env", demo]);
-    check_refused(Test::new().env(KEY, "").env(TOKEN, ""), &[KEY, TOKEN, ".env", demo]);
+    let elsewhere = || Test::new().env(BASE_URL, "http://api.test");
+    check_refused(elsewhere().env_remove(KEY), &[KEY, TOKEN, ".env", demo]);
+    check_refused(elsewhere().env(KEY, "").env(TOKEN, ""), &[KEY, TOKEN, ".env", demo]);
 }
 
 #[test]
@@ -144,7 +156,7 @@ fn what_is_malformed_is_named_with_the_way_to_set_it() {
         check_refused(Test::new().env(name, value), &[name, ".env"]);
     };
     check("MODEL_ID", bytes(b"mod\xe9l"));
-    for key in [&b"two words"[..], b"line\nend", b"line-end\n", b"\xe9", "schlüssel".as_bytes()] {
+    for key in [&b"two words"[..], b"line\nend", b" \n", b"\n", b"\xe9", "schlüssel".as_bytes()] {
         check(KEY, bytes(key));
     }
     for url in ["host", "ftp://host", "http://", "http://a b", "http://host?x", "http://user:pw@host"] {
@@ -152,6 +164,38 @@ fn what_is_malformed_is_named_with_the_way_to_set_it() {
     }
     let token = Test::new().env_remove(KEY).env(TOKEN, "two words");
     check_refused(token, &[TOKEN, ".env"]);
+}
+
+#[test]
+fn a_line_end_behind_a_key_is_none_of_it() {
+    check_credential(Test::new().env(KEY, "other\r\n"), Some("other"), None);
+    check_credential(Test::new().env(TOKEN, "other\n"), None, Some("Bearer other"));
+}
+
+#[test]
+fn an_empty_variable_counts_as_not_set() {
+    let names = ["SSL_CERT_FILE", "http_proxy", "all_proxy", "ALL_PROXY", "NO_PROXY", "no_proxy", TOKEN];
+    let names =
+        names.into_iter().chain(["ANTHROPIC_CUSTOM_HEADERS", "ANTHROPIC_BETAS", "ANTHROPIC_API_KEY_FILE"]);
+    ask(names.fold(Test::new(), |test, name| test.env(name, "")));
+    check_body(Test::new().env("MODEL_ID", "").env("ANTHROPIC_MODEL", "m"), "model", json!("m"));
+}
+
+#[test]
+fn a_dotenv_of_somebody_else_is_skipped() {
+    if rustix::process::getuid().is_root() {
+        eprintln!("skipped: root can read every file");
+        return;
+    }
+    let test = Test::new().file(".env", "MODEL_ID=other\n");
+    fs::set_permissions(test.workspace().join(".env"), fs::Permissions::from_mode(0o000)).unwrap();
+    check_body(test, "model", json!("test-model"));
+}
+
+#[test]
+fn a_proxy_that_can_not_be_used_is_named() {
+    let socks = Test::new().env("ALL_PROXY", "socks5h://127.0.0.1:9");
+    check_refused(socks, &["proxy", "SOCKS"]);
 }
 
 #[test]

@@ -234,10 +234,11 @@ fn a_credential_that_the_shell_shows_to_commands_is_said() {
 #[test]
 fn what_is_needed_and_missing_has_an_exit_code() {
     let web = well();
-    let finished = doctor(&web).env_remove("ANTHROPIC_API_KEY").run().code(2);
+    let elsewhere =
+        doctor(&web).env("ANTHROPIC_BASE_URL", "http://api.test").env("http_proxy", "http://127.0.0.1:1");
+    let finished = elsewhere.env_remove("ANTHROPIC_API_KEY").run().code(2);
     check_line(&finished, "credential", "!!", "ANTHROPIC_API_KEY");
     check_line(&finished, "model", "ok", "");
-    check_line(&finished, "endpoint", "ok", "");
     let finished = doctor(&web).env_remove("MODEL_ID").run().code(2);
     check_line(&finished, "model", "!!", "MODEL_ID");
     check_line(&finished, "credential", "ok", "");

@@ -44,6 +44,8 @@ mod retry;
 mod stop_reasons;
 // What commands and the file tools are kept from.
 mod security;
+// What opens a server: headers, fields, files and commands with the key.
+mod access;
 // The key, and where it must not turn up.
 mod credentials;
 // What is kept of a session, and how it goes on.

@@ -6,7 +6,7 @@ use rustls::crypto::{CryptoProvider, KeyProvider, ring};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::SigningKey;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
-use ureq::{Agent, Proxy};
+use ureq::{Agent, Proxy, ProxyProtocol};
 
 use crate::error::{Error, Result};
 
@@ -80,7 +80,14 @@ impl KeyProvider for NoKeys {
 
 fn proxy(url: &str) -> Result<Proxy> {
     // The URL may contain a password, so the message does not repeat it.
-    Proxy::new(url).map_err(|_| Error::Config("the proxy variable is not the URL of an HTTP proxy".into()))
+    let parsed = Proxy::new(url)
+        .ok()
+        .filter(|proxy| matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https));
+    parsed.ok_or_else(|| {
+        Error::Config(
+            "the proxy variable is not the URL of an HTTP proxy (there is no support for SOCKS)".into(),
+        )
+    })
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<Certificate<'static>>> {

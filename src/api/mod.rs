@@ -2,7 +2,9 @@
 
 pub mod client;
 pub mod connection;
+pub mod credential;
 mod fold;
+pub mod headers;
 pub mod message;
 pub mod probe;
 pub mod receive;

@@ -6,9 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ureq::{Agent, SendBody, http};
+use ureq::http::{self, HeaderMap, HeaderValue};
+use ureq::{Agent, RequestBuilder, SendBody};
 
 use super::connection::Server;
+use super::credential::{Credential, Key};
+use super::headers::Headers;
 use super::recording::{Recorder, Replay};
 use super::request;
 use super::response::{Body, Response};
@@ -22,19 +25,12 @@ const API_VERSION: &str = "2023-06-01";
 /// think for many minutes without a word, but a server that has lost it may ping for ever.
 const MOST_SILENCES: u32 = 6;
 
-/// What identifies the user to the API.
-#[derive(Clone)]
-pub enum Credential {
-    /// Sent as `x-api-key`.
-    ApiKey(String),
-    /// Sent as `Authorization: Bearer`.
-    AuthToken(String),
-}
-
 /// Where and how to reach the API.
 pub struct Endpoint {
     pub server: Server,
     pub credential: Credential,
+    /// The user's own.
+    pub headers: Headers,
     /// Masked in every response: a server may repeat the credential.
     pub secrets: Secrets,
     /// After such a silence a stream is dead: the API sends pings.
@@ -126,42 +122,70 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Network {
+    /// Sends the request. After a 401, once more with another key, if there is one.
     fn post(&self, body: request::Body) -> Result<Response> {
+        let endpoint = &self.endpoint;
+        // Taken before a command prints the key: if the request is aborted meanwhile, it fails.
         let agent = lock(&self.agent).clone();
-        let mut response = self.endpoint.post(&agent, body.clone());
+        let key = endpoint.credential.key()?;
+        let mut response = self.attempt(&agent, &key, body.clone())?;
+        if response.status() == 401
+            && let Some(key) = endpoint.credential.another(&key)?
+        {
+            response = self.attempt(&agent, &key, body)?;
+        }
+        Ok(endpoint.response(response))
+    }
+
+    fn attempt(&self, agent: &Agent, key: &Key, body: request::Body) -> Result<http::Response<ureq::Body>> {
+        let headers = self.endpoint.headers(key)?;
+        let mut response = self.endpoint.post(agent, headers.clone(), body.clone());
         // A server may close a kept connection at any time. That is no failed attempt.
         if response.as_ref().is_err_and(was_closed) && self.used.swap(false, Ordering::Relaxed) {
-            response = self.endpoint.post(&agent, body);
+            response = self.endpoint.post(agent, headers, body);
         }
         let response = response.map_err(|err| self.endpoint.failure(err))?;
         self.used.store(true, Ordering::Relaxed);
-        let (head, body) = response.into_parts();
-        let secrets = &self.endpoint.secrets;
-        let headers = head.headers.iter().map(|(name, value)| {
-            let value = String::from_utf8_lossy(value.as_bytes());
-            (name.as_str().to_owned(), secrets.mask(value).into_owned())
-        });
-        Ok(Response {
-            status: head.status.as_u16(),
-            headers: headers.collect(),
-            body: Body::new(body.into_reader(), secrets),
-            patience: self.endpoint.idle_timeout.saturating_mul(MOST_SILENCES),
-        })
+        Ok(response)
     }
 }
 
 impl Endpoint {
-    fn post(&self, agent: &Agent, body: request::Body) -> Result<http::Response<ureq::Body>, ureq::Error> {
+    fn post(
+        &self,
+        agent: &Agent,
+        headers: HeaderMap,
+        body: request::Body,
+    ) -> Result<http::Response<ureq::Body>, ureq::Error> {
         let request = agent
             .post(&self.server.url)
             .header("content-type", "application/json")
-            .header("content-length", body.length())
-            .header("anthropic-version", API_VERSION);
-        let request = match &self.credential {
-            Credential::ApiKey(key) => request.header("x-api-key", key),
-            Credential::AuthToken(token) => request.header("authorization", format!("Bearer {token}")),
-        };
-        request.send(SendBody::from_owned_reader(body))
+            .header("content-length", body.length());
+        with(request, headers).send(SendBody::from_owned_reader(body))
+    }
+
+    /// What every request to the server says: the version, the credential, and the headers of the user, which replace
+    /// others of the same name. Fails if the credential can't be in a header.
+    fn headers(&self, key: &Key) -> Result<HeaderMap> {
+        let mut headers = HeaderMap::new();
+        headers.insert("anthropic-version", HeaderValue::from_static(API_VERSION));
+        key.set_in(&mut headers)?;
+        self.headers.set_in(&mut headers);
+        Ok(headers)
+    }
+
+    fn response(&self, response: http::Response<ureq::Body>) -> Response {
+        let (head, body) = response.into_parts();
+        let headers = head.headers.iter().map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            (name.as_str().to_owned(), self.secrets.mask(value).into_owned())
+        });
+        Response {
+            status: head.status.as_u16(),
+            headers: headers.collect(),
+            body: Body::new(body.into_reader(), &self.secrets),
+            patience: self.idle_timeout.saturating_mul(MOST_SILENCES),
+        }
     }
 
     fn failure(&self, err: ureq::Error) -> Error {
@@ -173,6 +197,14 @@ impl Endpoint {
         };
         Error::Network { url: self.server.url.clone(), cause: err.to_string(), retry }
     }
+}
+
+fn with<B>(mut request: RequestBuilder<B>, headers: HeaderMap) -> RequestBuilder<B> {
+    // There are none if the URL is invalid; then sending fails.
+    if let Some(all) = request.headers_mut() {
+        all.extend(headers);
+    }
+    request
 }
 
 /// A certificate that is not trusted now will not be trusted a moment later.

@@ -97,6 +97,7 @@ pub struct Args {
     pub commands: Commands,
     pub service: Service,
     pub replay: Option<PathBuf>,
+    pub gateway: Gateway,
 }
 
 /// How a run begins, what it asks, prints and records, and when it ends.
@@ -117,6 +118,16 @@ pub struct RunOptions {
     pub allow: Vec<String>,
     pub deny: Vec<String>,
     pub record: Option<PathBuf>,
+}
+
+/// What requests need besides the conversation, as it was typed.
+#[derive(Debug, Default, PartialEq)]
+pub struct Gateway {
+    /// Lines `Name: value`.
+    pub headers: Vec<String>,
+    /// JSON objects.
+    pub bodies: Vec<String>,
+    pub key_command: Option<String>,
 }
 
 /// The limits of a reply, a request and the run; `RunOptions` has the one on time.

@@ -80,6 +80,12 @@ pub const OPTIONS: &[Opt] = &[
         |to| to.session = Session::None),
     text("model", "ID", "the model (or set MODEL_ID)",
         |to, id| to.model = Some(id)).short('m').valid_in(CHAT_PRINT_OR_DOCTOR),
+    text("key-command", "CMD", "get the key from what CMD prints (also after a 401)",
+        |to, command| to.gateway.key_command = Some(command)).valid_in(CHAT_PRINT_OR_DOCTOR),
+    text("header", "LINE", "add a header to every request: `Name: value`",
+        |to, line| to.gateway.headers.push(line)).valid_in(CHAT_PRINT_OR_DOCTOR),
+    text("body", "JSON", "add the fields of a JSON object to every request",
+        |to, body| to.gateway.bodies.push(body)),
     number("max-output-tokens", "N", "longest reply, in tokens",
         |to, n| to.limits.max_output_tokens = n).default("8000"),
     // The smallest of all current models: <https://docs.anthropic.com/en/docs/about-claude/models>.

@@ -39,7 +39,7 @@ impl Process {
     pub fn start(start: Start, settings: &Settings, events: Sender<Event>) -> io::Result<Process> {
         let (lifeline, supervisors_end) = UnixStream::pair()?;
         let (output, write_end) = io::pipe()?;
-        let supervisor = start.supervise(settings, supervisors_end, write_end)?;
+        let supervisor = start.supervise(settings, supervisors_end, write_end.try_clone()?, write_end)?;
         let shared = Arc::new(Shared {
             lifeline,
             started: Instant::now(),

@@ -51,7 +51,8 @@ impl Start<'_> {
         &self,
         settings: &Settings,
         lifeline: UnixStream,
-        output: io::PipeWriter,
+        stdout: io::PipeWriter,
+        stderr: io::PipeWriter,
     ) -> io::Result<Child> {
         if self.command.len() > LONGEST_COMMAND {
             let text = format!(
@@ -69,8 +70,8 @@ impl Start<'_> {
             .arg(self.command)
             .current_dir(&settings.folder)
             .stdin(OwnedFd::from(lifeline))
-            .stdout(output.try_clone()?)
-            .stderr(output);
+            .stdout(stdout)
+            .stderr(stderr);
         for name in &settings.hidden {
             supervisor.env_remove(name);
         }

@@ -29,6 +29,9 @@ pub const ARGUMENT: &str = "supervise-command";
 /// How long a process has between TERM and KILL.
 pub const GRACE: Duration = Duration::from_secs(2);
 
+/// How long a supervisor may take to end a command: its grace period, and some rounds of KILL.
+pub const BOUND: Duration = GRACE.saturating_add(Duration::from_secs(3));
+
 /// How long to wait before looking again for children to kill: orphans arrive as their parents die.
 const KILL_ROUND: Duration = Duration::from_millis(5);
 
@@ -66,9 +69,14 @@ pub fn hide_memory() {
 /// Raises the limit of open files as far as the system allows, since the program runs many commands at once.
 /// Returns the former limit, for the commands: some break with a higher one (select(2) takes no descriptor over 1023).
 pub fn raise_open_files() -> Option<u64> {
-    let limits = rustix::process::getrlimit(Resource::Nofile);
-    set_open_files(limits.maximum.unwrap_or(u64::MAX));
-    limits.current
+    let former = open_files();
+    set_open_files(rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX));
+    former
+}
+
+/// The limit of open files of this process; None if there is none.
+pub fn open_files() -> Option<u64> {
+    rustix::process::getrlimit(Resource::Nofile).current
 }
 
 fn set_open_files(soft: u64) {

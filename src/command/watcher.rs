@@ -13,14 +13,12 @@ use rustix::process::Pid;
 
 use super::exit::{End, Event, Exit};
 use super::shared::Shared;
-use super::supervisor;
+use super::shell_end::ShellEnd;
+use super::supervisor::BOUND;
 use crate::secrets::MaskStream;
 
 /// How long output is still read after the shell has ended while its children hold the pipe.
 const DRAIN: Duration = Duration::from_millis(100);
-
-/// How long a supervisor may take to end a command: its grace period, and some rounds of KILL.
-const BOUND: Duration = supervisor::GRACE.saturating_add(Duration::from_secs(3));
 
 /// Most commands print little. One that fills the buffer gets a larger buffer and a larger pipe. A pipe holds
 /// 64 KiB by default, and up to 1 MiB on request of an unprivileged user (pipe(7)).
@@ -45,14 +43,6 @@ struct Ready {
     lifeline: bool,
 }
 
-/// The supervisor's record about the shell.
-struct ShellEnd {
-    exit: Exit,
-    left: u32,
-    /// Until when a report waits for more output; None if there is nothing to report, or no longer.
-    drain_until: Option<Instant>,
-}
-
 impl Watcher {
     /// Watches the command that prints to `output`, and ends it after `limit`.
     pub fn new(
@@ -69,8 +59,10 @@ impl Watcher {
     /// Returns when the command has ended, or could not be ended within `BOUND`.
     pub fn watch(mut self) {
         let mut shell: Option<ShellEnd> = None;
+        // Until when a report waits for more output; None if there is nothing to report, or no longer.
+        let mut drain_until = None;
         while Instant::now() < self.deadline + BOUND {
-            let ready = self.wait(shell.as_ref().and_then(|shell| shell.drain_until));
+            let ready = self.wait(drain_until);
             if Instant::now() >= self.deadline {
                 self.shared.end(Exit::TimedOut(self.limit));
             }
@@ -78,15 +70,16 @@ impl Watcher {
                 self.read_output();
             }
             if ready.lifeline {
-                let Some(end) = self.read_record() else { break };
+                let Some(end) = ShellEnd::read(&self.shared.lifeline) else { break };
+                drain_until = (end.left > 0).then(|| Instant::now() + DRAIN);
                 shell = Some(end);
             }
-            match &mut shell {
+            match &shell {
                 // All of the command is gone, so there is no need to wait for the end of its supervisor.
                 Some(shell) if shell.left == 0 && self.output.is_none() => break,
                 // Of a command that is being ended, nothing will be left.
                 Some(shell) if shell.left > 0 && self.shared.state().ended_by.is_none() => {
-                    self.report_shell(shell)
+                    self.report_shell(shell, &mut drain_until)
                 }
                 _ => {}
             }
@@ -131,35 +124,10 @@ impl Watcher {
         self.output = Some(pipe);
     }
 
-    /// Reads the supervisor's record: `code 0 2`, `signal 9 0` or `failed REASON`. None if the supervisor has ended.
-    fn read_record(&self) -> Option<ShellEnd> {
-        let mut record = [0; 1024];
-        let n = (&self.shared.lifeline).read(&mut record).unwrap_or(0);
-        let text = String::from_utf8_lossy(&record[..n]);
-        let text = text.trim();
-        if text.is_empty() {
-            return None;
-        }
-        let (exit, left) = match text.split(' ').collect::<Vec<_>>()[..] {
-            ["code", code, left] => (code.parse().map(Exit::Code), left.parse().unwrap_or(0)),
-            ["signal", signal, left] => (signal.parse().map(Exit::Signal), left.parse().unwrap_or(0)),
-            _ => {
-                let reason = text.trim_start_matches("failed ");
-                (Ok(Exit::Failed(reason.to_owned())), 0)
-            }
-        };
-        Some(ShellEnd {
-            exit: exit.unwrap_or_else(|_| Exit::Failed(format!("its supervisor said `{text}`"))),
-            left,
-            drain_until: (left > 0).then(|| Instant::now() + DRAIN),
-        })
-    }
-
     /// Reports the end of the shell, once, after a short wait: output that its children print at once belongs to
     /// the result, and most of them end with the shell.
-    fn report_shell(&self, shell: &mut ShellEnd) {
-        if shell.drain_until.is_some_and(|at| Instant::now() >= at) {
-            shell.drain_until = None;
+    fn report_shell(&self, shell: &ShellEnd, drain_until: &mut Option<Instant>) {
+        if drain_until.take_if(|at| Instant::now() >= *at).is_some() {
             self.report.send(shell.exit.clone(), shell.left);
         }
     }

@@ -1,24 +1,33 @@
 //! Arguments, environment and `.env` become one `Config`: every value is decided here, once.
 //!
-//! One rule protects the key: a credential of the environment is never sent to a server that `.env` names,
+//! One rule protects the key: a credential that is not in `.env` is never sent to a server that only `.env` names,
 //! because that file comes with the repository.
 
+mod access;
+mod credential;
 mod dotenv;
+mod environment;
+mod gateway;
+mod key_command;
+mod proxy;
 mod variables;
 
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+
+use serde_json::{Map, Value};
 
 use crate::api::connection::Server;
 use crate::api::recording::Replay;
-use crate::api::transport::{Credential, Endpoint, Source};
+use crate::api::transport::{Endpoint, Source};
 use crate::cli::args::{Args, Commands, Limits, RunOptions, SandboxMode, Service, Session};
 use crate::command::sandbox::Sandbox;
 use crate::error::{Error, Result};
 use crate::secrets::Secrets;
-use variables::{API_KEY, AUTH_TOKEN, MODEL_ID, Variables, no_model, read};
+use access::Access;
+use credential::{API_KEY_FILE, AUTH_TOKEN_FILE};
+use variables::{API_KEY, AUTH_TOKEN, Variables, no_model, read};
 
 /// The model of a recording, if none is named: no request asks for it.
 const RECORDED: &str = "recorded";
@@ -31,6 +40,8 @@ pub struct Config {
     pub run: RunOptions,
     pub model: String,
     pub source: Source,
+    /// What the user adds to the body of every request.
+    pub fields: Map<String, Value>,
     /// Every credential, in use or not.
     pub secrets: Secrets,
     pub session: Session,
@@ -48,16 +59,23 @@ impl Config {
     pub fn load(args: Args) -> Result<Config> {
         let folder = working_directory()?;
         let variables = Variables::read(&folder)?;
-        let secrets = Secrets::new(variables.secrets());
-        let model = model(&args, &variables)?;
+        let access = Access::read(&args.gateway, &variables)?;
+        let secrets = access.secrets.clone();
+        let fields = gateway::fields(&args.gateway.bodies)?;
+        gateway::secrets(&fields).into_iter().for_each(|secret| secrets.add(secret));
+        let model = model(&args, &variables)?.map(|(_, model)| model);
         let (source, model) = match &args.replay {
             Some(path) => (Source::Recording(recording(path)?), model.unwrap_or(RECORDED.into())),
             None => {
-                let endpoint = endpoint(&variables, secrets.clone(), args.limits.idle_timeout)?;
+                let (server, headers) = (variables.server()?, access.headers.clone());
+                let credential = access.credential(&server.url, &args.gateway, &folder)?.credential;
+                let (secrets, idle_timeout) = (secrets.clone(), args.limits.idle_timeout);
+                let endpoint = Endpoint { server, credential, headers, secrets, idle_timeout };
                 (Source::Api(endpoint), model.ok_or_else(no_model)?)
             }
         };
-        Ok(Config::new(args, folder, source, model, secrets))
+        let config = Config::new(args, folder, source, model, secrets);
+        Ok(Config { fields, ..config })
     }
 
     /// The configuration of a run in `folder` that answers from `replay` and keeps nothing.
@@ -85,6 +103,7 @@ impl Config {
             run,
             model,
             source,
+            fields: Map::new(),
             secrets,
             session,
             limits,
@@ -99,43 +118,40 @@ pub struct Survey {
     pub server: Result<Server, String>,
     /// The name of the option or variable that sets it.
     pub model: Result<String, String>,
-    pub credential: Result<String, String>,
+    /// The option or variable that it comes from; None if none is needed.
+    pub credential: Result<Option<&'static str>, String>,
     pub state_folder: Option<PathBuf>,
 }
 
 /// Looks at the configuration without stopping at the first thing that is missing.
 pub fn survey(args: &Args) -> Result<Survey> {
-    let variables = Variables::read(&working_directory()?)?;
-    let name = if args.model.is_some() { "--model" } else { MODEL_ID };
+    let folder = working_directory()?;
+    let variables = Variables::read(&folder)?;
     let model = model(args, &variables).and_then(|model| model.ok_or_else(no_model));
-    let credential = variables.credential().map(|credential| match credential {
-        Credential::ApiKey(_) => API_KEY.into(),
-        Credential::AuthToken(_) => AUTH_TOKEN.into(),
-    });
+    let server = variables.server();
+    let url = server.as_ref().map_or("", |server| &server.url);
+    let access = Access::read(&args.gateway, &variables);
+    let credential = access.and_then(|access| access.credential(url, &args.gateway, &folder));
     let text = |err: Error| err.to_string();
     Ok(Survey {
-        server: variables.server().map_err(text),
-        model: model.map(|_| name.into()).map_err(text),
-        credential: credential.map_err(text),
+        server: server.map_err(text),
+        model: model.map(|(name, _)| name.into()).map_err(text),
+        credential: credential.map(|found| found.from).map_err(text),
         state_folder: state_folder(),
     })
 }
 
-/// The model of `--model`, or else of the variable.
-fn model(args: &Args, variables: &Variables) -> Result<Option<String>> {
+/// The model of `--model`, or else of a variable, and the name of what sets it.
+fn model(args: &Args, variables: &Variables) -> Result<Option<(&'static str, String)>> {
     match &args.model {
         Some(model) if model.is_empty() => Err(no_model()),
-        Some(model) => Ok(Some(model.clone())),
-        None => variables.get(MODEL_ID),
+        Some(model) => Ok(Some(("--model", model.clone()))),
+        None => variables.model(),
     }
 }
 
 fn working_directory() -> Result<PathBuf> {
     env::current_dir().map_err(|err| Error::System { doing: "find the working directory", err })
-}
-
-fn endpoint(variables: &Variables, secrets: Secrets, idle_timeout: Duration) -> Result<Endpoint> {
-    Ok(Endpoint { credential: variables.credential()?, server: variables.server()?, secrets, idle_timeout })
 }
 
 fn recording(path: &Path) -> Result<Replay> {
@@ -155,10 +171,11 @@ fn sandbox(commands: &Commands, folder: &Path) -> Sandbox {
     Sandbox { writable, no_network: commands.no_network, best_effort: commands.best_effort }
 }
 
-/// The credentials, what `--drop-env` names, and with `--scrub-env` what looks like a secret; without what
+/// What holds or names credentials, what `--drop-env` names, and with `--scrub-env` what looks like a secret; without what
 /// `--keep-env` names.
 fn hidden_variables(commands: &Commands) -> Vec<String> {
-    let mut hidden = vec![API_KEY.to_owned(), AUTH_TOKEN.to_owned()];
+    let own = [API_KEY, AUTH_TOKEN, API_KEY_FILE, AUTH_TOKEN_FILE, gateway::CUSTOM_HEADERS];
+    let mut hidden = own.map(str::to_owned).to_vec();
     hidden.extend_from_slice(&commands.drop_env);
     if commands.scrub_env {
         let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());

@@ -1,28 +1,23 @@
-//! The variables, from `.env` or else from the environment, and the server and credential they name.
-//!
-//! A credential of the environment is never paired with a server that `.env` names.
+//! The variables, from `.env` or else from the environment, and the server they name.
 
 use std::env;
 use std::fs::{self, Metadata};
+use std::io;
 use std::path::Path;
 
 use super::dotenv;
+use super::environment::{in_environment, malformed};
+use super::proxy::proxy;
 use crate::api::connection::Server;
-use crate::api::transport::Credential;
 use crate::error::{Error, Result};
 
 pub const API_KEY: &str = "ANTHROPIC_API_KEY";
 pub const AUTH_TOKEN: &str = "ANTHROPIC_AUTH_TOKEN";
 const BASE_URL: &str = "ANTHROPIC_BASE_URL";
 pub const MODEL_ID: &str = "MODEL_ID";
+const MODEL: &str = "ANTHROPIC_MODEL";
 const CERTIFICATES: &str = "SSL_CERT_FILE";
 const PUBLIC_API: &str = "https://api.anthropic.com";
-
-const NO_CREDENTIAL: &str = "no credential: set `ANTHROPIC_API_KEY` or `ANTHROPIC_AUTH_TOKEN` in the environment \
-                             or in `.env` (`meanwhile demo` needs none)";
-const FOREIGN_SERVER: &str = "`.env` sets `ANTHROPIC_BASE_URL` but no credential, and a credential from the \
-                              environment is not sent to a server that a file in the working directory names: set \
-                              `ANTHROPIC_API_KEY` or `ANTHROPIC_AUTH_TOKEN` in the same `.env`";
 
 /// In bytes. A larger `.env` is ignored.
 const LARGEST_DOTENV: u64 = 1024 * 1024;
@@ -33,7 +28,8 @@ pub struct Variables {
 }
 
 impl Variables {
-    /// Reads `.env` in `folder`, if there is one. Fails if it can't be read or a value in it has no end.
+    /// Reads `.env` in `folder`, if there is one that this user may read: in a shared folder it may be somebody
+    /// else's. Fails if a value in it has no end.
     pub fn read(folder: &Path) -> Result<Variables> {
         let path = folder.join(".env");
         // Anything else, like a FIFO, might block.
@@ -41,8 +37,11 @@ impl Variables {
         if !fs::metadata(&path).is_ok_and(|found| is_dotenv(&found)) {
             return Ok(Variables { dotenv: Vec::new() });
         }
-        let text = read(&path)?;
-        let names = [MODEL_ID, API_KEY, AUTH_TOKEN, BASE_URL];
+        let text = match fs::read(&path) {
+            Err(err) if err.kind() == io::ErrorKind::PermissionDenied => Vec::new(),
+            read => read.map_err(|err| unreadable(&path, &err))?,
+        };
+        let names = [MODEL_ID, MODEL, API_KEY, AUTH_TOKEN, BASE_URL];
         let dotenv = dotenv::parse(&String::from_utf8_lossy(&text), &names);
         let dotenv = dotenv.map_err(|err| Error::Config(format!("`{}`: {err}", path.display())))?;
         Ok(Variables { dotenv })
@@ -56,20 +55,21 @@ impl Variables {
         }
     }
 
-    /// The credential for the server. Fails if there is none, or none that may be sent to that server.
-    pub fn credential(&self) -> Result<Credential> {
-        let (found, none) = match self.in_dotenv(BASE_URL) {
-            Some(_) => (credential(|name| Ok(self.in_dotenv(name)))?, FOREIGN_SERVER),
-            None => (credential(|name| self.get(name))?, NO_CREDENTIAL),
-        };
-        found.ok_or_else(|| Error::Config(none.into()))
+    /// The model in force: `MODEL_ID`, or else what other clients call it. Fails if it is not UTF-8.
+    pub fn model(&self) -> Result<Option<(&'static str, String)>> {
+        for name in [MODEL_ID, MODEL] {
+            if let Some(model) = self.get(name)? {
+                return Ok(Some((name, model)));
+            }
+        }
+        Ok(None)
     }
 
-    /// Every credential that is set, in `.env` or the environment, in use or not.
-    pub fn secrets(&self) -> Vec<String> {
-        let names = [API_KEY, AUTH_TOKEN];
-        let set = names.map(|name| [in_environment(name).ok().flatten(), self.in_dotenv(name)]);
-        set.into_iter().flatten().flatten().collect()
+    /// Whether `.env` names another server than the environment does.
+    pub fn names_foreign_server(&self) -> bool {
+        let own = in_environment(BASE_URL).ok().flatten().unwrap_or(PUBLIC_API.into());
+        let named = self.in_dotenv(BASE_URL);
+        named.is_some_and(|named| messages_url(&named).ok() != messages_url(&own).ok())
     }
 
     /// The server to send requests to. Fails if its URL is invalid or the certificates can't be read.
@@ -82,38 +82,15 @@ impl Variables {
         Ok(Server { proxy: proxy(&url)?, url, roots })
     }
 
-    fn in_dotenv(&self, name: &str) -> Option<String> {
+    /// The value in `.env`; None if it is not set there or empty.
+    pub fn in_dotenv(&self, name: &str) -> Option<String> {
         let found = self.dotenv.iter().rev().find(|(key, _)| key == name);
         found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
     }
 }
 
-fn in_environment(name: &str) -> Result<Option<String>> {
-    match env::var(name) {
-        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
-        Err(env::VarError::NotPresent) => Ok(None),
-        Err(env::VarError::NotUnicode(_)) => Err(malformed(name, "is not UTF-8")),
-    }
-}
-
-fn credential(get: impl Fn(&str) -> Result<Option<String>>) -> Result<Option<Credential>> {
-    for (name, kind) in
-        [(API_KEY, Credential::ApiKey as fn(String) -> Credential), (AUTH_TOKEN, Credential::AuthToken)]
-    {
-        if let Some(value) = get(name)? {
-            if !value.bytes().all(|b| b.is_ascii_graphic()) {
-                return Err(malformed(
-                    name,
-                    "contains a character that cannot be in a key (a space or a line end?)",
-                ));
-            }
-            return Ok(Some(kind(value)));
-        }
-    }
-    Ok(None)
-}
-
-/// The URL of the messages resource. The base URL may have a path and end with a slash.
+/// The URL of the messages resource. The base URL may have a path and end with a slash; as other clients take them, it
+/// may end with `/v1` or be the whole URL.
 fn messages_url(base: &str) -> Result<String> {
     let authority = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://"));
     let host = authority.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
@@ -121,45 +98,29 @@ fn messages_url(base: &str) -> Result<String> {
     if host.is_empty() || host.contains('@') || base.contains(odd) {
         return Err(malformed(BASE_URL, "is not a URL of the form `https://HOST[:PORT][/PATH]`"));
     }
-    Ok(format!("{}/v1/messages", base.trim_end_matches('/')))
-}
-
-/// The proxy for `url`, found as curl does: by the scheme, and none for a host in `NO_PROXY`. `HTTP_PROXY` in capitals is
-/// ignored: in a CGI program, a client could set it.
-fn proxy(url: &str) -> Result<Option<String>> {
-    let is_https = url.starts_with("https://");
-    let names: &[&str] = if is_https { &["https_proxy", "HTTPS_PROXY"] } else { &["http_proxy"] };
-    let host = url.split("://").nth(1).unwrap_or_default();
-    let host = host.split(['/', ':']).next().unwrap_or_default();
-    for name in ["no_proxy", "NO_PROXY"] {
-        if in_environment(name)?.is_some_and(|list| exempts(&list, host)) {
-            return Ok(None);
-        }
-    }
-    for name in names.iter().chain(&["all_proxy", "ALL_PROXY"]) {
-        if let Some(proxy) = in_environment(name)? {
-            return Ok(Some(proxy));
-        }
-    }
-    Ok(None)
-}
-
-/// Whether `NO_PROXY` lists the host: as `*`, by name, or by the name of a domain above it.
-fn exempts(list: &str, host: &str) -> bool {
-    let host = format!(".{}", host.to_lowercase());
-    list.split([',', ' ']).any(|name| {
-        let name = name.trim_start_matches("*.").trim_start_matches('.').to_lowercase();
-        name == "*" || !name.is_empty() && host.ends_with(&format!(".{name}"))
-    })
+    let base = base.trim_end_matches('/');
+    let base = base.strip_suffix("/messages").filter(|base| base.ends_with("/v1")).unwrap_or(base);
+    // A host may be called `v1`.
+    let without = base.strip_suffix("/v1").map(|base| base.trim_end_matches('/'));
+    let base = without.filter(|base| base.contains("//")).unwrap_or(base);
+    Ok(format!("{base}/v1/messages"))
 }
 
 /// Fails with the path and the cause.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|err| Error::Config(format!("failed to read file `{}`: {err}", path.display())))
+    fs::read(path).map_err(|err| unreadable(path, &err))
 }
 
-fn malformed(name: &str, what: &str) -> Error {
-    Error::Config(format!("`{name}` {what}; set it in the environment or in `.env`"))
+fn unreadable(path: &Path, err: &io::Error) -> Error {
+    Error::Config(format!("failed to read file `{}`: {err}", path.display()))
+}
+
+/// What `option` gives must not go to a server that only `.env` names.
+pub fn not_sent(option: &str) -> Error {
+    Error::Config(format!(
+        "what {option} says is not sent to a server that a file in the working directory names (`.env` sets \
+         `{BASE_URL}`): set `{BASE_URL}` in the environment"
+    ))
 }
 
 pub fn no_model() -> Error {
@@ -173,27 +134,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_proxy_names_hosts_and_what_is_below_them() {
-        let cases = [
-            ("*", "a.b", true),
-            ("x,a.b", "a.b", true),
-            (".a.b", "c.a.b", true),
-            ("*.a.b", "c.a.b", true),
-            ("a.b", "ca.b", false),
-            ("", "a.b", false),
-            ("127.0.0.1, localhost", "localhost", true),
-        ];
-        for (list, host, expected) in cases {
-            assert_eq!(exempts(list, host), expected, "{list} {host}");
-        }
-    }
-
-    #[test]
     fn the_base_url_takes_a_path_and_a_slash() {
         let cases = [
             ("https://api.anthropic.com", "https://api.anthropic.com/v1/messages"),
             ("http://127.0.0.1:8080/", "http://127.0.0.1:8080/v1/messages"),
             ("https://host/a/b//", "https://host/a/b/v1/messages"),
+            ("https://host/v1", "https://host/v1/messages"),
+            ("https://host/a//v1/", "https://host/a/v1/messages"),
+            ("https://host/v1/messages", "https://host/v1/messages"),
+            ("https://host/messages", "https://host/messages/v1/messages"),
+            ("https://v1", "https://v1/v1/messages"),
         ];
         for (base, expected) in cases {
             assert_eq!(messages_url(base).unwrap(), expected);

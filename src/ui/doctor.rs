@@ -106,19 +106,23 @@ fn sandbox() -> Finding {
 }
 
 /// Whether it is set, and hidden: a command can read the environment of the shell that started the program.
-fn credential(found: &Result<String, String>) -> Finding {
-    let name = found.as_deref().unwrap_or_default();
+fn credential(found: &Result<Option<&'static str>, String>) -> Finding {
+    let name = match found {
+        Ok(Some(name)) => name,
+        Ok(None) => return Good("none is set, and a server on this machine may need none".into()),
+        Err(text) => return Bad(text.clone()),
+    };
     let value = env::var_os(name).unwrap_or_default();
     let parent = fs::read(format!("/proc/{}/environ", parent_id())).unwrap_or_default();
     let is_it =
         |variable: &[u8]| variable.starts_with(name.as_bytes()) && variable.ends_with(value.as_bytes());
-    if !value.is_empty() && parent.split(|byte| *byte == 0).any(is_it) {
+    if !value.is_empty() && parent.split(|byte| *byte == 0).any(is_it) && !name.ends_with("_FILE") {
         return Poor(format!(
             "{name} is set, but commands can read it in the environment of the process that started meanwhile: \
              start it with `exec meanwhile`"
         ));
     }
-    needed(found.clone().map(|name| format!("{name} is set")))
+    Good(format!("{name} is set"))
 }
 
 /// DNS, TLS and the clock, with one request to the server.

@@ -1,0 +1,19 @@
+//! The variables of the environment. An empty one counts as not set.
+
+use std::env;
+
+use crate::error::{Error, Result};
+
+/// The value of the environment; None if it is not set or empty. Fails if it is not UTF-8.
+pub fn in_environment(name: &str) -> Result<Option<String>> {
+    match env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(env::VarError::NotPresent) => Ok(None),
+        Err(env::VarError::NotUnicode(_)) => Err(malformed(name, "is not UTF-8")),
+    }
+}
+
+/// Says what is wrong with the variable `name`, and where to set it.
+pub fn malformed(name: &str, what: &str) -> Error {
+    Error::Config(format!("`{name}` {what}; set it in the environment or in `.env`"))
+}
