@@ -1,14 +1,21 @@
 //! How a history is made smaller: which results are shortened, what a summary replaces, and how the model is asked
 //! for one. Pure.
 
-use crate::api::message::{Encoded, Role};
+use crate::api::message::{Block, Encoded, Message, Role};
 use crate::text;
 
 /// Longer tool results are shortened to this many characters.
 const SHORT_RESULT: usize = 2000;
 
+/// The line that says how much was left out is no longer than this, in characters. What was shortened once is not
+/// shortened again.
+const LEFT_OUT: usize = 100;
+
 /// After a summary, at most this part of the history is kept, counted in bytes: a fifth.
 const KEPT_SHARE: usize = 5;
+
+/// Stands for a message that had nothing but thinking: a message must have a block.
+const ONLY_THINKING: &str = "(no words)";
 
 /// Asks the model for the summary.
 pub const INSTRUCTION: &str = "The conversation is getting too long: a summary that you write now will replace it. \
@@ -19,18 +26,40 @@ with their paths and what matters in them; commands that work; what is done, wha
 /// Comes before the summary in the new history.
 pub const INTRODUCTION: &str = "(The model summarized the conversation before this point, to make room.)";
 
-/// Shortens the long tool results in `messages`.
-pub fn shorten(messages: &mut [Encoded]) {
+/// Returns the messages with long tool results, shortened, and their numbers.
+pub fn shortened(messages: &[Encoded]) -> Vec<(usize, Encoded)> {
     // A message that is short itself has no long result.
-    for encoded in messages.iter_mut().filter(|message| message.len() > SHORT_RESULT) {
-        let mut message = encoded.decode();
-        for result in message.content.iter_mut().filter(|block| block.kind() == "tool_result") {
-            if let Some(content) = result.str("content") {
-                let short = text::head_and_tail(content, SHORT_RESULT).into_owned();
-                result.set("content", short.into());
-            }
+    let long = messages.iter().enumerate().filter(|(_, message)| message.len() > SHORT_RESULT);
+    let short = long.map(|(index, message)| (index, shorten(message.decode()).encode()));
+    short.filter(|(index, short)| *short != messages[*index]).collect()
+}
+
+fn shorten(mut message: Message) -> Message {
+    for result in message.content.iter_mut().filter(|block| block.kind() == "tool_result") {
+        let is_long = |content: &&str| content.chars().count() > SHORT_RESULT + LEFT_OUT;
+        if let Some(content) = result.str("content").filter(is_long) {
+            let short = text::head_and_tail(content, SHORT_RESULT).into_owned();
+            result.set("content", short.into());
         }
-        *encoded = message.encode();
+    }
+    message
+}
+
+/// Takes the thinking out of `messages`. The API binds it to everything that was sent before it
+/// (<https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking>), so this is done to all that follows
+/// something changed: one block less would break the next.
+pub fn remove_thinking(messages: &mut [Encoded]) {
+    // The words of thinking are seldom in a message without it, and most messages have neither.
+    for encoded in messages.iter_mut().filter(|message| message.as_str().contains("thinking\"")) {
+        let mut message = encoded.decode();
+        let count = message.content.len();
+        message.content.retain(|block| !block.is_thinking());
+        if message.content.len() < count {
+            if message.content.is_empty() {
+                message.content.push(Block::text(ONLY_THINKING));
+            }
+            *encoded = message.encode();
+        }
     }
 }
 
@@ -63,7 +92,6 @@ pub fn size(messages: &[Encoded]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::message::{Block, Message};
 
     fn message(role: Role, text: &str) -> Encoded {
         let content = vec![Block::text(text)];
@@ -100,10 +128,31 @@ mod tests {
         let long = "x".repeat(5000);
         let result = Message::user(vec![Block::tool_result("t", &long, false), Block::text(&long)]);
         let mut messages = [message(Role::User, "short"), result.encode()];
-        shorten(&mut messages);
-        assert_eq!(messages[0], message(Role::User, "short"));
-        let result = messages[1].decode();
+        let [(1, short)] = &shortened(&messages)[..] else { panic!("one of them is long") };
+        let result = short.decode();
         assert!(result.content[0].str("content").unwrap().len() < 2100);
         assert_eq!(result.content[1], Block::text(&long));
+        messages[1] = short.clone();
+        assert_eq!(shortened(&messages), []);
+    }
+
+    #[test]
+    fn all_thinking_is_taken_out() {
+        let reply = |thought: &str| {
+            let json = format!(
+                r#"{{"role":"assistant","content":[{{"type":"thinking","thinking":"","signature":"{thought}"}},{{"type":"text","text":"a"}},{{"type":"redacted_thinking","data":"x"}},{{"type":"text","text":"b"}}]}}"#
+            );
+            Message::from_json(&json).unwrap().encode()
+        };
+        let mut messages = [message(Role::User, "thinking\""), reply("s"), message(Role::User, "b")];
+        let before = messages.clone();
+        remove_thinking(&mut messages);
+        assert_eq!((&messages[0], &messages[2]), (&before[0], &before[2]));
+        let bare = Message::assistant(vec![Block::text("a"), Block::text("b")]).encode();
+        assert_eq!(messages[1], bare);
+        let json = r#"{"role":"assistant","content":[{"type":"thinking","thinking":"","signature":"s"}]}"#;
+        let mut only = [Message::from_json(json).unwrap().encode()];
+        remove_thinking(&mut only);
+        assert_eq!(only[0], message(Role::Assistant, ONLY_THINKING));
     }
 }

@@ -5,10 +5,11 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::api::message::{Encoded, Message, Role};
 use crate::api::reply::Usage;
+use crate::api::request::Prefix;
 
 /// How the line of a user message ends if none of its words are the user's own.
 const NO_PROMPT: &str = r#","prompt":null}"#;
@@ -31,12 +32,18 @@ pub enum Record {
     TaskDelivered(String),
     /// Everything since the mark was taken out of the history.
     RolledBack(Mark),
-    /// The long tool results of all but so many messages at the end were shortened.
-    Shortened(usize),
-    /// A summary took the place of all but the last `keep` messages.
+    /// Another prefix is sent from here on. All thinking left the history.
+    Prefix(Prefix),
+    /// Long tool results were shortened: these messages, with their numbers, took the place of what was there. All
+    /// thinking behind the first left the history. Earlier versions wrote only how many messages at the end they kept.
+    Shortened { messages: Vec<(usize, Encoded)>, keep: Option<usize> },
+    /// A summary took the place of all but the last `keep` messages. Their thinking left the history.
     Compacted { summary: String, keep: usize },
-    /// The history was made one that can be sent.
-    Repaired,
+    /// The history was made one that can be sent: these messages took the place of all from number `from` on.
+    /// Earlier versions did not write them down.
+    Repaired { from: usize, messages: Option<Vec<Encoded>> },
+    /// All thinking left the history.
+    ThinkingRemoved,
     /// Everything was taken out of the history.
     Cleared,
     /// Of a type that only a later version knows.
@@ -53,6 +60,8 @@ pub struct Header {
     /// In seconds since 1970.
     pub time: u64,
     pub pid: u64,
+    /// What is sent before the messages. Earlier versions did not write it down.
+    pub prefix: Option<Prefix>,
 }
 
 /// A point in the history to go back to. Numbers that earlier versions did not write down are `usize::MAX`.
@@ -64,8 +73,16 @@ pub struct Mark {
     /// How many tasks were delivered.
     pub delivered: usize,
     pub turns: usize,
-    /// By how many messages summaries had shortened the history.
+    pub changes: Changes,
+}
+
+/// What was done to earlier messages so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Changes {
+    /// By how many messages summaries have shortened the history.
     pub replaced: usize,
+    /// How often something was changed, which the thinking behind it does not survive.
+    pub rewrites: usize,
 }
 
 /// A background task, of this run of the program or an earlier one.
@@ -94,6 +111,7 @@ impl Record {
                 model: text("model")?,
                 time: number("time")?,
                 pid: number("pid")?,
+                prefix: parse_prefix(&value),
             }),
             "opened" => Record::Opened { pid: number("pid")?, time: number("time")? },
             "usage" => Record::Usage(Usage::from_value(&value)),
@@ -104,11 +122,24 @@ impl Record {
                 last: value["last"].as_str().and_then(Message::from_json).map(|last| last.encode()),
                 delivered: count("told").unwrap_or(usize::MAX),
                 turns: count("turns").unwrap_or(usize::MAX),
-                replaced: count("replaced").unwrap_or(usize::MAX),
+                changes: Changes {
+                    replaced: count("replaced").unwrap_or(usize::MAX),
+                    rewrites: count("rewrites").unwrap_or(usize::MAX),
+                },
             }),
-            "shortened" => Record::Shortened(count("keep")?),
+            "prefix" => Record::Prefix(parse_prefix(&value)?),
+            "thinking_removed" => Record::ThinkingRemoved,
+            "shortened" => Record::Shortened {
+                messages: value["messages"].as_array().map_or(Some(Vec::new()), |all| numbered(all))?,
+                keep: count("keep"),
+            },
             "compacted" => Record::Compacted { summary: text("summary")?, keep: count("keep")? },
-            "repaired" => Record::Repaired,
+            "repaired" => {
+                let parse = |value: &Value| Some(Message::from_value(value.clone())?.encode());
+                let messages =
+                    value["messages"].as_array().map(|messages| messages.iter().map(parse).collect());
+                Record::Repaired { from: count("from").unwrap_or(0), messages: messages.flatten() }
+            }
             "cleared" => Record::Cleared,
             _ => Record::Unknown(value),
         })
@@ -124,10 +155,21 @@ impl Record {
             Record::Message { message, prompt: Some(n) } => {
                 return (unclosed(message), format!(r#","prompt":{n}}}"#));
             }
-            Record::Session(header) => json!({
-                "type": "session", "version": header.version, "id": header.id, "cwd": header.folder,
-                "model": header.model, "time": header.time, "pid": header.pid,
-            }),
+            Record::Session(header) => {
+                let mut value = json!({
+                    "type": "session", "version": header.version, "id": header.id, "cwd": header.folder,
+                    "model": header.model, "time": header.time, "pid": header.pid,
+                });
+                if let Some(prefix) = &header.prefix {
+                    write_prefix(&mut value, prefix);
+                }
+                value
+            }
+            Record::Prefix(prefix) => {
+                let mut value = json!({"type": "prefix"});
+                write_prefix(&mut value, prefix);
+                value
+            }
             Record::Opened { pid, time } => json!({"type": "opened", "pid": pid, "time": time}),
             Record::Usage(usage) => {
                 let mut value = usage.to_value();
@@ -138,13 +180,26 @@ impl Record {
             Record::TaskDelivered(id) => json!({"type": "delivered", "id": id}),
             Record::RolledBack(mark) => json!({
                 "type": "roll_back", "messages": mark.messages, "last": mark.last.as_ref().map(Encoded::as_str),
-                "told": mark.delivered, "turns": mark.turns, "replaced": mark.replaced,
+                "told": mark.delivered, "turns": mark.turns, "replaced": mark.changes.replaced,
+                "rewrites": mark.changes.rewrites,
             }),
-            Record::Shortened(keep) => json!({"type": "shortened", "keep": keep}),
+            Record::Shortened { keep: Some(keep), .. } => json!({"type": "shortened", "keep": keep}),
+            Record::Shortened { messages, keep: None } => {
+                let messages = messages.iter().map(|(n, message)| format!("[{n},{}]", message.as_str()));
+                let messages = messages.collect::<Vec<String>>().join(",");
+                return (format!(r#"{{"type":"shortened","messages":[{messages}]}}"#).into(), String::new());
+            }
             Record::Compacted { summary, keep } => {
                 json!({"type": "compacted", "summary": summary, "keep": keep})
             }
-            Record::Repaired => json!({"type": "repaired"}),
+            Record::Repaired { messages: None, .. } => json!({"type": "repaired"}),
+            Record::Repaired { from, messages: Some(messages) } => {
+                let messages: Vec<&str> = messages.iter().map(Encoded::as_str).collect();
+                let text =
+                    format!(r#"{{"type":"repaired","from":{from},"messages":[{}]}}"#, messages.join(","));
+                return (text.into(), String::new());
+            }
+            Record::ThinkingRemoved => json!({"type": "thinking_removed"}),
             Record::Cleared => json!({"type": "cleared"}),
             Record::Unknown(value) => return (value.to_string().into(), String::new()),
         };
@@ -158,6 +213,27 @@ pub fn may_change_turns(line: &[u8]) -> bool {
     let begins = |role: Role| line.starts_with(role.opening().as_bytes());
     let is_answer = begins(Role::User) && line.ends_with(NO_PROMPT.as_bytes());
     !is_answer && !begins(Role::Assistant)
+}
+
+/// Reads messages with their numbers.
+fn numbered(values: &[Value]) -> Option<Vec<(usize, Encoded)>> {
+    let parse = |value: &Value| {
+        let message = Message::from_value(value[1].clone())?;
+        Some((value[0].as_u64()? as usize, message.encode()))
+    };
+    values.iter().map(parse).collect()
+}
+
+/// Returns None if there is no system prompt or no tool. (The file may be damaged, or written by hand.)
+fn parse_prefix(value: &Value) -> Option<Prefix> {
+    let (system, tools) = (value["system"].as_str()?, value["tools"].as_str()?);
+    serde_json::from_str::<Vec<Map<String, Value>>>(tools).ok().filter(|tools| !tools.is_empty())?;
+    Some(Prefix { system: system.to_owned(), tools: tools.trim().to_owned() })
+}
+
+fn write_prefix(value: &mut Value, prefix: &Prefix) {
+    value["system"] = prefix.system.as_str().into();
+    value["tools"] = prefix.tools.as_str().into();
 }
 
 fn parse_message(value: Value) -> Option<Record> {
@@ -189,6 +265,7 @@ mod tests {
     fn every_record_is_read_as_it_was_written() {
         let lines = [
             r#"{"type":"session","version":1,"id":"0a1b","cwd":"/work","model":"m","time":2,"pid":3}"#,
+            r#"{"type":"session","version":2,"id":"0a1b","cwd":"/work","model":"m","time":2,"pid":3,"system":"You","tools":"[{\"name\":\"bash\"}]"}"#,
             r#"{"type":"opened","pid":3,"time":2}"#,
             r#"{"role":"user","content":[{"type":"text","text":"<b>"}],"prompt":0}"#,
             r#"{"role":"user","content":[{"type":"text","text":"(a notice)"}],"prompt":null}"#,
@@ -196,10 +273,14 @@ mod tests {
             r#"{"input_tokens":1,"output_tokens":2,"cache_read_input_tokens":3,"cache_creation_input_tokens":4,"type":"usage"}"#,
             r#"{"type":"task","id":"a1","command":"true"}"#,
             r#"{"type":"delivered","id":"a1"}"#,
-            r#"{"type":"roll_back","messages":1,"last":null,"told":2,"turns":3,"replaced":0}"#,
+            r#"{"type":"roll_back","messages":1,"last":null,"told":2,"turns":3,"replaced":0,"rewrites":1}"#,
+            r#"{"type":"prefix","system":"You","tools":"[{\"name\":\"bash\"}]"}"#,
+            r#"{"type":"thinking_removed"}"#,
             r#"{"type":"shortened","keep":1}"#,
+            r#"{"type":"shortened","messages":[[2,{"role":"user","content":[{"type":"text","text":"a"}]}]]}"#,
             r#"{"type":"compacted","summary":"sum","keep":1}"#,
             r#"{"type":"repaired"}"#,
+            r#"{"type":"repaired","from":1,"messages":[{"role":"assistant","content":[{"type":"text","text":"yes"}]}]}"#,
             r#"{"type":"cleared"}"#,
             r#"{"type":"of a later version","field":[1]}"#,
         ];

@@ -12,11 +12,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::{fs::FlockOperation, io::Errno};
 
 use super::records::{Header, Record, may_change_turns};
+use crate::api::request::Prefix;
 use crate::error::{Error, Result};
 use crate::{private, text};
 
 /// The version of the format. A file of a later version is not opened.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 const LOCK: FlockOperation = FlockOperation::NonBlockingLockExclusive;
 
@@ -61,7 +62,7 @@ pub struct Summary {
 
 impl Store {
     /// Creates the file of a new session with this id. Fails if it exists.
-    pub fn create(&self, id: &str, folder: &Path, model: &str) -> Result<SessionFile> {
+    pub fn create(&self, id: &str, folder: &Path, model: &str, prefix: &Prefix) -> Result<SessionFile> {
         let path = self.path(id);
         let failed = |err| Error::File { doing: "create the session", path: path.clone(), err };
         private::create_folder(&self.folder).map_err(failed)?;
@@ -75,12 +76,13 @@ impl Store {
             model: model.to_owned(),
             time: now(),
             pid: process::id().into(),
+            prefix: Some(prefix.clone()),
         }))?;
         Ok(session)
     }
 
-    /// Opens a session to continue it, and hands every record after the header to `each`: None if its line is
-    /// unreadable. Fails if there is no such session, if another process has it open, or if a later version wrote it.
+    /// Opens a session to continue it, and hands every record to `each`: None if its line is unreadable.
+    /// Fails if there is no such session, if another process has it open, or if a later version wrote it.
     pub fn open(&self, which: Which, mut each: impl FnMut(Option<Record>)) -> Result<SessionFile> {
         let id = self.find(which)?;
         let path = self.path(&id);
@@ -93,10 +95,11 @@ impl Store {
         if locked == Err(Errno::WOULDBLOCK) {
             return Err(in_use(&id, header, lines));
         }
-        if header.is_none_or(|header| header.version > VERSION) {
+        let Some(header) = header.filter(|header| header.version <= VERSION) else {
             let text = format!("this version of meanwhile can't read `{}`", path.display());
             return Err(Error::Session(text));
-        }
+        };
+        each(Some(Record::Session(header)));
         while let Some(line) = lines.next().transpose().map_err(failed)? {
             each(Record::parse(line));
         }

@@ -1,5 +1,6 @@
 //! A session file whose disk failed, or whose program was killed, gives an error or a history that can be sent.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::{fs, path::Path};
 
 use proptest::{collection::vec, prelude::*, sample::Index};
@@ -8,8 +9,9 @@ use serde_json::{Value, json};
 use super::compaction;
 use super::store::{Store, Which};
 use super::transcript::{Keeping, Transcript};
-use crate::api::message::{Block, Message, Role};
+use crate::api::message::{Block, Encoded, Message, Role};
 use crate::api::reply::Usage;
+use crate::api::request::Prefix;
 use crate::error::Result;
 
 const ID: &str = "0a1b";
@@ -53,8 +55,10 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
 
 /// Writes a session as the program does, and returns it as it was at its end.
 fn write(store: &Store, turns: Vec<Turn>) -> Transcript {
-    let file = store.create(ID, Path::new("/work"), "model").unwrap();
+    let prefix = prefix();
+    let file = store.create(ID, Path::new("/work"), "model", &prefix).unwrap();
     let mut transcript = Transcript::new(Keeping::In(file));
+    transcript.begin(&prefix);
     let (mut mark, mut calls) = (transcript.mark(), 0);
     for Turn { exchanges, after } in turns {
         transcript.push_user(vec![Block::text("a task")], Some(0));
@@ -76,7 +80,10 @@ fn write(store: &Store, turns: Vec<Turn>) -> Transcript {
         reply(&mut transcript, vec![Block::text("done")]);
         match after {
             After::Nothing => {}
-            After::BackToMark => transcript.roll_back(std::mem::replace(&mut mark, transcript.mark())),
+            After::BackToMark => {
+                transcript.roll_back(mark);
+                mark = transcript.mark();
+            }
             After::Marked => mark = transcript.mark(),
             After::Shortened(keep) => transcript.shorten(keep),
             After::Compacted(inside_turn) => {
@@ -92,21 +99,41 @@ fn write(store: &Store, turns: Vec<Turn>) -> Transcript {
     transcript
 }
 
-fn reply(transcript: &mut Transcript, content: Vec<Block>) {
+/// A reply that begins with thinking, which is bound to everything before it.
+fn reply(transcript: &mut Transcript, mut content: Vec<Block>) {
+    let signature = binding(&transcript.messages());
+    let thinking = json!({"type": "thinking", "thinking": "", "signature": signature});
+    content.insert(0, Block::from_value(thinking).unwrap());
     transcript.push_reply(Message::assistant(content).encode());
+}
+
+/// The signature of thinking behind these messages.
+fn binding(messages: &[Encoded]) -> String {
+    let mut hasher = DefaultHasher::new();
+    messages.iter().for_each(|message| message.as_str().hash(&mut hasher));
+    hasher.finish().to_string()
+}
+
+fn prefix() -> Prefix {
+    Prefix { system: "You are a test.".into(), tools: r#"[{"name":"bash"}]"#.into() }
 }
 
 fn resume(store: &Store) -> Result<Transcript> {
     Transcript::resume(store, Which::Id(ID))
 }
 
-/// Roles alternate from the user's on, and each call has its result at the start of the next message.
+/// Roles alternate from the user's on, each call has its result at the start of the next message, and nothing before
+/// a thinking block has changed.
 fn assert_can_be_sent(transcript: &Transcript) {
     let mut open: Vec<Value> = Vec::new();
-    for (index, encoded) in transcript.messages().iter().enumerate() {
+    let messages = transcript.messages();
+    for (index, encoded) in messages.iter().enumerate() {
         let Message { role, content } = encoded.decode();
         let json = encoded.as_str();
         assert_eq!(Message { role, content: content.clone() }.encode(), *encoded);
+        for thinking in content.iter().filter(|block| block.is_thinking()) {
+            assert_eq!(thinking.str("signature").unwrap(), binding(&messages[..index]), "{index}: {json}");
+        }
         assert_eq!(role, [Role::User, Role::Assistant][index % 2], "message {index}: {json}");
         let ids = |kind: &str, name: &str| {
             let blocks = content.iter().filter(|block| block.kind() == kind);

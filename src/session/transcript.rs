@@ -3,11 +3,11 @@
 //! Roles alternate, and every `tool_use` is answered in the next message, so that the API takes the history once
 //! a user message is at its end. Every change is a record; loading a session repeats the records.
 
-use std::{mem, path::PathBuf};
+use std::{mem, path::PathBuf, slice};
 
 use uuid::Uuid;
 
-use super::records::{Mark, Record, StartedTask};
+use super::records::{Changes, Mark, Record, StartedTask};
 use super::store::{SessionFile, Store, Which};
 use super::{compaction, repair};
 use crate::api::message::{Block, Encoded, Message, Role, push};
@@ -23,13 +23,12 @@ pub struct Transcript {
     messages: Vec<Encoded>,
     /// The id of the session, saved or not.
     pub id: String,
-    /// What is sent before the messages, once the session has begun.
+    /// What is sent before the messages; empty until the session has begun.
     prefix: Prefix,
     keeping: Keeping,
     /// What went wrong when the session file was read or written, until somebody has asked.
     failure: Option<String>,
-    /// By how many messages summaries have shortened the history.
-    replaced: usize,
+    changes: Changes,
     /// How many messages the user wrote.
     turns: usize,
     undelivered: Vec<StartedTask>,
@@ -62,10 +61,16 @@ impl Transcript {
     /// Opens a saved session to continue it. Fails if there is no such session, if it can't be read, or if another
     /// process has it open.
     pub fn resume(store: &Store, which: Which) -> Result<Transcript> {
-        let (mut transcript, mut damaged) = (Transcript::default(), 0);
+        let (mut transcript, mut damaged, mut is_bound) = (Transcript::default(), 0, true);
         let file = store.open(which, |record| match record {
-            Some(record) => transcript.apply(record),
-            None => damaged += 1,
+            Some(record) => {
+                is_bound |= record == Record::ThinkingRemoved;
+                transcript.apply(record);
+            }
+            None => {
+                is_bound = false;
+                damaged += 1;
+            }
         })?;
         if damaged > 0 {
             transcript.failure = Some(format!("skipped {damaged} unreadable lines of the session file"));
@@ -73,14 +78,23 @@ impl Transcript {
         transcript.id = file.id.clone();
         transcript.keeping = Keeping::In(file);
         transcript.repair();
+        if !is_bound {
+            // What an unreadable line said came before some of it.
+            transcript.record(Record::ThinkingRemoved);
+        }
         Ok(transcript)
     }
 
     /// Makes the history one that can be sent. The file says so, since what later records say of places in the
     /// history is about the repaired one.
     fn repair(&mut self) {
-        if repair::repaired(&self.messages) != self.messages {
-            self.record(Record::Repaired);
+        let mut repaired = repair::repaired(&self.messages);
+        let pairs = repaired.iter().zip(&self.messages);
+        let from = pairs.take_while(|(repaired, message)| repaired == message).count();
+        if from < repaired.len().max(self.messages.len()) {
+            let mut messages = repaired.split_off(from);
+            compaction::remove_thinking(&mut messages);
+            self.record(Record::Repaired { from, messages: Some(messages) });
         }
     }
 
@@ -94,9 +108,15 @@ impl Transcript {
         self.failure.take()
     }
 
-    /// Sends `prefix` before the messages from now on.
+    /// Begins a session with `prefix`. A saved session keeps what it has sent; if an earlier version did not write
+    /// that down, `prefix` takes its place, and all thinking leaves the history.
     pub fn begin(&mut self, prefix: &Prefix) {
-        self.prefix = prefix.clone();
+        match self.keeping {
+            _ if self.prefix != Prefix::default() => {}
+            Keeping::In(_) => self.record(Record::Prefix(prefix.clone())),
+            // The first record will have it.
+            Keeping::Nowhere | Keeping::New { .. } => self.prefix = prefix.clone(),
+        }
     }
 
     /// Returns what is sent before the messages.
@@ -150,7 +170,7 @@ impl Transcript {
     /// Returns the point in the history that is reached now.
     pub fn mark(&self) -> Mark {
         Mark {
-            replaced: self.replaced,
+            changes: self.changes,
             turns: self.turns,
             delivered: self.delivered.len(),
             messages: self.messages.len(),
@@ -171,7 +191,11 @@ impl Transcript {
 
     /// Shortens the long tool results of all but the last `keep` messages.
     pub fn shorten(&mut self, keep: usize) {
-        self.record(Record::Shortened(keep));
+        let older = self.messages.len().saturating_sub(keep);
+        let messages = compaction::shortened(&self.messages[..older]);
+        if !messages.is_empty() {
+            self.record(Record::Shortened { messages, keep: None });
+        }
     }
 
     /// Replaces all but the last `keep` messages, of which the first is the model's, by a summary.
@@ -186,7 +210,7 @@ impl Transcript {
 
     /// Writes the record, then does what it says.
     fn record(&mut self, record: Record) {
-        if let Err(err) = self.keeping.append(&self.id, &record) {
+        if let Err(err) = self.keeping.append(&self.id, &self.prefix, &record) {
             self.failure = Some(format!("the session is no longer saved: {err}"));
             self.keeping = Keeping::Nowhere;
         }
@@ -195,7 +219,8 @@ impl Transcript {
 
     fn apply(&mut self, record: Record) {
         match record {
-            Record::Session(_) | Record::Opened { .. } | Record::Unknown(_) => {}
+            Record::Session(header) => self.prefix = header.prefix.unwrap_or_default(),
+            Record::Opened { .. } | Record::Unknown(_) => {}
             Record::Message { message, prompt } => {
                 self.turns += usize::from(prompt.is_some());
                 match message.role() {
@@ -223,47 +248,81 @@ impl Transcript {
         // A reply that became part of this change is no longer in the history.
         self.request = 0;
         match change {
-            Record::RolledBack(mark) => {
-                let delivered = self.delivered.len().min(mark.delivered);
-                self.undelivered.extend(self.delivered.drain(delivered..));
-                self.turns = self.turns.min(mark.turns);
-                // What was summarized since can't be restored: the summary stays.
-                let replaced = self.replaced.saturating_sub(mark.replaced);
-                let messages = mark.messages.saturating_sub(replaced).max(replaced.min(1));
-                self.messages.truncate(messages);
-                let is_kept = replaced == 0 || messages > 1;
-                if let Some(last) = mark.last.filter(|_| is_kept)
-                    && let Some(place) = self.messages.last_mut()
-                {
-                    *place = last;
+            Record::RolledBack(mark) => self.go_back(mark),
+            Record::Shortened { mut messages, keep } => {
+                if let Some(keep) = keep {
+                    let older = self.messages.len().saturating_sub(keep);
+                    messages = compaction::shortened(&self.messages[..older]);
                 }
-            }
-            Record::Shortened(keep) => {
-                let older = self.messages.len().saturating_sub(keep);
-                compaction::shorten(&mut self.messages[..older]);
+                let first = messages.first().map_or(usize::MAX, |(first, _)| *first);
+                for (index, short) in messages {
+                    self.messages.get_mut(index).into_iter().for_each(|message| *message = short.clone());
+                }
+                self.messages.get_mut(first..).into_iter().for_each(compaction::remove_thinking);
+                self.changes.rewrites += 1;
             }
             Record::Compacted { summary, keep } => {
                 let older = self.messages.len().saturating_sub(keep);
                 let summary = Message::user(vec![Block::text(&summary)]).encode();
                 self.messages.splice(..older, [summary]);
-                self.replaced += older.saturating_sub(1);
+                self.unbind();
+                self.changes.replaced += older.saturating_sub(1);
                 self.tokens = estimate(self.size());
                 return;
             }
-            Record::Repaired => self.messages = repair::repaired(&self.messages),
+            Record::Repaired { messages: None, .. } => {
+                self.messages = repair::repaired(&self.messages);
+                self.changes.rewrites += 1;
+            }
+            Record::Repaired { from, messages: Some(messages) } => {
+                self.messages.truncate(from);
+                self.messages.extend(messages);
+                self.changes.rewrites += 1;
+            }
+            Record::Prefix(prefix) => {
+                self.prefix = prefix;
+                self.unbind();
+            }
+            Record::ThinkingRemoved => self.unbind(),
             Record::Cleared => self.messages.clear(),
             _ => {}
         }
         self.tokens = self.tokens.saturating_mul(self.size() as u64) / before;
     }
+
+    fn go_back(&mut self, mark: Mark) {
+        let delivered = self.delivered.len().min(mark.delivered);
+        self.undelivered.extend(self.delivered.drain(delivered..));
+        self.turns = self.turns.min(mark.turns);
+        // What was summarized since can't be restored: the summary stays.
+        let replaced = self.changes.replaced.saturating_sub(mark.changes.replaced);
+        let messages = mark.messages.saturating_sub(replaced).max(replaced.min(1));
+        self.messages.truncate(messages);
+        let is_kept = replaced == 0 || messages > 1;
+        if let Some(last) = mark.last.filter(|_| is_kept)
+            && let Some(place) = self.messages.last_mut()
+        {
+            *place = last;
+            // Since then, something before it was changed.
+            if self.changes.rewrites != mark.changes.rewrites {
+                compaction::remove_thinking(slice::from_mut(place));
+            }
+        }
+    }
+
+    /// Takes out all thinking: what it is bound to was changed.
+    fn unbind(&mut self) {
+        compaction::remove_thinking(&mut self.messages);
+        self.changes.rewrites += 1;
+    }
 }
 
 impl Keeping {
-    fn append(&mut self, id: &str, record: &Record) -> Result<()> {
+    fn append(&mut self, id: &str, prefix: &Prefix, record: &Record) -> Result<()> {
         if let Keeping::New { store, folder, model } = self {
             let no_folder = || Error::Session("there is no folder for it".into());
             let store = store.as_ref().ok_or_else(no_folder)?;
-            *self = Keeping::In(store.create(id, folder, model)?);
+            *self = Keeping::In(store.create(id, folder, model, prefix)?);
         }
         match self {
             Keeping::In(file) => file.append(record),
