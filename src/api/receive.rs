@@ -12,6 +12,7 @@ use super::reply::{Reply, api_error, excerpt};
 use super::response::Response;
 use super::{retry, sse};
 use crate::error::{Error, Result};
+use crate::text;
 
 /// An error's body is a short JSON text, but a proxy may send any page. In bytes.
 const LONGEST_ERROR: u64 = 1024 * 1024;
@@ -59,8 +60,8 @@ pub fn receive(response: &mut Response, progress: &Sender<Progress>) -> Result<R
         if reader.fold.news() > news {
             (news, since) = (reader.fold.news(), Instant::now());
         } else if since.elapsed() > response.patience {
-            let minutes = response.patience.as_secs().div_ceil(60);
-            return Err(Error::CutOff(format!("nothing but signs of life for {minutes} min")));
+            let time = text::duration(response.patience);
+            return Err(Error::CutOff(format!("nothing but signs of life for {time}")));
         }
     }
 }
