@@ -270,7 +270,10 @@ fn heads_that_are_spelled_in_their_own_way() {
         check_response(200, &[(name, "text/event-stream")], &stream, Answer("hello"));
     }
     check_response(200, &[], &stream, Answer("hello"));
-    check_response(200, &[("content-encoding", "identity")], &stream, Answer("hello"));
+    // Whoever has unpacked it may have left that in the head.
+    for encoding in ["identity", "gzip", "br"] {
+        check_response(200, &[("content-encoding", encoding)], &stream, Answer("hello"));
+    }
     for status in [201, 203] {
         check_response(status, &STREAM, &stream, Answer("hello"));
     }
@@ -285,7 +288,13 @@ fn what_is_no_reply_is_named() {
         b"\x1f\x8b\x08",
         Named("its content encoding is `gzip`"),
     );
-    check_response(500, &[("content-encoding", "br")], b"\x1b\x10", Named("its content encoding is `br`"));
+    check_response(
+        200,
+        &[("content-encoding", "br")],
+        b"\x1b\x10\x8f",
+        Named("its content encoding is `br`"),
+    );
+    check_response(500, &[("content-encoding", "br")], b"\x1b\x10\x8f", Named("the API answered 500"));
     check(b"\x1f\x8b\x08\0\0", Named("it is compressed"));
     check(b"\xff\xfed\0a\0t\0a\0", Named("it is not UTF-8"));
     check(b"\xfe\xff\0d\0a", Named("it is not UTF-8"));
@@ -316,6 +325,10 @@ fn errors_that_are_spelled_in_their_own_way() {
         ("data: {\"error\":\"Busy\"}", "unknown: Busy"),
         ("event: error\ndata: {\"error\":{\"type\":\"api_error\",\"message\":\"Busy\"}}", "api_error: Busy"),
         ("event: error\ndata: Busy", "unknown: Busy"),
+        (
+            "event:error\n:HTTP_STATUS/429\ndata:{\"code\":\"Throttling\",\"message\":\"Busy\"}",
+            "Throttling: Busy",
+        ),
     ] {
         check(format!("{half}{error}\n\n"), Named(expected));
         check(format!("{error}\n\ndata: [DONE]\n\n"), Named(expected));

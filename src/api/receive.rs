@@ -33,12 +33,8 @@ pub fn receive(response: &mut Response, progress: &Sender<Progress>) -> Result<R
     if !matches!(response.status, 200 | 201 | 203) {
         return Err(error_response(response));
     }
-    if let Some(packed) = packed(response) {
-        return Err(Error::Protocol(packed));
-    }
-    let content_type = response.header("content-type").unwrap_or_default().to_owned();
-    let mut reader =
-        Reader { content_type, fold: Fold::default(), form: Form::Unknown(Vec::new()), events: 0 };
+    let (fold, form) = (Fold::default(), Form::Unknown(Vec::new()));
+    let mut reader = Reader { head: head(response), fold, form, events: 0 };
     let mut buffer = [0; 16 * 1024];
     let (mut news, mut since) = (0, Instant::now());
     loop {
@@ -68,7 +64,8 @@ pub fn receive(response: &mut Response, progress: &Sender<Progress>) -> Result<R
 
 /// A body that is being read.
 struct Reader {
-    content_type: String,
+    /// What the head says of the body, for errors.
+    head: String,
     fold: Fold,
     form: Form,
     /// How many events have come, of whatever kind.
@@ -79,7 +76,8 @@ struct Reader {
 enum Form {
     /// It is blank so far.
     Unknown(Vec<u8>),
-    Events(sse::Decoder, String),
+    /// With the first bytes.
+    Events(sse::Decoder, Vec<u8>),
     /// A whole message, or events one after another.
     Json(Vec<u8>),
 }
@@ -98,10 +96,7 @@ impl Reader {
 
     fn form_of(&self, begin: &[u8]) -> Result<Form> {
         let rest = begin.strip_prefix(b"\xef\xbb\xbf").unwrap_or(begin).trim_ascii_start();
-        let fault = |what: &str| {
-            let (kind, excerpt) = (&self.content_type, excerpt(&String::from_utf8_lossy(rest)));
-            Err(Error::Protocol(format!("{what}; its content type is `{kind}`: {excerpt}")))
-        };
+        let fault = |what: &str| Err(Error::Protocol(format!("{what}{}{}", self.head, beginning(rest))));
         match rest {
             [] if begin.len() as u64 > LONGEST_ERROR => fault("it is blank"),
             [] => Ok(Form::Unknown(begin.to_vec())),
@@ -109,7 +104,7 @@ impl Reader {
             [b'<', ..] => fault("it is a page, not a reply"),
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, ..] | [_, 0, ..] => fault("it is not UTF-8"),
             [0x1f, 0x8b, ..] => fault("it is compressed, which nobody has asked for"),
-            _ => Ok(Form::Events(sse::Decoder::default(), excerpt(&String::from_utf8_lossy(rest)))),
+            _ => Ok(Form::Events(sse::Decoder::default(), rest.to_vec())),
         }
     }
 
@@ -139,10 +134,9 @@ impl Reader {
             Form::Events(decoder, begin) => {
                 let mut is_whole = Ok(false);
                 decoder.finish(folding(&mut self.fold, &mut self.events, &mut is_whole, text));
-                let is_begun = |field: &&str| begin.starts_with(*field) || field.starts_with(&begin);
-                if self.events == 0 && !["event", "data", "id", "retry", ":"].iter().any(is_begun) {
-                    let kind = &self.content_type;
-                    let text = format!("it holds no event; its content type is `{kind}`: {begin}");
+                let is_begun = |field: &&[u8]| begin.starts_with(field) || field.starts_with(&begin);
+                if self.events == 0 && ![&b"event"[..], b"data", b"id", b"retry", b":"].iter().any(is_begun) {
+                    let text = format!("it holds no event{}{}", self.head, beginning(&begin));
                     return Err(Error::Protocol(text));
                 }
                 is_whole
@@ -166,12 +160,17 @@ fn folding(
     }
 }
 
-/// What is wrong with a body that is compressed.
-fn packed(response: &Response) -> Option<String> {
-    let encoding = response.header("content-encoding").unwrap_or_default().trim();
-    let is_plain = encoding.is_empty() || encoding.eq_ignore_ascii_case("identity");
-    (!is_plain)
-        .then(|| format!("its content encoding is `{}`, which nobody has asked for", excerpt(encoding)))
+/// The beginning of a body, for errors. Nothing if it is no text.
+fn beginning(bytes: &[u8]) -> String {
+    let is_text = bytes.iter().all(|byte| !byte.is_ascii_control() || byte.is_ascii_whitespace());
+    if is_text { format!(": {}", excerpt(&String::from_utf8_lossy(bytes))) } else { String::new() }
+}
+
+/// What the head says of how to read the body. It may be a lie: proxies unpack a body and keep its header.
+fn head(response: &Response) -> String {
+    let named = [("content-type", "content type"), ("content-encoding", "content encoding")];
+    let said = named.into_iter().filter_map(|(header, name)| Some((name, response.header(header)?)));
+    said.map(|(name, value)| format!("; its {name} is `{}`", excerpt(value))).collect()
 }
 
 /// The error in a response whose status is not 200.
@@ -188,7 +187,7 @@ fn error_response(response: &mut Response) -> Error {
     let (kind, message, in_body) = match api_error(&value) {
         Error::Api { kind, message, request_id, .. } if kind != "unknown" => (kind, message, request_id),
         // A proxy's page, or nothing.
-        _ => ("error".into(), packed(response).unwrap_or_else(|| excerpt(&body)), None),
+        _ => ("error".into(), excerpt(&body), None),
     };
     Error::Api {
         status,

@@ -137,19 +137,19 @@ pub fn refusal(details: &Value) -> String {
     if words.is_empty() { String::new() } else { format!(" ({})", visible(&words.join(": "))) }
 }
 
-/// The error in `{"type":"error","error":{"type":...,"message":...}}`, an event or a body. Some gateways have a
-/// status in `code`, and some a bare text for `error`.
+/// The error in `{"type":"error","error":{"type":...,"message":...}}`, an event or a body. Some gateways have a bare
+/// text for `error`, leave it out around its fields, or name its kind or its status in `code`.
 pub fn api_error(event: &Value) -> Error {
-    let error = &event["error"];
-    let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
-    let kind = text(&error["type"]);
-    let code = number(&error["code"]).and_then(|code| u16::try_from(code).ok());
+    let error = if event["error"].is_null() { event } else { &event["error"] };
+    let kind = error["type"].as_str().filter(|kind| *kind != "error").or_else(|| error["code"].as_str());
+    let kind = kind.unwrap_or("unknown").to_owned();
+    let status = number(&error["code"]).and_then(|code| u16::try_from(code).ok());
     let refusal = refusal::of(200, event);
-    let may_pass = code.map_or(retry::kind_may_pass(&kind), retry::status_may_pass);
+    let may_pass = status.map_or(retry::kind_may_pass(&kind), retry::status_may_pass);
     Error::Api {
         status: 200,
         retry: refusal.is_none() && may_pass,
-        message: if error.is_string() { text(error) } else { text(&error["message"]) },
+        message: error.as_str().or_else(|| error["message"].as_str()).unwrap_or("unknown").to_owned(),
         kind,
         request_id: event["request_id"].as_str().map(str::to_owned),
         retry_after: None,

@@ -169,6 +169,8 @@ impl Endpoint {
     fn headers(&self, key: &Key) -> Result<HeaderMap> {
         let mut headers = HeaderMap::new();
         headers.insert("anthropic-version", HeaderValue::from_static(API_VERSION));
+        // Without it, a server may compress (RFC 9110, 12.5.3), and some proxies do.
+        headers.insert("accept-encoding", HeaderValue::from_static("identity"));
         key.set_in(&mut headers)?;
         self.headers.set_in(&mut headers);
         Ok(headers)
