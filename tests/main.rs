@@ -10,13 +10,16 @@ mod bare;
 mod binary;
 // What the program may cost on any machine.
 mod budgets;
-// What the model learns of a command.
+// Cache markers.
 mod caching;
+// What the model learns of a command.
 mod commands;
 // Variables, flags and `.env`.
 mod config;
 // What the file tools answer, and what becomes of the file.
 mod files;
+// Pictures that the model reads and the user attaches.
+mod pictures;
 // One task for a script.
 mod gateways;
 mod headless;

@@ -70,7 +70,8 @@ impl Agent {
     pub fn turn(&mut self, content: Vec<Block>, watch: &mut Watch) -> Result<String> {
         let start = self.transcript.mark();
         let pending = std::mem::take(&mut self.pending);
-        let mut prompt = (!content.is_empty()).then_some(pending.len());
+        // The user's words come after their pictures.
+        let mut prompt = content.iter().position(|block| block.kind() == "text").map(|at| pending.len() + at);
         let content = content.into_iter().map(|block| self.masked(block));
         let mut content: Vec<Block> = pending.iter().cloned().chain(content).collect();
         let mut is_unanswered = prompt.is_some();
@@ -228,8 +229,7 @@ impl Agent {
             }
             let answer = &outcome.answer;
             watch(Event::ToolResult { call, answer, change: outcome.change.as_deref() });
-            let result = Block::tool_result(&call.id, &answer.text, answer.is_error);
-            self.push_user(vec![result], None, watch);
+            self.push_user(vec![answer.block(&call.id)], None, watch);
         }
         stop.map_or(Ok(()), |stop| Err(Error::Stopped(stop)))
     }

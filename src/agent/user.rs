@@ -45,9 +45,9 @@ impl Agent {
         self.pending.clear();
     }
 
-    /// The text block with its secrets masked, as it is sent and saved.
+    /// The block as it is sent and saved: a text with its secrets masked.
     pub(super) fn masked(&self, block: Block) -> Block {
-        let text = block.str("text").unwrap_or_default();
-        Block::text(&self.context.secrets.mask(text))
+        let text = block.str("text").map(|text| self.context.secrets.mask(text));
+        text.map(|text| Block::text(&text)).unwrap_or(block)
     }
 }

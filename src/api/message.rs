@@ -69,7 +69,8 @@ impl Block {
         }
     }
 
-    fn from_fields(value: Value) -> Block {
+    /// Returns the block of these fields, which must have a `type`.
+    pub fn from_fields(value: Value) -> Block {
         Block::from_value(value).expect("a literal object with a type")
     }
 

@@ -8,6 +8,9 @@ use crate::text::head_and_tail;
 /// A longer tool result is cut to this many characters.
 const LONGEST_RESULT: usize = 4_000;
 
+/// Stands for a picture.
+const PICTURE: &str = "(a picture)";
+
 /// Returns the conversation with a heading for each speaker.
 pub fn markdown(messages: &[Encoded]) -> String {
     let mut text = String::from("# A conversation with meanwhile\n");
@@ -32,11 +35,22 @@ fn block_text(block: &Block) -> String {
             format!("\n**{}**\n{}", block.str("name").unwrap_or_default(), fenced(&input))
         }
         "tool_result" => {
-            let content = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            let content = block.get("content").map(content).unwrap_or_default();
+            let content = block.get("content").map(result_text).unwrap_or_default();
             fenced(&head_and_tail(&content, LONGEST_RESULT))
         }
+        "image" => format!("\n{PICTURE}\n"),
         _ => String::new(),
+    }
+}
+
+fn result_text(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => {
+            let texts = parts.iter().map(|part| part["text"].as_str().unwrap_or(PICTURE));
+            texts.collect::<Vec<_>>().join("\n")
+        }
+        other => other.to_string(),
     }
 }
 

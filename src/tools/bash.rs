@@ -40,7 +40,7 @@ pub fn run_and_wait(context: &mut Context, command: &str, limit: Duration) -> Re
             if let Some(log) = task.log().filter(|_| task.printed().1 > 0) {
                 text += &format!("\n(the whole output is in {})", log.display());
             }
-            Answer { text, is_error: task.could_not_run() }
+            Answer { text, picture: None, is_error: task.could_not_run() }
         }
         Waited::Ended => {
             let (result, left) = (task.result(), task.left_text().unwrap_or_default());

@@ -19,6 +19,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::api::message::Block;
+use crate::api::picture::Picture;
 use crate::api::reply::ToolCall;
 use crate::background::Tasks;
 use crate::command::supervisor;
@@ -100,17 +102,28 @@ impl Outcome {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     pub text: String,
+    /// What the model sees beside the text.
+    pub picture: Option<Picture>,
     pub is_error: bool,
 }
 
 impl Answer {
     fn ok(text: impl Into<String>) -> Answer {
-        Answer { text: text.into(), is_error: false }
+        Answer { text: text.into(), picture: None, is_error: false }
     }
 
     /// A failure, which reads `Error: ` and `text`.
     fn error(text: impl std::fmt::Display) -> Answer {
-        Answer { text: format!("Error: {text}"), is_error: true }
+        Answer { text: format!("Error: {text}"), picture: None, is_error: true }
+    }
+
+    /// The result of the call with this id.
+    pub fn block(&self, id: &str) -> Block {
+        let mut block = Block::tool_result(id, &self.text, self.is_error);
+        if let Some(picture) = &self.picture {
+            block.set("content", json!([{"type": "text", "text": self.text}, picture.to_value()]));
+        }
+        block
     }
 }
 

@@ -1,11 +1,12 @@
-//! `read_file`: returns the text of a file, or some of its lines.
+//! `read_file`: returns the text of a file, or some of its lines; or a picture.
 
 use super::{Answer, Context, Input, LONGEST_RESULT, Outcome, Tool, approval::What, workspace::is_binary};
+use crate::api::picture::{Format, Picture};
 use crate::text;
 
 pub const TOOL: Tool = Tool {
     name: "read_file",
-    description: "Read a text file in the working directory, at most $LONGEST_RESULT characters at once. \
+    description: "Read a text file or a picture (PNG, JPEG, GIF, WebP) in the working directory, at most $LONGEST_RESULT characters at once. \
         `... (N more)` at the end says how many lines were left out: continue with `offset`.",
     schema: r#"{"type":"object","properties":{
         "path":{"type":"string","description":"Relative to the working directory"},
@@ -22,6 +23,11 @@ fn run(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
     let name = context.workspace.name(path)?;
     context.approve(input, What::Read(&name))?;
     let content = context.workspace.read(path)?;
+    if let Some(format) = Format::of(&content) {
+        let picture = Picture::new(path, format, &content).map_err(Answer::error)?;
+        let text = picture.description();
+        return Ok(Answer { picture: Some(picture), ..Answer::ok(text) }.into());
+    }
     if is_binary(&content) {
         let size = content.len();
         let text = format!(

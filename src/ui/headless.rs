@@ -4,6 +4,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::attach;
 use super::interrupt::Interrupts;
 use super::question;
 use super::record::Reporter;
@@ -61,6 +62,9 @@ fn do_task(
             "meanwhile: no input for {seconds} s: continuing without it (</dev/null avoids the wait)"
         ));
     }
+    let (pictures, notices) = attach::pictures(run.prompt.as_deref().unwrap_or_default());
+    notices.iter().for_each(|notice| stderr.line(&format!("meanwhile: {notice}")));
+    let content = [pictures, content].concat();
     let mut unshown = String::new();
     let mut watch = |event: Event| {
         if reporter.event(&event).is_err() {

@@ -62,9 +62,7 @@ impl Reporter {
                 "type": "assistant",
                 "message": {"role": "assistant", "content": blocks(&reply.content()), "usage": reply.usage.to_value()},
             }),
-            Event::ToolResult { call, answer, .. } => {
-                user_message(Block::tool_result(&call.id, &answer.text, answer.is_error))
-            }
+            Event::ToolResult { call, answer, .. } => user_message(answer.block(&call.id)),
             Event::BackgroundResults(text) => user_message(Block::text(text)),
             Event::TaskStarted { id, command } => json!({
                 "type": "system", "subtype": "task_started", "task_id": id, "command": command,

@@ -1,0 +1,151 @@
+//! Pictures: read by the model, attached by the user, and what the API must not get.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde_json::{Value, json};
+
+use crate::support::Test;
+use crate::support::reply::Reply;
+use crate::support::request::Request;
+use crate::tools::{answer, call, run};
+
+/// A picture of one pixel.
+pub const PIXEL: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+
+pub fn pixel() -> Vec<u8> {
+    BASE64_STANDARD.decode(PIXEL).unwrap()
+}
+
+/// A picture of one pixel that says that it is larger.
+fn large(width: u32, height: u32) -> Vec<u8> {
+    let mut picture = pixel();
+    picture[16..20].copy_from_slice(&width.to_be_bytes());
+    picture[20..24].copy_from_slice(&height.to_be_bytes());
+    picture
+}
+
+fn block(media_type: &str, data: &str) -> Value {
+    json!({"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}})
+}
+
+fn unmarked(request: &Request) -> Vec<Value> {
+    let mut content = request.last_content();
+    content.iter_mut().for_each(|block| drop(block.as_object_mut().unwrap().remove("cache_control")));
+    content
+}
+
+#[test]
+fn read_file_shows_the_model_a_picture_whatever_its_name_says() {
+    for name in ["shot.png", "shot.jpg", "shot.txt"] {
+        let finished = run(Test::new().file(name, pixel()), [("read_file", json!({"path": name}))]);
+        let text = json!({"type": "text", "text": "PNG picture, 1 x 1 pixels"});
+        let result = &finished.request(1).last_content()[0];
+        assert_eq!(result["content"], json!([text, block("image/png", PIXEL)]));
+        assert_eq!(result.get("is_error"), None);
+        assert!(finished.stderr.contains("\nPNG picture, 1 x 1 pixels\n"), "{}", finished.stderr);
+    }
+}
+
+#[test]
+fn a_picture_has_the_type_of_its_bytes() {
+    let gif = b"GIF89a\x01\0\x01\0\0\0\0;";
+    let finished = run(Test::new().file("a.png", gif), [("read_file", json!({"path": "a.png"}))]);
+    let shown = &finished.request(1).last_content()[0]["content"][1];
+    assert_eq!(*shown, block("image/gif", &BASE64_STANDARD.encode(gif)));
+}
+
+#[test]
+fn what_the_api_would_refuse_is_an_error_that_says_what_to_do() {
+    let read =
+        |content: &[u8]| call(Test::new().file("a.png", content), "read_file", json!({"path": "a.png"}));
+    let error = read(&large(8001, 10));
+    assert!(error.starts_with("Error: a.png is a PNG picture of 8001 x 10 pixels and 0 kB"), "{error}");
+    assert!(error.contains("`convert 'a.png' -resize"), "{error}");
+    let cut_off = &pixel()[..60];
+    assert_eq!(read(cut_off), "Error: a.png begins like a PNG picture, but it is damaged or not whole");
+    assert_eq!(read(b"<html>404</html>"), "<html>404</html>");
+}
+
+#[test]
+fn a_picture_goes_back_as_it_was_in_a_continued_session() {
+    let test = Test::new().file("a.png", pixel());
+    let finished = run(test, [("read_file", json!({"path": "a.png"}))]);
+    let sent = finished.request(1).messages().to_vec();
+    let next = finished.again().arg("-c").print("go on").reply(Reply::text("done")).run().code(0);
+    let again = next.request(0).messages();
+    assert_eq!(again[2]["content"][0]["content"], sent[2]["content"][0]["content"]);
+}
+
+#[test]
+fn a_named_picture_goes_before_the_words() {
+    let finished = Test::new()
+        .file("a.png", pixel())
+        .file("note", "text")
+        .print("What is in @a.png, and @missing.png or @note?")
+        .reply(Reply::text("A dot."))
+        .run()
+        .code(0)
+        .stdout("A dot.\n");
+    let words = json!({"type": "text", "text": "What is in @a.png, and @missing.png or @note?"});
+    assert_eq!(unmarked(finished.request(0)), [block("image/png", PIXEL), words]);
+    assert_eq!(finished.stderr, "");
+    let sessions = finished.again().arg("sessions").run().code(0);
+    assert!(sessions.stdout.contains("What is in @a.png"), "{}", sessions.stdout);
+}
+
+#[test]
+fn a_picture_that_cannot_be_attached_is_named() {
+    let finished =
+        Test::new().file("a.png", large(9000, 1)).print("see @a.png").reply(Reply::text("no")).run().code(0);
+    assert_eq!(unmarked(finished.request(0)), [json!({"type": "text", "text": "see @a.png"})]);
+    assert!(finished.stderr.contains("meanwhile: did not attach @a.png: a.png is a PNG picture of 9000 x 1"));
+}
+
+#[test]
+fn at_the_prompt_pictures_and_texts_are_attached() {
+    let mut session =
+        Test::new().file("a.png", pixel()).file("note", "written").reply(Reply::text("Seen.")).spawn();
+    session.send_line("compare @note with @a.png");
+    session.expect("Seen.");
+    session.close_stdin();
+    let finished = session.wait().code(0);
+    let text = |text: &str| json!({"type": "text", "text": text});
+    let expected =
+        [block("image/png", PIXEL), text("compare @note with @a.png"), text("The file note:\nwritten")];
+    assert_eq!(unmarked(finished.request(0)), expected);
+}
+
+#[test]
+fn a_record_has_the_picture_as_the_model_got_it() {
+    let test = Test::new().file("a.png", pixel()).args(["--output-format", "stream-json"]);
+    let finished = run(test, [("read_file", json!({"path": "a.png"}))]);
+    let records = finished.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let user: Vec<Value> = records.filter(|record| record["type"] == "user").collect();
+    let content = &user[0]["message"]["content"][0]["content"];
+    assert_eq!(*content, finished.request(1).last_content()[0]["content"]);
+}
+
+#[test]
+fn a_saved_conversation_names_pictures() {
+    let test = Test::new()
+        .file("a.png", pixel())
+        .reply(Reply::tool("read_file", json!({"path": "a.png"})))
+        .reply(Reply::text("Seen."));
+    let mut session = test.spawn();
+    session.send_line("see @a.png");
+    session.expect("Seen.");
+    session.send_line("/save out.md");
+    session.expect("out.md");
+    session.close_stdin();
+    let finished = session.wait().code(0);
+    let saved = finished.dir.read("out.md");
+    assert!(saved.contains("\n(a picture)\n\nsee @a.png\n"), "{saved}");
+    assert!(saved.contains("```\nPNG picture, 1 x 1 pixels\n(a picture)\n```"), "{saved}");
+}
+
+#[test]
+fn rules_are_asked_about_a_picture_too() {
+    let test = Test::new().file("a.png", pixel()).args(["--deny", "read_file:*.png"]);
+    let finished = run(test, [("read_file", json!({"path": "a.png"}))]);
+    assert!(answer(&finished, 0).starts_with("Error: "));
+}
