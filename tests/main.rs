@@ -78,6 +78,8 @@ mod support;
 mod tls;
 // The prompt on a real terminal.
 mod terminal;
+// What the model thinks, and how much it is to think.
+mod thinking;
 mod valid_requests;
 // What the tools that run commands answer, and what is wrong with a call.
 mod tools;

@@ -12,6 +12,8 @@ use crate::tools::change::Change;
 pub enum Event<'a> {
     /// A request is about to be sent.
     Request,
+    /// More of what the model thinks, as it arrives. Empty if the API does not tell what.
+    Thinking(&'a str),
     /// More of the model's text, as it arrives.
     Text(&'a str),
     /// The connection was lost: the text since the last reply is discarded.

@@ -80,6 +80,7 @@ impl Agent {
         let mut said = String::new();
         let err = loop {
             match self.context.tasks.wait(&progress, None) {
+                Arrival::Message(Progress::Thinking(thought)) => watch(Event::Thinking(&thought)),
                 Arrival::Message(Progress::Text(text)) => {
                     said += &text;
                     watch(Event::Text(&text));

@@ -17,6 +17,14 @@ use crate::error::{Error, Result};
 /// No model writes so many in one reply. (`sse` limits the bytes.)
 const MOST_BLOCKS: usize = 10_000;
 
+/// What is shown of a reply as it comes.
+#[derive(Debug, Default, PartialEq)]
+pub struct Shown {
+    /// What the model thinks. Some as soon as it thinks, also where the API does not tell what.
+    pub thinking: Option<String>,
+    pub text: String,
+}
+
 /// A reply that is still coming.
 #[derive(Default)]
 pub struct Fold {
@@ -38,10 +46,10 @@ pub struct Fold {
 }
 
 impl Fold {
-    /// Takes one event and appends the text in it to `shown`. `name` is what its field `event` says, which counts if
+    /// Takes one event and appends what is in it to `shown`. `name` is what its field `event` says, which counts if
     /// the data names no type. Returns whether the reply is whole. Fails if the event is an error, is damaged, or
     /// can't belong to a reply.
-    pub fn event(&mut self, name: &str, data: &str, shown: &mut String) -> Result<bool> {
+    pub fn event(&mut self, name: &str, data: &str, shown: &mut Shown) -> Result<bool> {
         if self.blocks.len() > MOST_BLOCKS {
             return Err(Error::Protocol("it has more than 10,000 blocks".into()));
         }
@@ -67,7 +75,7 @@ impl Fold {
     /// The reply. Fails if it has not ended, and as `whole` does.
     pub fn finish(mut self) -> Result<Reply> {
         if let Some(data) = self.unfinished.take() {
-            self.values("", &data, &mut String::new())?;
+            self.values("", &data, &mut Shown::default())?;
         }
         if !self.has_ended() {
             let Some(unknown) = self.unknown.filter(|_| self.blocks.is_empty()) else {
@@ -79,7 +87,7 @@ impl Fold {
     }
 
     /// Takes an event that is no JSON as it stands, or that follows one with half of a character at its end.
-    fn odd_event(&mut self, name: &str, data: &str, shown: &mut String) -> Result<()> {
+    fn odd_event(&mut self, name: &str, data: &str, shown: &mut Shown) -> Result<()> {
         if name == "error" && !data.contains('{') {
             return Err(api_error(&json!({"error": {"message": excerpt(data)}})));
         }
@@ -99,7 +107,7 @@ impl Fold {
     }
 
     /// Takes the events in a text, one after another: some servers do not separate them.
-    fn values(&mut self, name: &str, data: &str, shown: &mut String) -> Result<()> {
+    fn values(&mut self, name: &str, data: &str, shown: &mut Shown) -> Result<()> {
         let repaired = surrogates::repaired(data);
         self.is_repaired |= repaired != data;
         for event in serde_json::Deserializer::from_str(&repaired).into_iter::<Value>() {
@@ -111,7 +119,7 @@ impl Fold {
         Ok(())
     }
 
-    fn take(&mut self, name: &str, mut event: Value, shown: &mut String) -> Result<()> {
+    fn take(&mut self, name: &str, mut event: Value, shown: &mut Shown) -> Result<()> {
         let kind = event["type"].as_str().unwrap_or(name);
         if kind == "ping" {
             // Servers were seen that ping without end instead of sending `message_stop`.
@@ -149,7 +157,7 @@ impl Fold {
         Ok(())
     }
 
-    fn begin(&mut self, event: &mut Value, shown: &mut String) -> Result<()> {
+    fn begin(&mut self, event: &mut Value, shown: &mut Shown) -> Result<()> {
         let mut message = event["message"].take();
         let id = message["id"].as_str().map(str::to_owned);
         if !self.blocks.is_empty() && id != self.id {
@@ -164,7 +172,7 @@ impl Fold {
     }
 
     /// Takes what a whole message holds.
-    fn content(&mut self, message: &mut Value, shown: &mut String) {
+    fn content(&mut self, message: &mut Value, shown: &mut Shown) {
         match message.get_mut("content").map(Value::take) {
             Some(Value::Array(blocks)) => {
                 for (index, block) in (0..).zip(blocks) {
@@ -177,31 +185,34 @@ impl Fold {
         self.end.update(message);
     }
 
-    fn start(&mut self, event: &mut Value, shown: &mut String) {
+    fn start(&mut self, event: &mut Value, shown: &mut Shown) {
         let index = number(&event["index"]).unwrap_or(self.blocks.len() as u64);
         self.open(index, event["content_block"].take(), shown);
     }
 
     /// Begins a block. One with the index of an earlier block is another one, unless that begins a second time.
-    fn open(&mut self, index: u64, block: Value, shown: &mut String) {
+    fn open(&mut self, index: u64, block: Value, shown: &mut Shown) {
         let Some(block) = Block::from_value(typed(block)) else {
             return;
         };
-        let text = if block.kind() == "text" { block.str("text").unwrap_or_default() } else { "" };
         let before = self.places.get(&index).map(|at| &self.blocks[*at]);
         if before.is_some_and(|before| before.begins_again(&block)) {
             return;
         }
         // The texts of different blocks do not run together.
-        if block.kind() == "text" && self.blocks.iter().any(Open::has_text) {
-            shown.push_str("\n\n");
+        let gap = |kind| if self.blocks.iter().any(|open| open.has(kind)) { "\n\n" } else { "" };
+        if block.kind() == "text" {
+            shown.text += gap("text");
+            shown.text += block.str("text").unwrap_or_default();
+        } else if block.is_thinking() {
+            shown.think(gap("thinking"));
+            shown.think(block.str("thinking").unwrap_or_default());
         }
-        shown.push_str(text);
         self.places.insert(index, self.blocks.len());
         self.blocks.push(Open::new(block));
     }
 
-    fn delta(&mut self, event: &mut Value, shown: &mut String) -> Result<()> {
+    fn delta(&mut self, event: &mut Value, shown: &mut Shown) -> Result<()> {
         let index = number(&event["index"]);
         let delta = match event["delta"].take() {
             Value::Object(delta) => delta,
@@ -214,14 +225,17 @@ impl Fold {
         match kind {
             "text_delta" => {
                 open.block.append("text", field("text"));
-                shown.push_str(field("text"));
+                shown.text.push_str(field("text"));
             }
             "input_json_delta" => match delta.get("partial_json") {
                 Some(Value::String(piece)) => open.input.push_str(piece),
                 Some(Value::Null) | None => {}
                 Some(input) => open.input.push_str(&input.to_string()),
             },
-            "thinking_delta" => open.block.append("thinking", field("thinking")),
+            "thinking_delta" => {
+                open.block.append("thinking", field("thinking"));
+                shown.think(field("thinking"));
+            }
             "signature_delta" => open.block.set("signature", field("signature").into()),
             "citations_delta" => {
                 let citation = delta.get("citation").cloned().unwrap_or_default();
@@ -229,7 +243,7 @@ impl Fold {
             }
             _ => {
                 if open.block.kind() == "text" {
-                    shown.push_str(field("text"));
+                    shown.text.push_str(field("text"));
                 }
                 open.merge(delta);
             }
@@ -244,7 +258,7 @@ impl Fold {
     }
 
     /// The block that a delta of this kind belongs to. If the one with its index can't hold it, begins one that can. Fails if the delta is a piece of a call, whose name nobody knows.
-    fn block_for(&mut self, index: Option<u64>, delta: &str, shown: &mut String) -> Result<&mut Open> {
+    fn block_for(&mut self, index: Option<u64>, delta: &str, shown: &mut Shown) -> Result<&mut Open> {
         let place = self.place(index).filter(|at| self.blocks[*at].holds(delta));
         let place = match place {
             Some(at) => at,
@@ -262,6 +276,12 @@ impl Fold {
             }
         };
         Ok(&mut self.blocks[place])
+    }
+}
+
+impl Shown {
+    fn think(&mut self, thought: &str) {
+        self.thinking.get_or_insert_default().push_str(thought);
     }
 }
 

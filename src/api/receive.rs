@@ -6,7 +6,7 @@ use std::time::Instant;
 use crossbeam_channel::Sender;
 use serde_json::Value;
 
-use super::fold::Fold;
+use super::fold::{Fold, Shown};
 use super::refusal;
 use super::reply::{Reply, api_error, excerpt};
 use super::response::Response;
@@ -19,15 +19,17 @@ const LONGEST_ERROR: u64 = 1024 * 1024;
 /// A reply that is not streamed, in bytes.
 const LONGEST_MESSAGE: usize = 64 * 1024 * 1024;
 
-/// What a request sends to its caller: any number of texts, then how it ended.
+/// What a request sends to its caller: any number of thoughts and texts, then how it ended.
 #[derive(Debug)]
 pub enum Progress {
+    /// More of what the model thinks. Empty where the API does not tell.
+    Thinking(String),
     Text(String),
     Ended(Result<Reply>),
 }
 
-/// Returns the reply; its text goes to `progress` as it arrives. Fails if the status is not that of a success, if
-/// the body is no reply of the API or breaks off, and if nobody receives the progress any more.
+/// Returns the reply; its thinking and its text go to `progress` as they arrive. Fails if the status is not that of a
+/// success, if the body is no reply of the API or breaks off, and if nobody receives the progress any more.
 pub fn receive(response: &mut Response, progress: &Sender<Progress>) -> Result<Reply> {
     // 201 and 203 come from gateways: 203 says that they have changed something.
     if !matches!(response.status, 200 | 201 | 203) {
@@ -45,11 +47,9 @@ pub fn receive(response: &mut Response, progress: &Sender<Progress>) -> Result<R
             Err(err) => return Err(Error::CutOff(err.to_string())),
         };
         // One text for all events of one read.
-        let mut text = String::new();
-        let is_whole = reader.take(&buffer[..read], &mut text);
-        if !text.is_empty() && progress.send(Progress::Text(text)).is_err() {
-            return Err(Error::Protocol("nobody receives the reply any more".into()));
-        }
+        let mut shown = Shown::default();
+        let is_whole = reader.take(&buffer[..read], &mut shown);
+        send(shown, progress)?;
         if is_whole? || read == 0 {
             return reader.fold.finish();
         }
@@ -60,6 +60,17 @@ pub fn receive(response: &mut Response, progress: &Sender<Progress>) -> Result<R
             return Err(Error::CutOff(format!("nothing but signs of life for {time}")));
         }
     }
+}
+
+fn send(shown: Shown, progress: &Sender<Progress>) -> Result<()> {
+    let text = Some(shown.text).filter(|text| !text.is_empty()).map(Progress::Text);
+    let parts = shown.thinking.map(Progress::Thinking).into_iter().chain(text);
+    for part in parts {
+        if progress.send(part).is_err() {
+            return Err(Error::Protocol("nobody receives the reply any more".into()));
+        }
+    }
+    Ok(())
 }
 
 /// A body that is being read.
@@ -84,14 +95,14 @@ enum Form {
 
 impl Reader {
     /// Takes the next bytes; no bytes are the end. Returns whether the reply is whole.
-    fn take(&mut self, bytes: &[u8], text: &mut String) -> Result<bool> {
+    fn take(&mut self, bytes: &[u8], shown: &mut Shown) -> Result<bool> {
         if let Form::Unknown(begin) = &mut self.form {
             begin.extend_from_slice(bytes);
             let begin = std::mem::take(begin);
             self.form = self.form_of(&begin)?;
-            return if bytes.is_empty() { self.end(text) } else { self.more(&begin, text) };
+            return if bytes.is_empty() { self.end(shown) } else { self.more(&begin, shown) };
         }
-        if bytes.is_empty() { self.end(text) } else { self.more(bytes, text) }
+        if bytes.is_empty() { self.end(shown) } else { self.more(bytes, shown) }
     }
 
     fn form_of(&self, begin: &[u8]) -> Result<Form> {
@@ -108,11 +119,11 @@ impl Reader {
         }
     }
 
-    fn more(&mut self, bytes: &[u8], text: &mut String) -> Result<bool> {
+    fn more(&mut self, bytes: &[u8], shown: &mut Shown) -> Result<bool> {
         let mut is_whole = Ok(false);
         match &mut self.form {
             Form::Events(decoder, _) => {
-                decoder.feed(bytes, folding(&mut self.fold, &mut self.events, &mut is_whole, text))?;
+                decoder.feed(bytes, folding(&mut self.fold, &mut self.events, &mut is_whole, shown))?;
             }
             Form::Json(whole) if whole.len() + bytes.len() > LONGEST_MESSAGE => {
                 return Err(Error::Protocol("it is longer than 64 MiB".into()));
@@ -124,16 +135,16 @@ impl Reader {
     }
 
     /// Fails if the body holds nothing that looks like a reply.
-    fn end(&mut self, text: &mut String) -> Result<bool> {
+    fn end(&mut self, shown: &mut Shown) -> Result<bool> {
         match std::mem::replace(&mut self.form, Form::Unknown(Vec::new())) {
             Form::Unknown(_) => Err(Error::CutOff("it is empty".into())),
             Form::Json(whole) => {
                 let whole = String::from_utf8_lossy(&whole);
-                self.fold.event("", whole.trim_start_matches('\u{feff}'), text)
+                self.fold.event("", whole.trim_start_matches('\u{feff}'), shown)
             }
             Form::Events(decoder, begin) => {
                 let mut is_whole = Ok(false);
-                decoder.finish(folding(&mut self.fold, &mut self.events, &mut is_whole, text));
+                decoder.finish(folding(&mut self.fold, &mut self.events, &mut is_whole, shown));
                 let is_begun = |field: &&[u8]| begin.starts_with(field) || field.starts_with(&begin);
                 if self.events == 0 && ![&b"event"[..], b"data", b"id", b"retry", b":"].iter().any(is_begun) {
                     let text = format!("it holds no event{}{}", self.head, beginning(&begin));
@@ -150,12 +161,12 @@ fn folding(
     fold: &mut Fold,
     events: &mut usize,
     is_whole: &mut Result<bool>,
-    text: &mut String,
+    shown: &mut Shown,
 ) -> impl FnMut(&str, &str) {
     move |name, data| {
         *events += 1;
         if let Ok(false) = is_whole {
-            *is_whole = fold.event(name, data, text);
+            *is_whole = fold.event(name, data, shown);
         }
     }
 }

@@ -12,6 +12,8 @@ use crate::text::{one_line, visible};
 pub struct Reply {
     /// What goes into the history. None if the model had nothing to say.
     pub message: Option<Encoded>,
+    /// The thinking in the reply that the API does not take back.
+    pub unsent: Vec<Block>,
     /// The texts of the message, separated by empty lines.
     pub said: String,
     pub calls: Vec<ToolCall>,

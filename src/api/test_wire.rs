@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::fold::Fold;
+use super::fold::{Fold, Shown};
 use super::reply::{Reply, StopReason};
 use super::sse::Decoder;
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ fn framed(events: &[&str]) -> String {
 /// The reply to a stream that comes in these pieces, and the text that is shown meanwhile.
 pub fn fold_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Result<Reply>, String) {
     let (mut decoder, mut fold) = (Decoder::default(), Fold::default());
-    let (mut shown, mut is_whole) = (String::new(), Ok(false));
+    let (mut shown, mut is_whole) = (Shown::default(), Ok(false));
     let mut each = |name: &str, data: &str| {
         if let Ok(false) = is_whole {
             is_whole = fold.event(name, data, &mut shown);
@@ -26,13 +26,13 @@ pub fn fold_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Result<Re
         decoder.feed(piece, &mut each).unwrap();
     }
     decoder.finish(&mut each);
-    (is_whole.and_then(|_| fold.finish()), shown)
+    (is_whole.and_then(|_| fold.finish()), shown.text)
 }
 
 /// The reply in a body that is a whole message.
 pub fn message(body: &str) -> Result<Reply> {
     let mut fold = Fold::default();
-    fold.event("", body, &mut String::new())?;
+    fold.event("", body, &mut Shown::default())?;
     fold.finish()
 }
 

@@ -61,9 +61,9 @@ impl Open {
         Open { block, input: String::new(), is_closed: false }
     }
 
-    /// Whether it is a text of more than white space.
-    pub fn has_text(&self) -> bool {
-        self.block.kind() == "text" && !self.block.is_blank_text()
+    /// Whether it is a block of this kind with more than white space in the field of the same name.
+    pub fn has(&self, kind: &str) -> bool {
+        self.block.kind() == kind && self.block.str(kind).is_some_and(|text| !text.trim().is_empty())
     }
 
     /// Whether `block`, which begins with the same index, is this one once more: some servers begin a block with
@@ -161,11 +161,12 @@ pub fn whole(blocks: Vec<Open>, end: End, is_repaired: bool) -> Result<Reply> {
     // The API refuses a call of its own without its result, unless that is still to come.
     let is_open = stop == StopReason::PauseTurn || !open_calls.is_empty() && !calls.is_empty();
     let refused = if is_open { HashSet::new() } else { open_calls };
-    let message = Message::assistant(sendable(content, &refused, is_repaired));
+    let (content, unsent) = sendable(content, &refused, is_repaired);
+    let message = Message::assistant(content);
     let encoded = (!message.content.is_empty()).then(|| message.encode());
     let texts = message.content.into_iter().filter_map(Block::into_text);
     let said = texts.reduce(|said, text| said + "\n\n" + &text).unwrap_or_default();
-    Ok(Reply { message: encoded, said, calls, stop, usage: end.usage, refusal: end.refusal, is_open })
+    Ok(Reply { message: encoded, unsent, said, calls, stop, usage: end.usage, refusal: end.refusal, is_open })
 }
 
 impl Closed {
@@ -189,10 +190,10 @@ fn open_server_calls(content: &[Closed]) -> HashSet<String> {
 
 /// Returns the blocks that the API accepts in a message of the model: no blank text, no thinking without a signature
 /// (other servers send it), no thinking at the end or behind a change, no result of a tool, and none of the calls
-/// in `refused`.
-fn sendable(content: Vec<Closed>, refused: &HashSet<String>, is_repaired: bool) -> Vec<Block> {
+/// in `refused`. The thinking that it does not accept follows.
+fn sendable(content: Vec<Closed>, refused: &HashSet<String>, is_repaired: bool) -> (Vec<Block>, Vec<Block>) {
     let mut is_intact = !is_repaired;
-    let mut blocks = Vec::new();
+    let (mut blocks, mut unsent) = (Vec::new(), Vec::new());
     for Closed { block, is_changed } in content {
         let is_refused = block.is_blank_text()
             || block.is_unsigned_thinking()
@@ -201,12 +202,13 @@ fn sendable(content: Vec<Closed>, refused: &HashSet<String>, is_repaired: bool) 
         is_intact &= !is_refused && !is_changed;
         if !is_refused && (is_intact || !block.is_thinking()) {
             blocks.push(block);
+        } else if block.is_thinking() {
+            unsent.push(block);
         }
     }
-    while blocks.last().is_some_and(Block::is_thinking) {
-        blocks.pop();
-    }
-    blocks
+    let end = blocks.iter().rposition(|block| !block.is_thinking()).map_or(0, |last| last + 1);
+    unsent.extend(blocks.drain(end..));
+    (blocks, unsent)
 }
 
 /// Whether the API takes this back as an id or a name; it names the rule when it refuses one.

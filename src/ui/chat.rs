@@ -13,9 +13,17 @@ use crate::agent::{Agent, Event};
 use crate::api::message::Block;
 use crate::error::{Error, Result};
 use crate::session::transcript::Transcript;
+use crate::text;
 
 /// How often the token count is updated while a reply streams.
 const TOKEN_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How much of what the model thinks is kept for the line that moves, in characters: more than any terminal shows.
+const LONGEST_THOUGHT: usize = 500;
+
+/// What the program is doing, in the row that is kept up to date.
+const WAITING: &str = "waiting for the model";
+const THINKING: &str = "thinking";
 
 /// A rough average, for the count before the API sends the exact one.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -27,6 +35,8 @@ pub struct Chat<'a> {
     pub sessions: Sessions<'a>,
     /// The last tool result, in full.
     pub last_result: String,
+    /// What the model thought before its last text or tool call.
+    pub last_thinking: String,
 }
 
 /// Where lines come from.
@@ -75,13 +85,21 @@ impl Chat<'_> {
 
     /// Shows what the agent does. Returns whether it has taken back the user's message.
     fn work(&mut self, work: impl FnOnce(&mut Agent, &mut dyn FnMut(Event)) -> Result<()>) -> Result<bool> {
-        let Chat { agent, console, terminal, last_result, .. } = self;
+        let Chat { agent, console, terminal, last_result, last_thinking, .. } = self;
         let mut progress = Progress::new(console);
         let mut is_taken_back = false;
+        let mut is_new_thought = true;
         let mut show = |event: Event| {
             progress.note(&event);
             match &event {
                 Event::ToolResult { answer, .. } => last_result.clone_from(&answer.text),
+                Event::Request => is_new_thought = true,
+                Event::Thinking(thought) if !thought.is_empty() => {
+                    if std::mem::take(&mut is_new_thought) {
+                        last_thinking.clear();
+                    }
+                    last_thinking.push_str(thought);
+                }
                 Event::TakenBack(_) => is_taken_back = true,
                 _ => {}
             }
@@ -111,18 +129,23 @@ impl<'a> Progress<'a> {
     fn new(console: &'a Console) -> Progress<'a> {
         let screen = if let Console::Screen(screen) = console { Some(screen) } else { None };
         let now = Instant::now();
-        let busy = Busy { what: String::new(), since: now, tokens: 0 };
+        let busy = Busy { what: String::new(), thought: String::new(), since: now, tokens: 0 };
         Progress { screen, busy, updated: now, uncounted: 0 }
     }
 
     fn note(&mut self, event: &Event) {
         match event {
-            Event::Request => self.begin("waiting for the model".into()),
+            Event::Request => self.begin(WAITING.into()),
             Event::ToolCall(call) => self.begin(summary(call)),
             Event::Retry { .. } => self.begin("waiting to try again".into()),
+            Event::Thinking(thought) => self.think(thought),
             Event::Text(text) => {
                 self.uncounted += text.len() as u64;
-                if self.updated.elapsed() > TOKEN_INTERVAL {
+                if self.busy.what == THINKING {
+                    self.busy.what = WAITING.into();
+                    self.busy.thought.clear();
+                    self.update();
+                } else if self.updated.elapsed() > TOKEN_INTERVAL {
                     self.update();
                 }
             }
@@ -135,7 +158,18 @@ impl<'a> Progress<'a> {
     }
 
     fn begin(&mut self, what: String) {
-        self.busy = Busy { what, since: Instant::now(), ..self.busy };
+        self.busy = Busy { what, thought: String::new(), since: Instant::now(), tokens: self.busy.tokens };
+        self.update();
+    }
+
+    /// Shows the end of what the model thinks.
+    fn think(&mut self, thought: &str) {
+        self.uncounted += thought.len() as u64;
+        if self.busy.what != THINKING {
+            self.busy.what = THINKING.into();
+        }
+        self.busy.thought.push_str(thought);
+        self.busy.thought = text::last(&self.busy.thought, LONGEST_THOUGHT).to_owned();
         self.update();
     }
 

@@ -18,8 +18,7 @@ pub fn run(chat: &mut Chat, slash: Slash, argument: &str) -> Result<()> {
         Slash::Tasks => Ok(from_roster(chat, |roster| roster.table())),
         Slash::Task => Ok(follow(chat, argument)?),
         Slash::Kill => Ok(from_roster(chat, |roster| roster.kill(argument))),
-        Slash::Last if chat.last_result.is_empty() => Ok("No tool has run yet.".into()),
-        Slash::Last => Ok(chat.last_result.clone()),
+        Slash::Last => Ok(last(chat, argument)),
         Slash::Model => Ok(model(chat, argument)),
         Slash::Compact => return chat.compact(),
         Slash::Clear => {
@@ -47,6 +46,16 @@ fn from_roster(chat: &Chat, answer: impl FnOnce(&Roster) -> String) -> String {
     match &chat.console {
         Console::Plain { roster, .. } => answer(roster),
         Console::Screen(_) => String::new(),
+    }
+}
+
+fn last(chat: &Chat, what: &str) -> String {
+    match what {
+        "" if chat.last_result.is_empty() => "No tool has run yet.".into(),
+        "" => chat.last_result.clone(),
+        "thinking" if chat.last_thinking.trim().is_empty() => "The model has not told what it thinks.".into(),
+        "thinking" => chat.last_thinking.trim().to_owned(),
+        _ => "Usage: /last [thinking]".into(),
     }
 }
 

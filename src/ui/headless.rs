@@ -72,7 +72,7 @@ fn do_task(
         }
         match event {
             // Only a complete reply is shown.
-            Event::Request | Event::Text(_) | Event::Discarded => {}
+            Event::Request | Event::Thinking(_) | Event::Text(_) | Event::Discarded => {}
             // A task is shown by its call and its result; what takes a message back ends the run with an error.
             Event::TaskStarted { .. } | Event::TaskEnded(_) | Event::TakenBack(_) => {}
             _ if run.loudness == Loudness::Quiet => {}

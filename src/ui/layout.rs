@@ -56,6 +56,16 @@ pub fn fitting(line: &str, columns: usize) -> &str {
     end.map_or(line, |(at, ..)| &line[..at])
 }
 
+/// The longest end of a text without styles and tabs that fits.
+pub fn fitting_end(text: &str, columns: usize) -> &str {
+    let mut column = 0;
+    let start = text.char_indices().rev().find(|(_, c)| {
+        column += cells(*c);
+        column > columns
+    });
+    start.map_or(text, |(at, c)| &text[at + c.len_utf8()..])
+}
+
 /// The rows of a prompt and a typed text, and the row and column of the cursor, which is a byte position in the text.
 pub fn input(prompt: &str, text: &str, cursor: usize, columns: usize) -> (Vec<String>, (usize, usize)) {
     let mut rows = vec![String::new()];
@@ -98,6 +108,11 @@ mod tests {
         assert_eq!(width("a\tb"), 9);
         assert_eq!(fitting("ab\x1b[1mcd", 3), "ab\x1b[1mc");
         assert_eq!(fitting("a\u{6f22}", 2), "a");
+        for (text, columns, end) in
+            [("abc", 2, "bc"), ("abc", 3, "abc"), ("\u{6f22}\u{5b57}", 3, "\u{5b57}"), ("a", 0, "")]
+        {
+            assert_eq!(fitting_end(text, columns), end);
+        }
     }
 
     #[test]

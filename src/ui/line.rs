@@ -45,7 +45,7 @@ const TABLE: [Row; 12] = [
     row(Slash::Tasks, "/tasks", "", "list the background tasks"),
     row(Slash::Task, "/task", "ID", "show a task's output, live until a key is pressed"),
     row(Slash::Kill, "/kill", "ID", "end a task"),
-    row(Slash::Last, "/last", "", "show the last tool result in full"),
+    row(Slash::Last, "/last", "[thinking]", "show the last tool result in full, or what the model thought"),
     row(Slash::Model, "/model", "[ID]", "show the model, or switch to another"),
     row(Slash::Compact, "/compact", "", "summarize the conversation"),
     row(Slash::Clear, "/clear", "", "start over"),
@@ -55,8 +55,8 @@ const TABLE: [Row; 12] = [
     row(Slash::Exit, "/exit", "", "exit; so do `exit`, `q` and Ctrl-D"),
 ];
 
-const OTHER_HELP: &str = "  !COMMAND       run a command yourself; the model sees the result
-  @PATH          in a message: attach the file
+const OTHER_HELP: &str = "  !COMMAND         run a command yourself; the model sees the result
+  @PATH            in a message: attach the file
 End a line with `\\`, or press Alt-Enter, to add another line. Ctrl-R searches the
 history. Ctrl-C interrupts; press it twice to exit. Messages typed while it works
 are queued.";
@@ -104,7 +104,7 @@ pub fn names(start: &str) -> Vec<String> {
 pub fn help() -> String {
     let rows = TABLE.iter().map(|row| {
         let usage = format!("{} {}", row.name, row.argument);
-        format!("  {usage:<15}{}\n", row.help)
+        format!("  {usage:<17}{}\n", row.help)
     });
     rows.collect::<String>() + OTHER_HELP
 }

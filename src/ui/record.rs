@@ -58,10 +58,13 @@ impl Reporter {
             return Ok(());
         }
         self.line(match event {
-            Event::Reply { reply, .. } => json!({
-                "type": "assistant",
-                "message": {"role": "assistant", "content": blocks(&reply.content()), "usage": reply.usage.to_value()},
-            }),
+            Event::Reply { reply, .. } => {
+                let content = blocks(&[&reply.unsent[..], &reply.content()].concat());
+                json!({
+                    "type": "assistant",
+                    "message": {"role": "assistant", "content": content, "usage": reply.usage.to_value()},
+                })
+            }
             Event::ToolResult { call, answer, .. } => user_message(answer.block(&call.id)),
             Event::BackgroundResults(text) => user_message(Block::text(text)),
             Event::TaskStarted { id, command } => json!({
@@ -81,7 +84,7 @@ impl Reporter {
             Event::Notice(text) | Event::TakenBack(text) => {
                 json!({"type": "system", "subtype": "notice", "text": text})
             }
-            Event::Request | Event::Text(_) | Event::ToolCall(_) => return Ok(()),
+            Event::Request | Event::Thinking(_) | Event::Text(_) | Event::ToolCall(_) => return Ok(()),
         })
     }
 

@@ -71,7 +71,8 @@ pub fn run(
         let console = Console::Plain { lines, rows, roster: Roster::default() };
         (console, Terminal::new(io::stdout(), color))
     };
-    let chat = Chat { agent, console, terminal, sessions, last_result: String::new() };
+    let chat =
+        Chat { agent, console, terminal, sessions, last_result: String::new(), last_thinking: String::new() };
     let wakes = run.wakes.unwrap_or(io::stdin().is_terminal());
     let mut repl = Repl { chat, wakes, is_typing: false };
     let ended = repl.converse(first);

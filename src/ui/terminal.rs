@@ -3,11 +3,11 @@
 //! Text from outside can't control the terminal, and no style extends past the end of its line.
 
 use std::io::{IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::diff::{Kind, diff};
 use super::markdown::Markdown;
-use super::style::{BOLD, GREEN, RED, styled};
+use super::style::{BOLD, DIM, GREEN, RED, styled};
 use crate::agent::Event;
 use crate::api::reply::{Reply, ToolCall, Usage};
 use crate::cli::args::ColorWhen;
@@ -30,13 +30,15 @@ pub struct Terminal {
     color: bool,
     /// The cursor is not at the start of a line.
     in_line: bool,
+    /// Since when the model has been thinking.
+    thinking: Option<Instant>,
     /// None if the model's text is shown as it is.
     markdown: Option<Markdown>,
 }
 
 impl Terminal {
     pub fn new(out: impl Write + 'static, color: bool) -> Terminal {
-        Terminal { out: Box::new(out), color, in_line: false, markdown: None }
+        Terminal { out: Box::new(out), color, in_line: false, thinking: None, markdown: None }
     }
 
     /// Renders the Markdown in the model's text, if `is_wanted`.
@@ -47,6 +49,7 @@ impl Terminal {
     /// Shows what happens in a turn.
     pub fn show(&mut self, event: Event) {
         match event {
+            Event::Thinking(thought) => self.think(thought),
             Event::Text(text) => self.text(text),
             Event::Reply { .. } => self.end_line(),
             Event::Request | Event::TaskStarted { .. } | Event::TaskEnded(_) => {}
@@ -103,8 +106,24 @@ impl Terminal {
         self.end_line();
     }
 
+    /// Notes when the model begins to think. What it thinks is not written here: a line says so afterwards.
+    fn think(&mut self, thought: &str) {
+        if self.thinking.is_none() && !thought.trim().is_empty() {
+            self.end_line();
+            self.thinking = Some(Instant::now());
+        }
+    }
+
+    fn end_thinking(&mut self) {
+        if let Some(since) = self.thinking.take() {
+            let time = duration(since.elapsed());
+            self.colored(DIM, &format!("(thought for {time}; `/last thinking` shows it)"));
+        }
+    }
+
     /// Writes more of the model's text.
     fn text(&mut self, text: &str) {
+        self.end_thinking();
         let text = visible(text);
         let shown = match &mut self.markdown {
             Some(markdown) => markdown.push(&text).into(),
@@ -139,6 +158,7 @@ impl Terminal {
     }
 
     fn end_line(&mut self) {
+        self.end_thinking();
         if let Some(markdown) = &mut self.markdown {
             let rest = markdown.end();
             self.write(&rest);

@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use rustix::termios::{OptionalActions, Termios, tcgetwinsize, tcsetattr};
 use signal_hook::consts::SIGTSTP;
 
-use crate::text::{obeyed_by_terminals, visible};
-use crate::ui::layout::{fitting, full_rows, input, width};
+use crate::text::{obeyed_by_terminals, one_line, visible};
+use crate::ui::layout::{fitting, fitting_end, full_rows, input, width};
 use crate::ui::style::{BOLD, DIM, PLAIN, styled};
 
 /// DEC private modes: bracketed paste and synchronized output (xterm ctlseqs). Other terminals ignore them.
@@ -18,6 +18,9 @@ const SYNC_ON: &str = "\x1b[?2026h";
 const SYNC_OFF: &str = "\x1b[?2026l";
 const ERASE_BELOW: &str = "\x1b[J";
 const CLEAR: &str = "\x1b[H\x1b[2J";
+
+/// A terminal of fewer lines has no room for what the model thinks.
+const FEWEST_LINES: usize = 6;
 
 pub(super) struct Canvas {
     /// The modes of the terminal before the program changed them.
@@ -32,6 +35,8 @@ pub(super) struct Canvas {
 pub(super) struct Below<'a> {
     /// What the program is doing.
     pub busy: Option<String>,
+    /// What the model thinks; its end is shown.
+    pub thought: &'a str,
     pub prompt: String,
     /// The line being typed, and the cursor in it as a byte position.
     pub text: &'a str,
@@ -106,6 +111,11 @@ impl Canvas {
         }
         if let Some(busy) = &below.busy {
             rows.push(self.styled(DIM, fitting(&visible(busy), columns - 1)));
+        }
+        let thought = one_line(below.thought.trim(), usize::MAX);
+        if !thought.is_empty() && lines >= FEWEST_LINES {
+            let end = format!("  {}", fitting_end(&visible(&thought), columns.saturating_sub(3)));
+            rows.push(self.styled(DIM, &end));
         }
         let prompt = &below.prompt;
         let (mut typed, (row, column)) = input(prompt, &shown(below.text), below.cursor, columns);

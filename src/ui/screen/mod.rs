@@ -57,6 +57,8 @@ enum Message {
 #[derive(Clone)]
 pub struct Busy {
     pub what: String,
+    /// The end of what the model thinks now.
+    pub thought: String,
     pub since: Instant,
     pub tokens: u64,
 }

@@ -112,6 +112,7 @@ impl Prompt {
     fn update(&mut self) {
         let below = Below {
             busy: self.busy.as_ref().map(Busy::text),
+            thought: self.busy.as_ref().map_or("", |busy| &busy.thought),
             prompt: self.prompt(),
             text: &self.editor.text,
             cursor: self.editor.cursor,
