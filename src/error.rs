@@ -157,7 +157,7 @@ fn advice(status: u16, refusal: Option<Refusal>) -> &'static str {
         return "; `/compact` makes the conversation shorter";
     }
     match status {
-        401 => "; check `ANTHROPIC_API_KEY` or `ANTHROPIC_AUTH_TOKEN`",
+        401 => "; check the credential: `meanwhile doctor` says where it comes from",
         403 => "; this credential lacks the permission",
         404 => "; check `MODEL_ID` and `ANTHROPIC_BASE_URL`",
         300..=399 => "; redirects are not followed: set `ANTHROPIC_BASE_URL` to the final server",

@@ -194,7 +194,7 @@ fn a_dotenv_of_somebody_else_is_skipped() {
 
 #[test]
 fn a_proxy_that_can_not_be_used_is_named() {
-    let socks = Test::new().env("ALL_PROXY", "socks5h://127.0.0.1:9");
+    let socks = Test::new().env(BASE_URL, "http://api.test").env("ALL_PROXY", "socks5h://127.0.0.1:9");
     check_refused(socks, &["proxy", "SOCKS"]);
 }
 

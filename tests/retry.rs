@@ -44,7 +44,7 @@ fn statuses_that_stay_are_one_sentence_with_message_and_request_id() {
         is_final(error(status), "what the API says");
         is_final(error(status), "(request req_01");
     }
-    is_final(error(401), "check `ANTHROPIC_API_KEY`");
+    is_final(error(401), "check the credential");
     is_final(error(404), "check `MODEL_ID`");
 }
 
@@ -260,12 +260,13 @@ fn a_proxy_is_used_as_the_variables_say() {
         .allow_unused()
         .run();
     assert!(!finished.requests.is_empty(), "{}", finished.stderr);
-    let direct = Test::new()
-        .env("http_proxy", "http://127.0.0.1:9")
-        .env("NO_PROXY", "127.0.0.1")
-        .print("go")
-        .reply(Reply::text("direct"));
+    // A server on this machine is not reached through a proxy elsewhere.
+    let direct = Test::new().env("http_proxy", "http://192.0.2.1:9").print("go").reply(Reply::text("direct"));
     direct.run().code(0).stdout("direct\n");
-    let bad = Test::new().env("http_proxy", "::nonsense::").print("go").run().code(2);
+    let elsewhere =
+        || Test::new().env("ANTHROPIC_BASE_URL", "http://api.test").print("go").arg("--max-retries=0");
+    let bad = elsewhere().env("http_proxy", "::nonsense::").run().code(2);
     bad.stderr_contains("proxy");
+    let exempt = elsewhere().env("http_proxy", "::nonsense::").env("NO_PROXY", "api.test").run().code(3);
+    exempt.stderr_contains("failed to reach http://api.test/v1/messages");
 }

@@ -31,7 +31,7 @@ const LONGEST: usize = 16 * 1024;
 
 const NO_KEY: &str = "contains no key, or a character that cannot be in a key (a space or a line end?)";
 const NO_CREDENTIAL: &str = "no credential: set `ANTHROPIC_API_KEY` or `ANTHROPIC_AUTH_TOKEN` in the environment \
-                             or in `.env` (`meanwhile demo` needs none)";
+                             or in `.env`; any word will do if the server needs none (`meanwhile demo` needs none)";
 const FOREIGN_SERVER: &str = "`.env` sets `ANTHROPIC_BASE_URL` but no credential, and a credential from the \
                               environment is not sent to a server that a file in the working directory names: set \
                               `ANTHROPIC_API_KEY` or `ANTHROPIC_AUTH_TOKEN` in the same `.env`";
@@ -110,9 +110,9 @@ impl Credentials {
     }
 }
 
-/// The key in a text, without the line end that a file or a command leaves behind it. None if it is no key.
+/// The key in a text, without the line end that an editor or a command leaves behind it. None if it is no key.
 pub fn key(text: &str, kind: Kind) -> Option<Key> {
-    let text = text.trim_end_matches(['\r', '\n']);
+    let text = text.trim();
     let is_key = (1..=LONGEST).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
     is_key.then(|| kind(text.to_owned()))
 }

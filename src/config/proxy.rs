@@ -6,7 +6,8 @@ use super::environment::in_environment;
 use crate::error::Result;
 
 /// The proxy for `url`: by the scheme, and none for a host in `NO_PROXY`. `HTTP_PROXY` in capitals is ignored: in a CGI
-/// program, a client could set it. Fails if a variable is not UTF-8.
+/// program, a client could set it. Unlike curl, a server on this machine is reached through a proxy on this machine
+/// only: no other can reach it. Fails if a variable is not UTF-8.
 pub fn proxy(url: &str) -> Result<Option<String>> {
     let is_https = url.starts_with("https://");
     let names: &[&str] = if is_https { &["https_proxy", "HTTPS_PROXY"] } else { &["http_proxy"] };
@@ -17,7 +18,7 @@ pub fn proxy(url: &str) -> Result<Option<String>> {
     }
     for name in names.iter().chain(&["all_proxy", "ALL_PROXY"]) {
         if let Some(proxy) = in_environment(name)? {
-            return Ok(Some(proxy));
+            return Ok(Some(proxy).filter(|proxy| is_loopback(proxy) || !is_loopback(url)));
         }
     }
     Ok(None)
@@ -33,6 +34,8 @@ pub fn is_loopback(url: &str) -> bool {
 fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split('/').next().unwrap_or_default();
+    // The URL of a proxy may have a password.
+    let authority = authority.rsplit('@').next().unwrap_or_default();
     match authority.strip_prefix('[') {
         Some(address) => address.split(']').next().unwrap_or_default(),
         None => authority.split(':').next().unwrap_or_default(),
