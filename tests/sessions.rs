@@ -40,7 +40,7 @@ fn one_exchange() -> Finished {
 fn a_session_is_continued_where_it_ended() {
     let first = one_exchange();
     let header = &lines(&first.dir)[0];
-    assert_eq!((header["type"].as_str(), header["version"].as_u64()), (Some("session"), Some(1)));
+    assert_eq!((header["type"].as_str(), header["version"].as_u64()), (Some("session"), Some(2)));
     assert_eq!(header["model"], "test-model");
     let id = header["id"].as_str().unwrap().to_owned();
     let second = first.again().arg("-c").print("three").reply(Reply::text("four")).run().code(0);

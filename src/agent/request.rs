@@ -6,8 +6,12 @@ use super::{Agent, Event, Watch};
 use crate::{
     api::{message::Encoded, receive::Progress, reply::Reply, retry},
     background::Arrival,
-    error::{Error, Result},
+    error::{Error, Refusal, Result},
+    session::compaction,
 };
+
+const THINKING_REFUSED: &str =
+    "the server refused earlier thinking of the model: it was taken out of the conversation";
 
 /// A request that has no complete reply.
 pub(super) struct Unfinished {
@@ -43,9 +47,10 @@ impl Agent {
         messages: &[Encoded],
         watch: &mut Watch,
     ) -> Result<Reply, Box<Unfinished>> {
+        let mut messages = messages.to_vec();
         let (mut failures, mut was_impossible) = (0, false);
         loop {
-            let unfinished = match self.attempt(messages, watch) {
+            let unfinished = match self.attempt(messages.clone(), watch) {
                 Ok(reply) => {
                     self.transcript.add_usage(&reply.usage);
                     self.run.turns += 1;
@@ -61,6 +66,14 @@ impl Agent {
             if !said.is_empty() {
                 watch(Event::Discarded);
             }
+            // The same request would be refused forever.
+            if let Some(Refusal::Thinking) = err.refusal()
+                && compaction::remove_thinking(&mut messages)
+            {
+                self.transcript.remove_thinking();
+                watch(Event::Notice(THINKING_REFUSED));
+                continue;
+            }
             let is_first = matches!(err, Error::Protocol(_)) && !std::mem::replace(&mut was_impossible, true);
             let asked = if is_first { Some(None) } else { err.retry() };
             let Some(asked) = asked.filter(|_| failures < self.limits.max_retries) else {
@@ -74,9 +87,9 @@ impl Agent {
         }
     }
 
-    fn attempt(&mut self, messages: &[Encoded], watch: &mut Watch) -> Result<Reply, Box<Unfinished>> {
+    fn attempt(&mut self, messages: Vec<Encoded>, watch: &mut Watch) -> Result<Reply, Box<Unfinished>> {
         let max_tokens = self.limits.max_output_tokens;
-        let progress = self.client.send(self.transcript.prefix(), messages.to_vec(), max_tokens)?;
+        let progress = self.client.send(self.transcript.prefix(), messages, max_tokens)?;
         let mut said = String::new();
         let err = loop {
             match self.context.tasks.wait(&progress, None) {

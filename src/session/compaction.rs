@@ -47,8 +47,9 @@ fn shorten(mut message: Message) -> Message {
 
 /// Takes the thinking out of `messages`. The API binds it to everything that was sent before it
 /// (<https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking>), so this is done to all that follows
-/// something changed: one block less would break the next.
-pub fn remove_thinking(messages: &mut [Encoded]) {
+/// something changed: one block less would break the next. Returns whether there was some.
+pub fn remove_thinking(messages: &mut [Encoded]) -> bool {
+    let mut had_some = false;
     // The words of thinking are seldom in a message without it, and most messages have neither.
     for encoded in messages.iter_mut().filter(|message| message.as_str().contains("thinking\"")) {
         let mut message = encoded.decode();
@@ -59,8 +60,10 @@ pub fn remove_thinking(messages: &mut [Encoded]) {
                 message.content.push(Block::text(ONLY_THINKING));
             }
             *encoded = message.encode();
+            had_some = true;
         }
     }
+    had_some
 }
 
 /// Returns how many messages at the end to keep beside a summary: a fifth of the history at most. The first of

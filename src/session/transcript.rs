@@ -80,7 +80,7 @@ impl Transcript {
         transcript.repair();
         if !is_bound {
             // What an unreadable line said came before some of it.
-            transcript.record(Record::ThinkingRemoved);
+            transcript.remove_thinking();
         }
         Ok(transcript)
     }
@@ -96,6 +96,11 @@ impl Transcript {
             compaction::remove_thinking(&mut messages);
             self.record(Record::Repaired { from, messages: Some(messages) });
         }
+    }
+
+    /// Takes all thinking out of the history.
+    pub fn remove_thinking(&mut self) {
+        self.record(Record::ThinkingRemoved);
     }
 
     /// Returns the id of the session once a part of it is saved.
@@ -258,7 +263,7 @@ impl Transcript {
                 for (index, short) in messages {
                     self.messages.get_mut(index).into_iter().for_each(|message| *message = short.clone());
                 }
-                self.messages.get_mut(first..).into_iter().for_each(compaction::remove_thinking);
+                self.messages.get_mut(first..).map(compaction::remove_thinking);
                 self.changes.rewrites += 1;
             }
             Record::Compacted { summary, keep } => {
