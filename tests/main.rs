@@ -4,6 +4,8 @@
 mod approval;
 // The turn: requests, tools, results and errors.
 mod agent_loop;
+// What was sent is what is sent again.
+mod append_only;
 // In a chroot with nothing but the static binary and a busybox.
 mod bare;
 // What the static binary is made of.

@@ -69,6 +69,7 @@ impl Agent {
         let tasks = if tasks.is_empty() { "none".into() } else { tasks.join("\n") };
         let text = format!("{INTRODUCTION}\n\n{text}\n\nRunning background tasks: {tasks}");
         self.transcript.compact(&text, keep);
+        self.tell_changes();
         Ok(())
     }
 

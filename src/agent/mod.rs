@@ -46,7 +46,7 @@ pub struct Agent {
     about: About,
     /// What a session that begins today sends before its messages.
     prefix: Prefix,
-    /// The results of the user's own commands, which go before the next message.
+    /// What goes before the next message: the results of the user's own commands, and what has changed.
     pending: Vec<Block>,
     run: Run,
 }
@@ -62,7 +62,10 @@ impl Agent {
         prefix: Prefix,
     ) -> Agent {
         transcript.begin(&prefix);
-        Agent { client, transcript, context, limits, about, prefix, pending: Vec::new(), run: Run::default() }
+        let (pending, run) = (Vec::new(), Run::default());
+        let mut agent = Agent { client, transcript, context, limits, about, prefix, pending, run };
+        agent.tell_changes();
+        agent
     }
 
     /// Runs one turn: sends the user's message, or only the results that wait, and runs what the model calls until it

@@ -3,6 +3,7 @@
 use super::Agent;
 use crate::api::message::Block;
 use crate::error::{Error, Result};
+use crate::session::changes;
 use crate::session::transcript::Transcript;
 use crate::tools::{self, Outcome};
 
@@ -36,6 +37,7 @@ impl Agent {
     pub fn clear(&mut self) {
         self.transcript.clear();
         self.pending.clear();
+        self.tell_changes();
     }
 
     /// Switches to another session. Background tasks keep running.
@@ -43,6 +45,14 @@ impl Agent {
         self.transcript = transcript;
         self.transcript.begin(&self.prefix);
         self.pending.clear();
+        self.tell_changes();
+    }
+
+    /// Says before the next message what the session was not told yet. What it has sent first stays as it was.
+    pub(super) fn tell_changes(&mut self) {
+        self.pending.retain(|block| !changes::is_news(block));
+        let messages = self.transcript.messages();
+        self.pending.extend(changes::news(self.transcript.prefix(), &self.prefix, &messages));
     }
 
     /// The block as it is sent and saved: a text with its secrets masked.

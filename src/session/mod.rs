@@ -1,5 +1,6 @@
 //! A session: the system prompt, the transcript, and the file that keeps it.
 
+pub mod changes;
 pub mod compaction;
 pub mod export;
 pub mod prompt;

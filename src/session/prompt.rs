@@ -4,6 +4,9 @@ use std::path::Path;
 
 use crate::text;
 
+/// How the project's own instructions begin in the prompt.
+pub const INSTRUCTIONS: &str = "<instructions file=";
+
 /// In characters. Longer instructions would crowd out the task.
 const LONGEST_INSTRUCTIONS: usize = 50_000;
 
@@ -23,7 +26,7 @@ pub fn system_prompt(folder: &Path, instructions: Option<(&str, String)>) -> Str
     );
     if let Some((name, instructions)) = instructions {
         let instructions = text::head_and_tail(instructions.trim(), LONGEST_INSTRUCTIONS);
-        prompt.push_str(&format!("\n\n<instructions file=\"{name}\">\n{instructions}\n</instructions>"));
+        prompt.push_str(&format!("\n\n{INSTRUCTIONS}\"{name}\">\n{instructions}\n</instructions>"));
     }
     prompt
 }
