@@ -160,12 +160,12 @@ fn every_request_is_whole_and_exactly_what_the_protocol_asks_for() {
     let command = until("go", "passed");
     let mut session = Test::new()
         .file("notes.txt", "remember\n")
-        .reply(Reply::message(vec![
+        .reply(Reply::exactly(vec![
             Block::text("I start it."),
             call("toolu_a", "background_run", json!({"command": command})),
             call("toolu_b", "read_file", json!({"path": "notes.txt"})),
         ]))
-        .reply(Reply::text("It runs."))
+        .reply(Reply::exactly(vec![Block::text("It runs.")]))
         .reply(Reply::text("It passed."))
         .print("Test it.")
         .spawn();

@@ -5,7 +5,7 @@ use std::{io::Write, net::TcpListener, thread};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Test, finished::Finished, gate::Gate, reply::Reply, session::Session};
+use crate::support::{Test, finished::Finished, gate::Gate, reply::Reply, session::Session, stream::Block};
 
 /// One retry at the most, and no other way to success than it.
 fn once(first: Reply) -> Test {
@@ -102,8 +102,12 @@ fn a_page_of_a_proxy_is_not_a_reply() {
 
 #[test]
 fn what_was_shown_of_a_broken_reply_is_marked_and_not_kept() {
-    let broken = Reply::text("half of an answer").cut_after(700);
-    let mut session = Test::new().reply(broken).reply(Reply::text("whole")).reply(Reply::text("end")).spawn();
+    let broken = Reply::exactly(vec![Block::text("half of an answer")]).cut_after(700);
+    let mut session = Test::new()
+        .reply(broken)
+        .reply(Reply::exactly(vec![Block::text("whole")]))
+        .reply(Reply::text("end"))
+        .spawn();
     session.send_line("go");
     session.expect("discarded");
     session.expect("whole");

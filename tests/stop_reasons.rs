@@ -1,6 +1,6 @@
 //! Why a reply stopped, and what follows from it.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Test, reply::Reply, stream::Block};
 
@@ -57,7 +57,7 @@ fn a_paused_turn_is_sent_back_as_it_is_and_goes_on() {
     let result = json!({"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []});
     let finished = Test::new()
         .print("go")
-        .reply(Reply::message(vec![Block::Raw(paused.clone())]).stop("pause_turn"))
+        .reply(Reply::exactly(vec![Block::Raw(paused.clone())]).stop("pause_turn"))
         .reply(Reply::message(vec![Block::Raw(result.clone()), Block::text("found")]).stop("end_turn"))
         .reply(Reply::text("unused"))
         .allow_unused()
@@ -67,6 +67,10 @@ fn a_paused_turn_is_sent_back_as_it_is_and_goes_on() {
     let messages = finished.request(1).messages();
     assert_eq!(messages.len(), 2);
     assert_eq!(messages[1]["content"], json!([paused]));
+}
+
+fn last_text(message: &Value) -> &str {
+    message["content"].as_array().unwrap().last().unwrap()["text"].as_str().unwrap()
 }
 
 #[test]
@@ -84,8 +88,7 @@ fn a_refused_turn_is_taken_out_and_the_session_goes_on() {
     session.expect("third answer");
     session.close_stdin();
     let finished = session.wait().code(0);
-    let asked: Vec<&str> =
-        finished.request(2).messages().iter().map(|m| m["content"][0]["text"].as_str().unwrap()).collect();
+    let asked: Vec<&str> = finished.request(2).messages().iter().map(last_text).collect();
     assert_eq!(asked, ["one", "first answer", "three"]);
 }
 
@@ -286,7 +289,7 @@ fn nothing_comes_between_a_paused_turn_and_its_continuation() {
 #[test]
 fn a_call_of_the_server_that_has_no_result_at_the_end_is_not_sent_back() {
     for stop in ["end_turn", "stop_sequence", "of_the_future"] {
-        let reply = Reply::message(vec![Block::text("I search."), search("srvtoolu_1")]).stop(stop);
+        let reply = Reply::exactly(vec![Block::text("I search."), search("srvtoolu_1")]).stop(stop);
         let finished = Test::new().print("go").reply(reply).run().code(0).stdout("I search.\n");
         let finished = finished.again().arg("-c").print("go on").reply(Reply::text("fine")).run().code(0);
         let answer = &finished.request(0).messages()[1]["content"];

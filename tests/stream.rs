@@ -23,9 +23,11 @@ fn lines(finished: &Finished) -> Vec<Value> {
     finished.stdout.lines().map(parse).collect()
 }
 
-/// `type`, `subtype` where there is one, and the types of the content blocks where there are some.
+/// `type`, `subtype` where there is one, and the types of the content blocks where there are some, without the thinking
+/// with which every reply begins.
 fn kind(line: &Value) -> String {
     let blocks = line["message"]["content"].as_array().into_iter().flatten();
+    let blocks = blocks.filter(|block| block["type"] != "thinking");
     let words = [&line["type"], &line["subtype"]].into_iter().chain(blocks.map(|block| &block["type"]));
     let words: Vec<&str> = words.filter_map(Value::as_str).collect();
     words.join(" ")
@@ -140,7 +142,7 @@ fn a_reply_is_the_message_of_the_api_with_its_usage() {
     });
     let finished = job()
         .reply(
-            Reply::message(vec![
+            Reply::exactly(vec![
                 Block::text("I look."),
                 Block::tool("bash", json!({"command": "echo seen"})),
             ])

@@ -40,8 +40,17 @@ impl Reply {
         Reply::message(vec![Block::tool(name, input)])
     }
 
-    /// Several blocks; the stop reason is `tool_use` if one of them is a call, else `end_turn`.
-    pub fn message(blocks: Vec<Block>) -> Reply {
+    /// Several blocks; the stop reason is `tool_use` if one of them is a call, else `end_turn`. Today's models think
+    /// before they say anything, and keep it to themselves: unless `blocks` hold thinking, some comes first.
+    pub fn message(mut blocks: Vec<Block>) -> Reply {
+        if !blocks.is_empty() && !blocks.iter().any(Block::is_thinking) {
+            blocks.insert(0, Block::thinking(""));
+        }
+        Reply::exactly(blocks)
+    }
+
+    /// The same without thinking that is not among the blocks.
+    pub fn exactly(blocks: Vec<Block>) -> Reply {
         Reply::stream(Body::Message(Message::new(blocks)))
     }
 

@@ -45,6 +45,14 @@ impl Block {
         Block::Thinking { thinking: thinking.to_owned(), signature: Some(signature.to_owned()) }
     }
 
+    pub fn is_thinking(&self) -> bool {
+        match self {
+            Block::Thinking { .. } | Block::Redacted => true,
+            Block::Raw(block) => block["type"] == "thinking" || block["type"] == "redacted_thinking",
+            Block::Text(_) | Block::ToolUse { .. } => false,
+        }
+    }
+
     fn is_tool_use(&self) -> bool {
         match self {
             Block::ToolUse { .. } => true,
