@@ -179,6 +179,8 @@ fn an_empty_variable_counts_as_not_set() {
         names.into_iter().chain(["ANTHROPIC_CUSTOM_HEADERS", "ANTHROPIC_BETAS", "ANTHROPIC_API_KEY_FILE"]);
     ask(names.fold(Test::new(), |test, name| test.env(name, "")));
     check_body(Test::new().env("MODEL_ID", "").env("ANTHROPIC_MODEL", "m"), "model", json!("m"));
+    let printed = Test::new().env("TMPDIR", "").arg("doctor").allow_violations().run().stdout;
+    assert!(printed.contains("ok temp folder   /tmp\n"), "{printed}");
 }
 
 #[test]

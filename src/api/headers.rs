@@ -17,8 +17,8 @@ const PUBLIC: [&str; 6] = [BETAS, "anthropic-version", "http-referer", "referer"
 pub struct Headers(HeaderMap);
 
 impl Headers {
-    /// Adds a line `Name: value`. It replaces an earlier one of that name; an empty value removes it. Several lines
-    /// of beta features are joined. Fails with what is wrong, without the value: it may be a secret.
+    /// Adds a line `Name: value`. It replaces an earlier one of that name; with an empty value, none of that name is
+    /// sent. Several lines of beta features are joined. Fails with what is wrong, without the value: it may be a secret.
     pub fn add(&mut self, line: &str) -> Result<(), String> {
         let (name, value) = line.split_once(':').ok_or("is not of the form `Name: value`")?;
         let (name, value) = (name.trim(), value.trim());
@@ -26,18 +26,15 @@ impl Headers {
         if FIXED.contains(&header) {
             return Err(format!("sets `{name}`, which meanwhile sets itself"));
         }
-        let value = HeaderValue::from_str(value)
+        let mut value = HeaderValue::from_str(value)
             .map_err(|_| format!("has a control character in the value of `{name}`"))?;
         if header == BETAS && !value.is_empty() {
-            let earlier = self.0.get(BETAS).into_iter();
+            let earlier = self.0.get(BETAS).into_iter().filter(|earlier| !earlier.is_empty());
             let joined =
                 earlier.chain([&value]).map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b","[..]);
-            self.0.insert(header, HeaderValue::from_bytes(&joined).expect("both values are valid"));
-        } else if value.is_empty() {
-            self.0.remove(header);
-        } else {
-            self.0.insert(header, value);
+            value = HeaderValue::from_bytes(&joined).expect("both values are valid");
         }
+        self.0.insert(header, value);
         Ok(())
     }
 
@@ -48,7 +45,7 @@ impl Headers {
         self.add(&format!("{BETAS}: {}", betas.join(",")))
     }
 
-    /// Whether one of them identifies the user.
+    /// Whether one of them is, or takes away, what identifies the user.
     pub fn has_credential(&self) -> bool {
         self.0.contains_key("authorization") || self.0.contains_key("x-api-key")
     }
@@ -68,7 +65,10 @@ impl Headers {
     /// Sets them in `to`, instead of what has the same name there.
     pub(super) fn set_in(&self, to: &mut HeaderMap) {
         for (name, value) in &self.0 {
-            to.insert(name, value.clone());
+            to.remove(name);
+            if !value.is_empty() {
+                to.insert(name, value.clone());
+            }
         }
     }
 }
@@ -81,17 +81,27 @@ mod tests {
     fn check(lines: &[&str], expected: &[(&str, &str)]) {
         let mut headers = Headers::default();
         lines.iter().for_each(|line| headers.add(line).unwrap());
+        let mut all = HeaderMap::new();
+        all.insert("own", HeaderValue::from_static("value"));
+        headers.set_in(&mut all);
         let found: Vec<(&str, &str)> =
-            headers.0.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
-        assert_eq!(found, expected);
+            all.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        assert_eq!(found, expected, "{lines:?}");
     }
 
     #[test]
     fn a_line_replaces_an_earlier_one_and_betas_are_joined() {
-        check(&["X-One: 1", "x-two:  2: b "], &[("x-one", "1"), ("x-two", "2: b")]);
-        check(&["X-One: 1", "x-one: 2"], &[("x-one", "2")]);
-        check(&["X-One: 1", "x-one:"], &[]);
-        check(&["anthropic-beta: a", "Anthropic-Beta: b, c"], &[("anthropic-beta", "a,b, c")]);
+        let own = ("own", "value");
+        check(&["X-One: 1", "x-two:  2: b "], &[own, ("x-one", "1"), ("x-two", "2: b")]);
+        check(&["X-One: 1", "x-one: 2"], &[own, ("x-one", "2")]);
+        check(&["X-One: 1", "x-one:"], &[own]);
+        check(&["Own: 1"], &[("own", "1")]);
+        check(&["own:"], &[]);
+        check(&["anthropic-beta: a", "Anthropic-Beta: b, c"], &[own, ("anthropic-beta", "a,b, c")]);
+        check(
+            &["anthropic-beta: a", "anthropic-beta:", "anthropic-beta: b"],
+            &[own, ("anthropic-beta", "b")],
+        );
     }
 
     #[test]

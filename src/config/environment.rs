@@ -1,6 +1,7 @@
 //! The variables of the environment. An empty one counts as not set.
 
 use std::env;
+use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 
@@ -16,4 +17,10 @@ pub fn in_environment(name: &str) -> Result<Option<String>> {
 /// Says what is wrong with the variable `name`, and where to set it.
 pub fn malformed(name: &str, what: &str) -> Error {
     Error::Config(format!("`{name}` {what}; set it in the environment or in `.env`"))
+}
+
+/// `TMPDIR`, or else `/tmp`.
+pub fn temp_folder() -> PathBuf {
+    // The standard library takes an empty variable for a path.
+    Some(env::temp_dir()).filter(|folder| !folder.as_os_str().is_empty()).unwrap_or("/tmp".into())
 }

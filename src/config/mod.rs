@@ -6,7 +6,7 @@
 mod access;
 mod credential;
 mod dotenv;
-mod environment;
+pub mod environment;
 mod gateway;
 mod key_command;
 mod proxy;
@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::secrets::Secrets;
 use access::Access;
 use credential::{API_KEY_FILE, AUTH_TOKEN_FILE};
+use environment::temp_folder;
 use variables::{API_KEY, AUTH_TOKEN, Variables, no_model, read};
 
 /// The model of a recording, if none is named: no request asks for it.
@@ -165,7 +166,7 @@ fn sandbox(commands: &Commands, folder: &Path) -> Sandbox {
         SandboxMode::Off => None,
         SandboxMode::ReadOnly => Some(Vec::new()),
         SandboxMode::Workspace => {
-            Some([&[folder.to_owned(), env::temp_dir()], &commands.add_dirs[..]].concat())
+            Some([&[folder.to_owned(), temp_folder()], &commands.add_dirs[..]].concat())
         }
     };
     Sandbox { writable, no_network: commands.no_network, best_effort: commands.best_effort }
@@ -203,6 +204,6 @@ pub fn state_folder() -> Option<PathBuf> {
     }
     let user = rustix::process::getuid();
     // A temp folder that is missing is not created.
-    let temp = Some(env::temp_dir()).filter(|temp| temp.is_dir())?;
+    let temp = Some(temp_folder()).filter(|temp| temp.is_dir())?;
     Some(temp.join(format!("meanwhile-{user}")))
 }

@@ -14,6 +14,7 @@ use crate::agent::{Agent, Event};
 use crate::api::message::Block;
 use crate::api::recording::Replay;
 use crate::cli::args::{ColorWhen, OnEnd};
+use crate::config::environment::temp_folder;
 use crate::error::{Error, Result};
 
 const RECORDING: &str = include_str!("demo.jsonl");
@@ -42,7 +43,7 @@ pub fn run(
     color: ColorWhen,
     make_agent: impl FnOnce(PathBuf, Replay, &Interrupts) -> Result<Agent>,
 ) -> Result<()> {
-    let folder = std::env::temp_dir().join(format!("meanwhile-demo-{}", Uuid::new_v4().simple()));
+    let folder = temp_folder().join(format!("meanwhile-demo-{}", Uuid::new_v4().simple()));
     let play = || {
         prepare(&folder)?;
         let replay = Replay::parse("demo", RECORDING, Some(PACE))?;

@@ -11,6 +11,7 @@ use std::{env, fs, io};
 use crate::api::probe::{self, Answer};
 use crate::command::sandbox::support;
 use crate::config::Survey;
+use crate::config::environment::temp_folder;
 use crate::error::{self, Error};
 use crate::text::{duration, visible};
 use crate::threads;
@@ -38,7 +39,7 @@ pub fn run(survey: &Survey) -> error::Result<()> {
         ("shell", useful(shell())),
         ("proc", useful(proc())),
         ("state folder", useful(state_folder(survey.state_folder.as_deref()))),
-        ("temp folder", useful(folder(&env::temp_dir(), "commands may need it"))),
+        ("temp folder", useful(folder(&temp_folder(), "commands may need it"))),
         ("sandbox", sandbox()),
         ("model", needed(survey.model.clone().map(|name| format!("{name} is set")))),
         ("credential", credential(&survey.credential)),
