@@ -80,8 +80,8 @@ fn the_model_comes_from_the_flag_or_dotenv_or_the_environment() {
 }
 
 #[test]
-fn the_longest_reply_is_8000_tokens_unless_said_otherwise() {
-    check_body(Test::new(), "max_tokens", json!(8000));
+fn the_longest_reply_is_32000_tokens_unless_said_otherwise() {
+    check_body(Test::new(), "max_tokens", json!(32_000));
     check_body(Test::new().args(["--max-output-tokens", "77"]), "max_tokens", json!(77));
 }
 

@@ -78,6 +78,8 @@ mod lying_server;
 // Servers that are not who they say they are.
 mod support;
 mod tls;
+// What the server says about a model.
+mod models;
 // The prompt on a real terminal.
 mod terminal;
 // What the model thinks, and how much it is to think.

@@ -33,7 +33,7 @@ impl Agent {
             }
         }
         // The last step alone may have read more than there is room for.
-        if self.transcript.tokens >= self.limits.context_window {
+        if self.transcript.tokens >= self.room().window {
             let before = self.transcript.size();
             self.transcript.shorten(0);
             if self.transcript.size() < before {
@@ -73,8 +73,8 @@ impl Agent {
         Ok(())
     }
 
-    fn percent(&self, percent: u64) -> u64 {
-        self.limits.context_window.saturating_mul(percent) / 100
+    fn percent(&mut self, percent: u64) -> u64 {
+        self.room().window.saturating_mul(percent) / 100
     }
 }
 

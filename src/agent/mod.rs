@@ -7,12 +7,14 @@ mod answer;
 mod compact;
 mod event;
 mod request;
+mod room;
 mod tasks;
 mod user;
 
 use answer::Answer;
 pub use event::{About, Event, Refused, Run, Watch};
 use request::Unfinished;
+use room::Room;
 
 use std::time::Instant;
 
@@ -181,6 +183,11 @@ impl Agent {
             reply = self.request(&self.transcript.messages(), watch);
         }
         reply
+    }
+
+    /// The limits of the next request.
+    fn room(&mut self) -> Room {
+        Room::new(&self.limits, self.client.description())
     }
 
     fn check_limits(&self) -> Result<()> {

@@ -88,7 +88,7 @@ impl Agent {
     }
 
     fn attempt(&mut self, messages: Vec<Encoded>, watch: &mut Watch) -> Result<Reply, Box<Unfinished>> {
-        let max_tokens = self.limits.max_output_tokens;
+        let max_tokens = self.room().output;
         let progress = self.client.send(self.transcript.prefix(), messages, max_tokens)?;
         let mut said = String::new();
         let err = loop {

@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::connection::KEPT;
 use super::message::Encoded;
+use super::models::{Description, Lookup};
 use super::receive::{Progress, receive};
 use super::request::{Body, Prefix, Settings};
 use super::transport::Transport;
@@ -29,6 +30,8 @@ pub struct Client {
     last_finished: Receiver<()>,
     /// When the connection was last used.
     used: Option<Instant>,
+    /// What was asked about the model; None before the first request to it.
+    lookup: Option<Lookup>,
 }
 
 impl Client {
@@ -38,12 +41,19 @@ impl Client {
             settings,
             last_finished: crossbeam_channel::bounded(0).1,
             used: None,
+            lookup: None,
         }
     }
 
     /// Later requests go to this model.
     pub fn set_model(&mut self, model: &str) {
         self.settings.model = model.to_owned();
+        self.lookup = None;
+    }
+
+    /// What the server has said about the model by now.
+    pub fn description(&mut self) -> Option<&Description> {
+        self.lookup.as_mut().and_then(Lookup::description)
     }
 
     pub fn model(&self) -> &str {
@@ -51,7 +61,8 @@ impl Client {
     }
 
     /// Sends `messages`; the last one must be from the user. The reply may take up to `max_tokens`. Returns the
-    /// channel on which it arrives: dropping it cancels the request. Fails if no thread can be started.
+    /// channel on which it arrives: dropping it cancels the request. Beside the first request to a model, the server is
+    /// asked to describe the model. Fails if no thread can be started.
     pub fn send(
         &mut self,
         prefix: &Prefix,
@@ -62,6 +73,10 @@ impl Client {
         let (sender, receiver) = crossbeam_channel::bounded(64);
         let body = self.settings.body(prefix, messages, max_tokens);
         self.start("request", move |transport| run_request(transport, body, &sender))?;
+        if self.lookup.is_none() {
+            // Without a thread, nothing is known of the model.
+            self.lookup = Lookup::start(&self.transport, &self.settings.model).ok();
+        }
         Ok(receiver)
     }
 

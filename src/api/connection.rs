@@ -38,6 +38,12 @@ impl Server {
         self.url.starts_with("https:")
     }
 
+    /// The URL of another resource beside the messages.
+    pub fn beside(&self, path: &str) -> String {
+        let base = self.url.strip_suffix("messages").unwrap_or(&self.url);
+        format!("{base}{path}")
+    }
+
     /// Returns an agent without a connection. Every wait for the server ends after `idle_timeout`. Fails if the
     /// PEM text has no certificate or the URL of the proxy is invalid.
     pub fn agent(&self, idle_timeout: Duration) -> Result<Agent> {

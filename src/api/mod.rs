@@ -6,6 +6,7 @@ pub mod credential;
 mod fold;
 pub mod headers;
 pub mod message;
+pub mod models;
 pub mod picture;
 pub mod probe;
 pub mod receive;

@@ -185,7 +185,7 @@ fn head(response: &Response) -> String {
 }
 
 /// The error in a response whose status is not 200.
-fn error_response(response: &mut Response) -> Error {
+pub fn error_response(response: &mut Response) -> Error {
     let status = response.status;
     let should_retry = response.header("x-should-retry").and_then(|value| value.parse().ok());
     let retry_after = response.header("retry-after").and_then(retry::retry_after);

@@ -86,6 +86,15 @@ impl Transport {
         Ok(response)
     }
 
+    /// Asks for another resource of the server, on a connection of its own: the next request does not wait for it.
+    /// Fails if there is no whole answer within `timeout`, or no server, but a recording.
+    pub fn get(&self, path: &str, timeout: Duration) -> Result<Response> {
+        match &self.way {
+            Way::Network(network) => network.get(path, timeout),
+            Way::Replay(_) => Err(Error::Replay("a recording describes no models".into())),
+        }
+    }
+
     /// Records the response as far as it was read, if that was asked for.
     pub fn record(&self, response: &mut Response) {
         if let (Some(recorder), Some(body)) = (&self.recorder, response.body.copy.take()) {
@@ -147,6 +156,16 @@ impl Network {
         let response = response.map_err(|err| self.endpoint.failure(err))?;
         self.used.store(true, Ordering::Relaxed);
         Ok(response)
+    }
+
+    fn get(&self, path: &str, timeout: Duration) -> Result<Response> {
+        let endpoint = &self.endpoint;
+        // The other agent may hold a connection that is open already. It is for the messages.
+        let agent = lock(&self.agent).config().new_agent();
+        let request = agent.get(endpoint.server.beside(path)).config().timeout_global(Some(timeout)).build();
+        let headers = endpoint.headers(&endpoint.credential.key()?)?;
+        let response = with(request, headers).call();
+        response.map(|response| endpoint.response(response)).map_err(|err| endpoint.failure(err))
     }
 }
 

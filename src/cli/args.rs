@@ -133,10 +133,10 @@ pub struct Gateway {
 /// The limits of a reply, a request and the run; `RunOptions` has the one on time.
 #[derive(Debug, Default, PartialEq)]
 pub struct Limits {
-    /// In tokens.
-    pub max_output_tokens: u32,
-    /// In tokens.
-    pub context_window: u64,
+    /// In tokens; None: the model's own.
+    pub max_output_tokens: Option<u32>,
+    /// In tokens; None: the model's own.
+    pub context_window: Option<u64>,
     /// How often in a row a failed request is tried again.
     pub max_retries: u32,
     /// A reply that is silent for so long is given up.

@@ -86,11 +86,10 @@ pub const OPTIONS: &[Opt] = &[
         |to, line| to.gateway.headers.push(line)).valid_in(CHAT_PRINT_OR_DOCTOR),
     text("body", "JSON", "add the fields of a JSON object to every request",
         |to, body| to.gateway.bodies.push(body)),
-    number("max-output-tokens", "N", "longest reply, in tokens",
-        |to, n| to.limits.max_output_tokens = n).default("8000"),
-    // The smallest of all current models: <https://docs.anthropic.com/en/docs/about-claude/models>.
-    number("context-window", "N", "size of the model's context window, in tokens",
-        |to, n| to.limits.context_window = n.into()).default("200000"),
+    number("max-output-tokens", "N", "longest reply, in tokens (default: the model's own, or 32000)",
+        |to, n| to.limits.max_output_tokens = Some(n)),
+    number("context-window", "N", "size of the context window, in tokens (default: the model's own, or 200000)",
+        |to, n| to.limits.context_window = Some(n.into())),
     word("cache-ttl", "TIME", &["5m", "1h"], "how long the server caches the conversation: 5m or 1h",
         |to, n| to.service.long_cache = n == 1),
     // With the waits in between, about a minute and a half.

@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(parse("-h").unwrap().mode, Mode::Help);
         let print = parse("-p fix --model m --max-output-tokens 9").unwrap();
         assert_eq!((print.mode, print.run.prompt.as_deref()), (Mode::Print, Some("fix")));
-        assert_eq!((print.model.as_deref(), print.limits.max_output_tokens), (Some("m"), 9));
+        assert_eq!((print.model.as_deref(), print.limits.max_output_tokens), (Some("m"), Some(9)));
         assert_eq!(parse("fix -p").unwrap(), parse("--print=fix").unwrap());
         assert_eq!(parse("-p demo").unwrap().mode, Mode::Print);
         assert_eq!(parse("-p -- --odd").unwrap().run.prompt.as_deref(), Some("--odd"));
