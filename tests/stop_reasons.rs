@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Test, reply::Reply, stream::Block};
+use crate::support::{Test, gate::Gate, reply::Reply, stream::Block};
 
 #[test]
 fn a_text_that_was_cut_off_is_continued_three_times_at_most() {
@@ -295,4 +295,28 @@ fn a_call_of_the_server_that_has_no_result_at_the_end_is_not_sent_back() {
         let answer = &finished.request(0).messages()[1]["content"];
         assert_eq!(answer, &json!([{"type": "text", "text": "I search."}]));
     }
+}
+
+#[test]
+fn a_paused_turn_that_is_not_gone_on_with_stands_in_no_ones_way() {
+    let paused = || Reply::message(vec![Block::text("I look."), search("srvtoolu_1")]).stop("pause_turn");
+    let looked = json!([{"type": "text", "text": "I look."}]);
+    // Interrupted at the prompt.
+    let gate = Gate::new();
+    let mut session =
+        Test::new().reply(paused()).reply(Reply::text("late").gate(&gate)).reply(Reply::text("fine")).spawn();
+    session.send_line("one");
+    session.server().wait_for_requests(2);
+    session.signal(rustix::process::Signal::INT);
+    session.expect("interrupted");
+    session.send_line("two");
+    session.expect("fine");
+    gate.open();
+    session.close_stdin();
+    assert_eq!(session.wait().code(0).request(2).messages()[1]["content"], looked);
+    // Left by an error, and continued later.
+    let failed = Reply::error(403, "permission_error", "no");
+    let finished = Test::new().print("go").reply(paused()).reply(failed).run().code(3);
+    let finished = finished.again().arg("-c").print("go on").reply(Reply::text("fine")).run().code(0);
+    assert_eq!(finished.request(0).messages()[1]["content"], looked);
 }

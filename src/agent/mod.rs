@@ -73,20 +73,19 @@ impl Agent {
     /// Runs one turn: sends the user's message, or only the results that wait, and runs what the model calls until it
     /// calls nothing more. Returns the answer. After an error the history can be sent again.
     pub fn turn(&mut self, content: Vec<Block>, watch: &mut Watch) -> Result<String> {
+        self.transcript.settle();
         let start = self.transcript.mark();
         let pending = std::mem::take(&mut self.pending);
         // The user's words come after their pictures.
         let mut prompt = content.iter().position(|block| block.kind() == "text").map(|at| pending.len() + at);
         let content = content.into_iter().map(|block| self.masked(block));
         let mut content: Vec<Block> = pending.iter().cloned().chain(content).collect();
-        let mut is_unanswered = prompt.is_some();
         let mut answer = Answer::new(prompt.is_some(), self.limits.max_retries);
-        let (mut is_open, mut continuations, mut pauses) = (false, 0, 0);
+        let (mut is_unanswered, mut is_open) = (prompt.is_some(), false);
+        let (mut continuations, mut pauses) = (0, 0);
         loop {
             let results = self.push_with_results(content, prompt.take(), is_open, watch);
-            let sent = Instant::now();
-            watch(Event::Request);
-            let reply = match self.request_in_turn(watch) {
+            let reply = match self.shown_request(watch) {
                 Ok(reply) => reply,
                 Err(unfinished) => {
                     let unanswered = is_unanswered.then(|| (start, [pending, results].concat()));
@@ -94,7 +93,6 @@ impl Agent {
                 }
             };
             is_unanswered = false;
-            watch(Event::Reply { reply: &reply, time: sent.elapsed() });
             if reply.stop == StopReason::Refusal {
                 self.pending = pending;
                 return Err(self.refused(&reply, start));
@@ -166,6 +164,15 @@ impl Agent {
             watch(Event::TakenBack(TAKEN_BACK));
         }
         err
+    }
+
+    /// Makes one request of a turn, and says so.
+    fn shown_request(&mut self, watch: &mut Watch) -> Result<Reply, Box<Unfinished>> {
+        let sent = Instant::now();
+        watch(Event::Request);
+        let reply = self.request_in_turn(watch)?;
+        watch(Event::Reply { reply: &reply, time: sent.elapsed() });
+        Ok(reply)
     }
 
     /// Makes one request of a turn. If the history is too large for it, makes it smaller first.

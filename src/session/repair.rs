@@ -1,8 +1,9 @@
 //! Makes a history one that the API takes again, after the program was killed while tools ran, or after lines of
 //! the session file could not be read. Pure.
 //!
-//! Roles alternate, beginning with the user's, and every call has its result in the next message. Messages that
-//! need no repair keep their text, byte for byte.
+//! Roles alternate, beginning with the user's, and every call has its result in the next message. A call of a server
+//! tool has its result in its own message or in the next one of the model. Messages that need no repair keep their
+//! text, byte for byte.
 
 use std::{collections::HashSet, mem};
 
@@ -13,11 +14,12 @@ const LOST_RESULT: &str = "result lost: meanwhile exited before recording it; th
 
 /// Returns the repaired history.
 pub fn repaired(messages: &[Encoded]) -> Vec<Encoded> {
+    let open = open_server_calls(messages);
     let mut whole = Vec::new();
     // Of the message before.
     let mut calls = Vec::new();
     for message in messages {
-        let content = message.decode().content;
+        let mut content = message.decode().content;
         if message.role() == Role::User {
             let content = answered(mem::take(&mut calls), content);
             push_user(&mut whole, content);
@@ -28,10 +30,37 @@ pub fn repaired(messages: &[Encoded]) -> Vec<Encoded> {
             push_user(&mut whole, vec![Block::text(LOST_START)]);
         }
         calls = ids(&content, "tool_use", "id").map(str::to_owned).collect();
-        push(&mut whole, message.clone());
+        let count = content.len();
+        content.retain(|block| !is_server_call(block) || block.str("id").is_none_or(|id| !open.contains(id)));
+        match content.len() {
+            0 => {}
+            kept if kept < count => push(&mut whole, Message::assistant(content).encode()),
+            _ => push(&mut whole, message.clone()),
+        }
     }
     push_user(&mut whole, answered(calls, Vec::new()));
     whole
+}
+
+/// Returns the ids of the calls of server tools that have no result, since the reply was not gone on with. The API
+/// refuses them once something else follows.
+pub fn open_server_calls(messages: &[Encoded]) -> HashSet<String> {
+    let mut open = HashSet::new();
+    // Only where a server tool was called; no text is looked for in vain.
+    for message in messages.iter().filter(|message| message.as_str().contains("_tool_")) {
+        for block in message.decode().content {
+            if is_server_call(&block) {
+                open.extend(block.str("id").map(str::to_owned));
+            } else if block.kind().ends_with("_tool_result") {
+                open.remove(block.str("tool_use_id").unwrap_or_default());
+            }
+        }
+    }
+    open
+}
+
+fn is_server_call(block: &Block) -> bool {
+    block.kind().ends_with("_tool_use")
 }
 
 /// The content of a user message with a result for each of `calls` and for no other call.
@@ -128,6 +157,30 @@ mod tests {
         check(&[task.clone(), user(json!([result("a")]))], std::slice::from_ref(&task));
         let open = results(json!([result("a"), lost("b")]));
         check(&results(json!([result("a")]))[..3], &open[..3]);
+    }
+
+    #[test]
+    fn calls_of_the_server_that_were_not_gone_on_with_are_taken_out() {
+        let task = user(json!([text("task")]));
+        let search =
+            |id: &str| json!({"type": "server_tool_use", "id": id, "name": "web_search", "input": {}});
+        let found = |id: &str| json!({"type": "web_search_tool_result", "tool_use_id": id, "content": []});
+        let looked = model(json!([text("I look."), search("s1")]));
+        let after = user(json!([text("stop")]));
+        check(&[task.clone(), looked.clone()], &[task.clone(), model(json!([text("I look.")]))]);
+        let history = [task.clone(), looked, after.clone()];
+        check(&history, &[task.clone(), model(json!([text("I look.")])), after.clone()]);
+        check(
+            &[task.clone(), model(json!([search("s1")])), after.clone()],
+            &[user(json!([text("task"), text("stop")]))],
+        );
+        // Its result comes with the next reply.
+        let both = model(json!([search("s1"), call("a")]));
+        let whole =
+            [task.clone(), both, user(json!([result("a")])), model(json!([found("s1"), text("end")]))];
+        check(&whole, &whole);
+        let open = model(json!([call("a")]));
+        check(&whole[..3], &[task, open, user(json!([result("a")]))]);
     }
 
     #[test]

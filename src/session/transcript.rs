@@ -103,6 +103,15 @@ impl Transcript {
         self.record(Record::ThinkingRemoved);
     }
 
+    /// Takes out the calls of server tools with which the last reply was left. The next message is not about them.
+    pub fn settle(&mut self) {
+        // They stand in the model's last message, which results may follow.
+        let last = &self.messages[self.messages.len().saturating_sub(2)..];
+        if !repair::open_server_calls(last).is_empty() {
+            self.repair();
+        }
+    }
+
     /// Returns the id of the session once a part of it is saved.
     pub fn kept_id(&self) -> Option<&str> {
         matches!(self.keeping, Keeping::In(_)).then_some(&self.id)
