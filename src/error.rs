@@ -54,6 +54,8 @@ pub enum Error {
     Limit { option: &'static str, text: String },
     /// `--on-end fail`: a background task still ran or had failed.
     Tasks(String),
+    /// `--json-schema`: the answer does not fit, even when asked for once more.
+    Unfit { said: String, problem: String },
     /// A bug in this program.
     Panic,
     /// Something asked the turn or the program to end.
@@ -71,6 +73,8 @@ pub enum Refusal {
     Window { prompt: Option<u32>, window: Option<u32> },
     /// The request has too many bytes.
     TooLarge,
+    /// The server has no structured answers, or does not take this schema.
+    Format,
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -110,6 +114,7 @@ impl Error {
             Error::Protocol(_) | Error::Replay(_) => 3,
             Error::Limit { .. } => 4,
             Error::Tasks(_) => 5,
+            Error::Unfit { .. } => 6,
             Error::Stopped(stop) => stop.exit_code(),
             Error::File { .. } | Error::System { .. } | Error::Refusal(_) | Error::Session(_) => 1,
             Error::Panic => 1,
@@ -145,6 +150,7 @@ impl fmt::Display for Error {
             Error::Protocol(text) => write!(f, "the reply violates the protocol: {text}"),
             Error::Limit { option, text } => write!(f, "{option}: {text}"),
             Error::Tasks(text) => write!(f, "--on-end fail: {text}"),
+            Error::Unfit { problem, .. } => write!(f, "--json-schema: the answer does not fit: {problem}"),
             Error::Panic => f.write_str("internal error: meanwhile panicked (details above)"),
             Error::Stopped(stop) => f.write_str(&stop.sentence()),
         }

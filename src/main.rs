@@ -102,7 +102,10 @@ fn chat(args: Args) -> Result<()> {
 fn print(args: Args) -> Result<()> {
     let run = args.run.clone();
     match Config::load(args) {
-        Ok(config) => headless::print(&run, |interrupts| setup::agent(config, interrupts)),
+        Ok(config) => {
+            let schema = config.schema.clone();
+            headless::print(&run, schema.as_ref(), |interrupts| setup::agent(config, interrupts))
+        }
         Err(err) => headless::report_early_failure(err, run.format),
     }
 }

@@ -41,10 +41,13 @@ pub fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
         system: config.secrets.mask(system).into_owned(),
         tools: tools::definitions(config.commands.background_timeout),
     };
-    let client = Client::new(
+    let mut client = Client::new(
         transport,
         Settings { model: config.model, long_cache: config.service.long_cache, fields: config.fields },
     );
+    if let Some(schema) = &config.schema {
+        client.set_format(Some(schema.format()));
+    }
     let context = Context {
         workspace,
         tasks,

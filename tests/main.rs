@@ -70,6 +70,8 @@ mod shell_help;
 mod input;
 // The lines of `--output-format stream-json`.
 mod stream;
+// Answers that fit a schema.
+mod structured;
 // Text that would like to rule the terminal.
 mod hostile_text;
 // Servers that lie, in HTTP and in events.

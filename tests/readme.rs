@@ -70,8 +70,9 @@ fn its_commands_run() {
     // The targets of the Makefile have tests of their own; here they only have to exist.
     let make = format!("make() {{ command make -n -C '{}' \"$@\"; }}\n", env!("CARGO_MANIFEST_DIR"));
     for block in blocks("sh").into_iter().chain(jobs()) {
-        for _ in block.lines().filter(|line| line.contains(" -p") && !line.contains("--replay")) {
-            server.push(Reply::text("Done."));
+        for line in block.lines().filter(|line| line.contains(" -p") && !line.contains("--replay")) {
+            let answer = if line.contains("--json-schema") { r#"{"tests": 3}"# } else { "Done." };
+            server.push(Reply::text(answer));
         }
         let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
         let output = Command::new("sh")

@@ -58,11 +58,15 @@ impl Agent {
         // The request for the summary has to fit as well.
         self.transcript.shorten(keep);
         let messages = self.transcript.messages();
+        // The format is for answers.
+        let format = self.client.set_format(None);
         let reply = self.request(&with_instruction(&messages[..messages.len() - keep]), &mut |event| {
             if let Event::Retry { .. } = event {
                 watch(event);
             }
-        })?;
+        });
+        self.client.set_format(format);
+        let reply = reply?;
         let text = whole_summary(&reply)?;
         let running = self.context.tasks.list().filter(|task| task.status() == Status::Running);
         let tasks: Vec<String> = running.map(|task| format!("{}: {}", task.id, task.command)).collect();

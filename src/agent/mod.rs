@@ -8,6 +8,7 @@ mod compact;
 mod event;
 mod request;
 mod room;
+mod structured;
 mod tasks;
 mod user;
 
@@ -187,6 +188,11 @@ impl Agent {
         {
             self.summarize(true, watch)?;
             self.check_limits()?;
+            reply = self.request(&self.transcript.messages(), watch);
+        }
+        if let Err(unfinished) = &reply
+            && self.asks_in_words(&unfinished.err, watch)
+        {
             reply = self.request(&self.transcript.messages(), watch);
         }
         reply

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
+use serde_json::Value;
 
 use super::connection::KEPT;
 use super::message::Encoded;
@@ -58,6 +59,12 @@ impl Client {
 
     pub fn model(&self) -> &str {
         &self.settings.model
+    }
+
+    /// Asks for answers in this format from now on (<https://docs.anthropic.com/en/docs/build-with-claude/structured-outputs>).
+    /// Returns the format until now.
+    pub fn set_format(&mut self, format: Option<Value>) -> Option<Value> {
+        self.settings.set_output("format", format)
     }
 
     /// Sends `messages`; the last one must be from the user. The reply may take up to `max_tokens`. Returns the

@@ -16,6 +16,7 @@ pub mod reply;
 pub mod request;
 mod response;
 pub mod retry;
+pub mod schema;
 mod sse;
 mod surrogates;
 pub mod transport;

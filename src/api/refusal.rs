@@ -96,6 +96,22 @@ const WINDOW: [&str; 42] = [
     "exceeds this model's context window",
 ];
 
+/// About the field that asks for structured answers, or its schema. The names are of the field here, earlier, and in what
+/// gateways make of it.
+const FORMAT: [&str; 9] = [
+    // Anthropic, Bedrock, Vertex; their beta.
+    "output_config",
+    "output_format",
+    "compiled grammar is too large",
+    "outputconfig",
+    // OpenAI; vLLM, llama.cpp; Gemini.
+    "response_format",
+    "json_schema",
+    "structured output",
+    "failed to parse grammar",
+    "specified schema produces",
+];
+
 /// Says that too much was sent in a while, which waiting cures, in words like those above.
 const RATES: [&str; 4] = ["per minute", "per day", "rate limit", "quota"];
 
@@ -126,6 +142,11 @@ pub fn of(status: u16, body: &Value) -> Option<Refusal> {
         let field = |name: &str| error[name].as_u64().and_then(|number| number.try_into().ok());
         let (prompt, window) = (field("n_prompt_tokens").or(prompt), field("n_ctx").or(window));
         return Some(Refusal::Window { prompt, window });
+    }
+    let is_format = FORMAT.iter().any(|pattern| find(pattern, &words).is_some());
+    // The other field of `output_config`.
+    if is_format && !words.contains("output_config.effort") {
+        return Some(Refusal::Format);
     }
     (status == 413 || kinds.contains(&"request_too_large")).then_some(Refusal::TooLarge)
 }
@@ -403,6 +424,35 @@ mod tests {
         check(413, json!({"type": "error", "error": error}), Some(Refusal::TooLarge));
         check(200, json!({"type": "error", "error": error}), Some(Refusal::TooLarge));
         says(413, "Prompt is too long", window(0, 0));
+    }
+
+    #[test]
+    fn structured_answers_are_known_by_the_names_of_their_field() {
+        for (message, expected) in [
+            ("output_config: Extra inputs are not permitted", Some(Refusal::Format)),
+            ("output_config.format: Extra inputs are not permitted", Some(Refusal::Format)),
+            (
+                "output_config.format.schema: For 'integer' type, property 'minimum' is not supported",
+                Some(Refusal::Format),
+            ),
+            ("output_format: structured outputs are not supported on this model", Some(Refusal::Format)),
+            (
+                "Schema is too complex: The compiled grammar is too large, which would cause performance issues.",
+                Some(Refusal::Format),
+            ),
+            ("Invalid schema for response_format 'answer': 'required' is missing", Some(Refusal::Format)),
+            ("Failed to initialize samplers: failed to parse grammar", Some(Refusal::Format)),
+            (
+                "The specified schema produces a constraint that has too many states for serving.",
+                Some(Refusal::Format),
+            ),
+            ("output_config.effort: Extra inputs are not permitted", None),
+            ("tools.0.custom.input_schema: JSON schema is invalid", None),
+        ] {
+            for status in [200, 400, 422, 500] {
+                says(status, message, expected);
+            }
+        }
     }
 
     #[test]

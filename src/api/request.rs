@@ -15,6 +15,9 @@ const HOUR_MARKER: &str = r#","cache_control":{"type":"ephemeral","ttl":"1h"}"#;
 /// The system prompt and the tools have the other two of the four markers that a request may have.
 const MARKED_MESSAGES: usize = 2;
 
+/// The field of the body that says how to answer.
+const OUTPUT: &str = "output_config";
+
 /// What stands before the messages. The API binds thinking to it, so a session sends the same text from its first
 /// request to its last, whatever the program would say today.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -37,6 +40,20 @@ pub struct Settings {
 impl Settings {
     fn marker(&self) -> &'static str {
         if self.long_cache { HOUR_MARKER } else { MARKER }
+    }
+
+    /// Sets a field of `output_config`, or takes it out. Returns what it was.
+    pub fn set_output(&mut self, name: &str, value: Option<Value>) -> Option<Value> {
+        let before = self.fields.shift_remove(OUTPUT);
+        let mut output = before.and_then(|before| before.as_object().cloned()).unwrap_or_default();
+        let before = match value {
+            Some(value) => output.insert(name.to_owned(), value),
+            None => output.shift_remove(name),
+        };
+        if !output.is_empty() {
+            self.fields.insert(OUTPUT.into(), output.into());
+        }
+        before
     }
 
     /// The request with these messages. The reply may take up to `max_tokens`.

@@ -97,6 +97,8 @@ pub struct Args {
     pub commands: Commands,
     pub service: Service,
     pub replay: Option<PathBuf>,
+    /// A file with a JSON schema, or the schema itself.
+    pub json_schema: Option<PathBuf>,
     pub gateway: Gateway,
 }
 

@@ -64,6 +64,8 @@ pub const OPTIONS: &[Opt] = &[
         |to, path| to.run.file = Some(path)).short('f'),
     word("output-format", "FORMAT", &["text", "json", "stream-json"], "text, json or stream-json",
         |to, n| to.run.format = [Format::Text, Format::Json, Format::StreamJson][n]).valid_in(PRINT),
+    path("json-schema", "FILE", "answer with JSON that fits a schema: a file, or the schema itself",
+        |to, path| to.json_schema = Some(path)).valid_in(PRINT),
     word("on-end", "WHAT", &["wait", "kill", "fail"], "if tasks still run at the end: wait, kill or fail",
         |to, n| to.run.on_end = [OnEnd::Wait, OnEnd::Kill, OnEnd::Fail][n]).valid_in(PRINT),
     number("max-turns", "N", "stop after N replies of the model",

@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 
 use crate::api::connection::Server;
 use crate::api::recording::Replay;
+use crate::api::schema::Schema;
 use crate::api::transport::{Endpoint, Source};
 use crate::cli::args::{Args, Commands, Limits, RunOptions, SandboxMode, Service, Session};
 use crate::command::sandbox::Sandbox;
@@ -47,6 +48,8 @@ pub struct Config {
     pub secrets: Secrets,
     pub session: Session,
     pub limits: Limits,
+    /// What the answer must fit.
+    pub schema: Option<Schema>,
     pub service: Service,
     /// With folders that are absolute.
     pub commands: Commands,
@@ -62,6 +65,7 @@ impl Config {
         let variables = Variables::read(&folder)?;
         let access = Access::read(&args.gateway, &variables)?;
         let secrets = access.secrets.clone();
+        let schema = args.json_schema.as_deref().map(schema).transpose()?;
         let fields = gateway::fields(&args.gateway.bodies)?;
         gateway::secrets(&fields).into_iter().for_each(|secret| secrets.add(secret));
         let model = model(&args, &variables)?.map(|(_, model)| model);
@@ -76,7 +80,7 @@ impl Config {
             }
         };
         let config = Config::new(args, folder, source, model, secrets);
-        Ok(Config { fields, ..config })
+        Ok(Config { fields, schema, ..config })
     }
 
     /// The configuration of a run in `folder` that answers from `replay` and keeps nothing.
@@ -108,6 +112,7 @@ impl Config {
             secrets,
             session,
             limits,
+            schema: None,
             service,
             commands,
         }
@@ -158,6 +163,16 @@ fn working_directory() -> Result<PathBuf> {
 fn recording(path: &Path) -> Result<Replay> {
     let text = read(path)?;
     Replay::parse(&path.display().to_string(), &String::from_utf8_lossy(&text), None)
+}
+
+/// The schema in a file, or in the value itself.
+fn schema(value: &Path) -> Result<Schema> {
+    let inline = value.to_str().filter(|text| text.trim_start().starts_with('{'));
+    let (name, text) = match inline {
+        Some(text) => ("the schema".into(), text.to_owned()),
+        None => (format!("`{}`", value.display()), String::from_utf8_lossy(&read(value)?).into_owned()),
+    };
+    Schema::parse(&text).map_err(|err| Error::Config(format!("--json-schema: {name} {err}")))
 }
 
 /// The rules for commands.

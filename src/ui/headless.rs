@@ -9,23 +9,29 @@ use super::interrupt::Interrupts;
 use super::question;
 use super::record::Reporter;
 use super::stdin::{Lines, SILENCE, read_task};
+use super::structured;
 use super::terminal::{Terminal, has_color};
 use crate::agent::{Agent, Event};
 use crate::api::message::Block;
+use crate::api::schema::Schema;
 use crate::cli::args::{Format, Loudness, OnEnd, RunOptions};
 use crate::error::{Error, Result};
 use crate::stop::Stop;
 
 /// Runs one task to its end with the agent that `make_agent` builds. Fails with what ended the run early.
-pub fn print(run: &RunOptions, make_agent: impl FnOnce(&Interrupts) -> Result<Agent>) -> Result<()> {
-    let mut reporter = Reporter::new(run.format);
+pub fn print(
+    run: &RunOptions,
+    schema: Option<&Schema>,
+    make_agent: impl FnOnce(&Interrupts) -> Result<Agent>,
+) -> Result<()> {
+    let mut reporter = Reporter::new(run.format, schema.is_some());
     let task = || {
         let interrupts = Interrupts::listen(run.max_time)?;
         let mut agent = make_agent(&interrupts)?;
         if run.asks && question::is_possible() {
             agent.ask(question::on_stderr(Lines::read()?));
         }
-        let outcome = do_task(run, &mut agent, &interrupts, &mut reporter);
+        let outcome = do_task(run, schema, &mut agent, &interrupts, &mut reporter);
         // Nothing of the task may still run when its record says how it ended.
         agent.end_tasks(&mut |event| drop(reporter.event(&event)));
         reporter.end(&agent);
@@ -43,12 +49,13 @@ pub fn print(run: &RunOptions, make_agent: impl FnOnce(&Interrupts) -> Result<Ag
 /// Writes the result record of a run that fails before it begins. Fails with `err`.
 pub fn report_early_failure(err: Error, format: Format) -> Result<()> {
     let outcome = Err(err);
-    let _ = Reporter::new(format).finish(&outcome);
+    let _ = Reporter::new(format, false).finish(&outcome);
     outcome.map(drop)
 }
 
 fn do_task(
     run: &RunOptions,
+    schema: Option<&Schema>,
     agent: &mut Agent,
     interrupts: &Interrupts,
     reporter: &mut Reporter,
@@ -93,7 +100,31 @@ fn do_task(
             }
         }
     };
-    run_to_end(agent, content, run.on_end, &mut watch)
+    let said = run_to_end(agent, content, run.on_end, &mut watch)?;
+    match schema {
+        Some(schema) => structured_answer(agent, schema, said, run.on_end, &mut watch),
+        None => Ok(said),
+    }
+}
+
+/// Returns the JSON in what the model has said at the end. If it does not fit, asks for it once more.
+fn structured_answer(
+    agent: &mut Agent,
+    schema: &Schema,
+    said: String,
+    on_end: OnEnd,
+    watch: &mut dyn FnMut(Event),
+) -> Result<String> {
+    let problem = match structured::find(schema, &said) {
+        Ok(json) => return Ok(json.to_owned()),
+        Err(problem) => problem,
+    };
+    watch(Event::Notice(&format!("the answer does not fit the schema: {problem}; asking once more")));
+    let said = run_to_end(agent, vec![structured::ask_again(schema, &problem)], on_end, watch)?;
+    match structured::find(schema, &said) {
+        Ok(json) => Ok(json.to_owned()),
+        Err(problem) => Err(Error::Unfit { problem, said }),
+    }
 }
 
 /// Runs a task, and does with its background tasks what `on_end` says when the model is done. Returns the last

@@ -23,6 +23,7 @@ mod roster;
 mod screen;
 pub mod sessions;
 mod stdin;
+mod structured;
 mod style;
 mod terminal;
 mod undo;

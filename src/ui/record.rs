@@ -22,6 +22,7 @@ use crate::text::{visible, visible_json};
 /// Writes the records of one run to standard output. Its functions fail with a stop when it was closed.
 pub struct Reporter {
     format: Format,
+    is_structured: bool,
     started: Instant,
     session_id: String,
     done: Done,
@@ -37,8 +38,15 @@ struct Done {
 }
 
 impl Reporter {
-    pub fn new(format: Format) -> Reporter {
-        Reporter { format, started: Instant::now(), session_id: String::new(), done: Done::default() }
+    /// `is_structured` says that the answer is to be JSON.
+    pub fn new(format: Format, is_structured: bool) -> Reporter {
+        Reporter {
+            format,
+            is_structured,
+            started: Instant::now(),
+            session_id: String::new(),
+            done: Done::default(),
+        }
     }
 
     /// Writes the first line, which describes the run.
@@ -101,17 +109,23 @@ impl Reporter {
 
     /// Writes the answer or the result record, which ends the output.
     pub fn finish(&self, outcome: &Result<String>) -> Result<()> {
-        let answer = outcome.as_deref().unwrap_or_default();
+        let answer = match outcome {
+            Ok(answer) | Err(Error::Unfit { said: answer, .. }) => answer,
+            Err(_) => "",
+        };
         if self.format == Format::Text {
             return match answer {
                 "" => Ok(()),
                 // A script gets the answer as it is; a terminal would obey control characters.
+                _ if io::stdout().is_terminal() && self.is_structured => {
+                    write(&(visible_json(answer) + "\n"))
+                }
                 _ if io::stdout().is_terminal() => write(&(visible(answer) + "\n")),
                 _ => write(&format!("{answer}\n")),
             };
         }
         let error = outcome.as_ref().err();
-        write_json(&json!({
+        let mut record = json!({
             "type": "result",
             "subtype": subtype(error),
             "is_error": error.is_some(),
@@ -125,7 +139,12 @@ impl Reporter {
             "usage": self.done.usage.to_value(),
             "permission_denials": self.done.refused,
             "tasks": self.done.tasks,
-        }))
+        });
+        if self.is_structured {
+            let value = outcome.as_ref().ok().and_then(|json| serde_json::from_str(json).ok());
+            record["structured_output"] = value.unwrap_or_default();
+        }
+        write_json(&record)
     }
 
     fn line(&self, mut line: Value) -> Result<()> {
@@ -138,6 +157,9 @@ impl Reporter {
 }
 
 fn subtype(error: Option<&Error>) -> &'static str {
+    if let Some(Error::Unfit { .. }) = error {
+        return "error_max_structured_output_retries";
+    }
     match error.map(Error::limit) {
         None => "success",
         Some(Some("--max-turns")) => "error_max_turns",

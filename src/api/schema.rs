@@ -1,0 +1,454 @@
+//! A JSON schema, and whether a value fits it. Pure.
+//!
+//! It checks the keywords that the API takes and their nearest relatives; others, such as `pattern` and `format`, say
+//! nothing here. The validators that know them all bring a regular expression engine, which takes half a megabyte.
+
+use serde_json::{Map, Value, json};
+
+/// More mismatches do not help to mend an answer.
+const MOST_MISMATCHES: usize = 5;
+
+const TYPES: [&str; 7] = ["null", "boolean", "integer", "number", "string", "array", "object"];
+
+/// Keywords whose value is a schema, a list of schemas, or schemas by their names.
+const SCHEMA: [&str; 3] = ["items", "additionalProperties", "not"];
+const LISTS: [&str; 5] = ["items", "prefixItems", "allOf", "anyOf", "oneOf"];
+const MAPS: [&str; 3] = ["properties", "$defs", "definitions"];
+
+/// A schema that values can be checked against.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schema {
+    root: Value,
+}
+
+impl Schema {
+    /// Fails with what the text is or has, if it is no schema or can't be checked: not JSON, not an object, a type that
+    /// there is not, a reference that leads nowhere.
+    pub fn parse(text: &str) -> Result<Schema, String> {
+        let text = text.trim_start_matches('\u{feff}');
+        let root: Value = serde_json::from_str(text).map_err(|err| format!("is not JSON: {err}"))?;
+        if !root.is_object() {
+            return Err("is not a JSON object".into());
+        }
+        examine(&root, &root, "#")?;
+        Ok(Schema { root })
+    }
+
+    /// What asks the API for answers that fit.
+    pub fn format(&self) -> Value {
+        json!({"type": "json_schema", "schema": self.root})
+    }
+
+    /// The schema as it was given.
+    pub fn as_value(&self) -> &Value {
+        &self.root
+    }
+
+    /// Says in one line where and why `value` does not fit. Returns None if it fits.
+    pub fn mismatch(&self, value: &Value) -> Option<String> {
+        let found = Check { root: &self.root, followed: &[] }.check(&self.root, value, "");
+        let shown = found.iter().take(MOST_MISMATCHES).map(String::as_str);
+        (!found.is_empty()).then(|| shown.collect::<Vec<_>>().join("; "))
+    }
+}
+
+/// Fails if the schema at `place`, or one inside it, can't be checked.
+fn examine(root: &Value, schema: &Value, place: &str) -> Result<(), String> {
+    let Value::Object(keywords) = schema else {
+        let ok = schema.is_boolean().then_some(());
+        return ok.ok_or_else(|| format!("has no schema at `{place}`, but {schema}"));
+    };
+    for (keyword, value) in keywords {
+        let place = format!("{place}/{keyword}");
+        let invalid = || Err(format!("has an invalid `{keyword}` at `{place}`: {value}"));
+        match (keyword.as_str(), value) {
+            ("type", _)
+                if !types(value).is_some_and(|types| types.iter().all(|name| TYPES.contains(name))) =>
+            {
+                return invalid();
+            }
+            ("enum", value) if !value.is_array() => return invalid(),
+            ("required", value) if !strings(value) => return invalid(),
+            ("$ref", _) if resolve(root, value).is_none() => {
+                return Err(format!(
+                    "refers to {value} at `{place}`: only `#/...` inside the schema is followed"
+                ));
+            }
+            (name, Value::Object(schemas)) if MAPS.contains(&name) => {
+                for (name, schema) in schemas {
+                    examine(root, schema, &format!("{place}/{name}"))?;
+                }
+            }
+            (name, Value::Array(schemas)) if LISTS.contains(&name) => {
+                for (n, schema) in schemas.iter().enumerate() {
+                    examine(root, schema, &format!("{place}/{n}"))?;
+                }
+            }
+            (name, schema) if SCHEMA.contains(&name) => examine(root, schema, &place)?,
+            (name, _) if MAPS.contains(&name) || LISTS.contains(&name) => return invalid(),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A walk through a value and its schema together.
+struct Check<'a> {
+    root: &'a Value,
+    /// The references that were followed since the walk came to this value: one that comes again leads nowhere.
+    followed: &'a [&'a Value],
+}
+
+impl Check<'_> {
+    /// Returns what does not fit in `value`, which is at `at`.
+    fn check(&self, schema: &Value, value: &Value, at: &str) -> Vec<String> {
+        let Value::Object(keywords) = schema else {
+            let found = (*schema == Value::Bool(false)).then(|| format!("{} is not allowed", place(at)));
+            return found.into_iter().collect();
+        };
+        let keyword = |name: &str| keywords.get(name);
+        if let Some(types) = keyword("type").and_then(types)
+            && !types.iter().any(|name| is_of_type(value, name))
+        {
+            return vec![format!("{} is {}, not {}", place(at), kind(value), types.join(" or "))];
+        }
+        let mut found = self.check_combined(keywords, value, at);
+        let listed =
+            |values: &Value| values.as_array().is_some_and(|list| list.iter().any(|one| same(one, value)));
+        if let Some(values) = keyword("enum").filter(|values| !listed(values)) {
+            found.push(format!("{} is none of {values}", place(at)));
+        }
+        if let Some(expected) = keyword("const").filter(|expected| !same(expected, value)) {
+            found.push(format!("{} is not {expected}", place(at)));
+        }
+        found.extend(out_of_bounds(keywords, value).map(|bound| format!("{} violates {bound}", place(at))));
+        match value {
+            Value::Object(fields) => self.check_object(keywords, fields, at, &mut found),
+            Value::Array(items) => self.check_array(keywords, items, at, &mut found),
+            _ => {}
+        }
+        found
+    }
+
+    /// Checks against the schemas that are about the same value.
+    fn check_combined(&self, keywords: &Map<String, Value>, value: &Value, at: &str) -> Vec<String> {
+        let list = |name: &str| keywords.get(name).and_then(Value::as_array);
+        let fits = |schema: &Value| self.check(schema, value, at).is_empty();
+        let mut found = Vec::new();
+        if let Some(target) = keywords.get("$ref").and_then(|name| resolve(self.root, name)) {
+            if self.followed.iter().any(|followed| std::ptr::eq(*followed, target)) {
+                return vec![format!("{} has a schema that refers to itself without end", place(at))];
+            }
+            let followed = [self.followed, &[target]].concat();
+            found = Check { root: self.root, followed: &followed }.check(target, value, at);
+        }
+        found.extend(list("allOf").into_iter().flatten().flat_map(|schema| self.check(schema, value, at)));
+        if list("anyOf").is_some_and(|schemas| !schemas.iter().any(fits)) {
+            found.push(format!("{} fits none of `anyOf`", place(at)));
+        }
+        if let Some(count) = list("oneOf").map(|schemas| schemas.iter().filter(|schema| fits(schema)).count())
+            && count != 1
+        {
+            found.push(format!("{} fits {count} of `oneOf`, not 1", place(at)));
+        }
+        if keywords.get("not").is_some_and(fits) {
+            found.push(format!("{} fits `not`", place(at)));
+        }
+        found
+    }
+
+    fn check_object(
+        &self,
+        keywords: &Map<String, Value>,
+        fields: &Map<String, Value>,
+        at: &str,
+        found: &mut Vec<String>,
+    ) {
+        for name in keywords.get("required").and_then(Value::as_array).into_iter().flatten() {
+            if !name.as_str().is_some_and(|name| fields.contains_key(name)) {
+                found.push(format!("{} lacks {name}", place(at)));
+            }
+        }
+        // Which names a pattern covers is not known here.
+        let others =
+            keywords.get("additionalProperties").filter(|_| !keywords.contains_key("patternProperties"));
+        for (name, value) in fields {
+            let own = keywords.get("properties").and_then(|schemas| schemas.get(name));
+            if let Some(schema) = own.or(others) {
+                found.extend(self.inside().check(schema, value, &format!("{at}/{name}")));
+            }
+        }
+    }
+
+    fn check_array(&self, keywords: &Map<String, Value>, items: &[Value], at: &str, found: &mut Vec<String>) {
+        let list = |name: &str| keywords.get(name).and_then(Value::as_array);
+        // Before draft 2020-12, `items` was the list.
+        let first = list("prefixItems").or(list("items")).map_or(&[][..], Vec::as_slice);
+        let others = keywords.get("items").filter(|schema| !schema.is_array());
+        for (n, value) in items.iter().enumerate() {
+            if let Some(schema) = first.get(n).or(others) {
+                found.extend(self.inside().check(schema, value, &format!("{at}/{n}")));
+            }
+        }
+    }
+
+    /// The walk at the next value.
+    fn inside(&self) -> Check<'_> {
+        Check { root: self.root, followed: &[] }
+    }
+}
+
+/// The schema inside `root` that `reference` names, like `#/$defs/name`.
+fn resolve<'a>(root: &'a Value, reference: &Value) -> Option<&'a Value> {
+    root.pointer(reference.as_str()?.strip_prefix('#')?)
+        .filter(|schema| schema.is_object() || schema.is_boolean())
+}
+
+/// The names in `type`, which is one or a list.
+fn types(value: &Value) -> Option<Vec<&str>> {
+    match value {
+        Value::Array(names) => names.iter().map(Value::as_str).collect(),
+        name => Some(vec![name.as_str()?]),
+    }
+}
+
+fn strings(value: &Value) -> bool {
+    value.as_array().is_some_and(|list| list.iter().all(Value::is_string))
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn is_of_type(value: &Value, name: &str) -> bool {
+    match (value, name) {
+        (Value::Number(number), "integer") => number.as_f64().is_some_and(|number| number.fract() == 0.0),
+        _ => kind(value) == name,
+    }
+}
+
+/// Whether two values are equal in JSON, where 1 and 1.0 are the same number.
+fn same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(a), Value::Number(b)) if a.is_f64() || b.is_f64() => a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| same(a, b)))
+        }
+        _ => one == other,
+    }
+}
+
+/// Returns the first bound of a size or a number that `value` violates, as the schema has it.
+fn out_of_bounds(keywords: &Map<String, Value>, value: &Value) -> Option<Value> {
+    let (size, least, most) = match value {
+        Value::Number(number) => (number.as_f64()?, "minimum", "maximum"),
+        Value::String(text) => (text.chars().count() as f64, "minLength", "maxLength"),
+        Value::Array(items) => (items.len() as f64, "minItems", "maxItems"),
+        Value::Object(fields) => (fields.len() as f64, "minProperties", "maxProperties"),
+        _ => return None,
+    };
+    let violated = |name: &str, is_fine: &dyn Fn(f64) -> bool| {
+        let bound = keywords.get(name)?;
+        (!is_fine(bound.as_f64()?)).then(|| json!({ name: bound }))
+    };
+    let exclusive = |name: &str, is_fine: &dyn Fn(f64) -> bool| {
+        value.is_number().then(|| violated(name, is_fine)).flatten()
+    };
+    violated(least, &|bound| size >= bound)
+        .or_else(|| violated(most, &|bound| size <= bound))
+        .or_else(|| exclusive("exclusiveMinimum", &|bound| size > bound))
+        .or_else(|| exclusive("exclusiveMaximum", &|bound| size < bound))
+}
+
+/// A place in the answer, to be named in a sentence.
+fn place(at: &str) -> String {
+    if at.is_empty() { "the answer".into() } else { format!("`{at}`") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What does not fit in each of the values; nothing if it is empty.
+    #[track_caller]
+    fn check(schema: &str, cases: &[(&str, &str)]) {
+        let parsed = Schema::parse(schema).unwrap();
+        for (value, expected) in cases {
+            let mismatch = parsed.mismatch(&serde_json::from_str(value).unwrap()).unwrap_or_default();
+            assert_eq!(mismatch, *expected, "{schema}: {value}");
+        }
+    }
+
+    #[test]
+    fn types_are_those_of_json_and_integer() {
+        check("{}", &[("null", ""), ("[1]", "")]);
+        check(
+            r#"{"type":"integer"}"#,
+            &[
+                ("1", ""),
+                ("1.0", ""),
+                ("-9007199254740993", ""),
+                ("1.5", "the answer is number, not integer"),
+                ("\"1\"", "the answer is string, not integer"),
+                ("true", "the answer is boolean, not integer"),
+            ],
+        );
+        check(
+            r#"{"type":["string","null"]}"#,
+            &[("null", ""), ("\"\"", ""), ("{}", "the answer is object, not string or null")],
+        );
+    }
+
+    #[test]
+    fn objects_have_what_is_required_and_nothing_that_is_not_allowed() {
+        let schema = r#"{"type":"object","properties":{"a":{"type":"string"},"b":{"type":"object","properties":
+            {"c":{"type":"number"}},"required":["c"]}},"required":["a"],"additionalProperties":false}"#;
+        check(
+            schema,
+            &[
+                (r#"{"a":"x"}"#, ""),
+                (r#"{"a":"x","b":{"c":1,"d":2}}"#, ""),
+                ("{}", "the answer lacks \"a\""),
+                (r#"{"a":1,"b":{}}"#, "`/a` is number, not string; `/b` lacks \"c\""),
+                (r#"{"a":"x","e":1}"#, "`/e` is not allowed"),
+            ],
+        );
+        check(
+            r#"{"additionalProperties":{"type":"null"}}"#,
+            &[(r#"{"a":null}"#, ""), (r#"{"a":1}"#, "`/a` is number, not null")],
+        );
+        check(r#"{"patternProperties":{"^x":{}},"additionalProperties":false}"#, &[(r#"{"xy":1}"#, "")]);
+    }
+
+    #[test]
+    fn arrays_have_their_first_items_and_the_others() {
+        check(
+            r#"{"items":{"type":"string"}}"#,
+            &[("[]", ""), (r#"["a",1,null]"#, "`/1` is number, not string; `/2` is null, not string")],
+        );
+        let first = r#"{"prefixItems":[{"type":"string"}],"items":false}"#;
+        check(
+            first,
+            &[(r#"["a"]"#, ""), (r#"["a",1]"#, "`/1` is not allowed"), ("[1]", "`/0` is number, not string")],
+        );
+        check(r#"{"items":[{"type":"string"}]}"#, &[(r#"["a",1]"#, "")]);
+    }
+
+    #[test]
+    fn values_are_equal_as_in_json() {
+        check(
+            r#"{"enum":["a",1,{"b":[1,2.0]}]}"#,
+            &[
+                ("\"a\"", ""),
+                ("1.0", ""),
+                (r#"{"b":[1.0,2]}"#, ""),
+                ("2", r#"the answer is none of ["a",1,{"b":[1,2.0]}]"#),
+                (r#"{"b":[1]}"#, r#"the answer is none of ["a",1,{"b":[1,2.0]}]"#),
+            ],
+        );
+        check(r#"{"const":null}"#, &[("null", ""), ("0", "the answer is not null")]);
+        check(
+            r#"{"const":9007199254740993}"#,
+            &[("9007199254740993", ""), ("9007199254740992", "the answer is not 9007199254740993")],
+        );
+    }
+
+    #[test]
+    fn schemas_are_combined() {
+        check(
+            r#"{"anyOf":[{"type":"string"},{"type":"null"}]}"#,
+            &[("\"a\"", ""), ("1", "the answer fits none of `anyOf`")],
+        );
+        check(
+            r#"{"oneOf":[{"type":"number"},{"minimum":5}]}"#,
+            &[("1", ""), ("\"a\"", ""), ("6", "the answer fits 2 of `oneOf`, not 1")],
+        );
+        check(
+            r#"{"allOf":[{"required":["a"]},{"required":["b"]}]}"#,
+            &[(r#"{"a":1,"b":1}"#, ""), (r#"{"b":1}"#, "the answer lacks \"a\"")],
+        );
+        check(r#"{"not":{"type":"null"}}"#, &[("1", ""), ("null", "the answer fits `not`")]);
+    }
+
+    #[test]
+    fn references_lead_into_the_schema_and_end() {
+        let tree = r##"{"$ref":"#/$defs/node","$defs":{"node":{"type":"object","required":["n"],
+            "properties":{"n":{"type":"number"},"next":{"$ref":"#/$defs/node"}}}}}"##;
+        check(
+            tree,
+            &[
+                (r#"{"n":1,"next":{"n":2}}"#, ""),
+                (r#"{"n":1,"next":{"n":2,"next":{}}}"#, "`/next/next` lacks \"n\""),
+            ],
+        );
+        let endless = "the answer has a schema that refers to itself without end";
+        check(r##"{"$ref":"#"}"##, &[("1", endless)]);
+        check(
+            r##"{"allOf":[{"$ref":"#/$defs/a"}],"$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}}}"##,
+            &[("1", endless)],
+        );
+    }
+
+    #[test]
+    fn sizes_have_bounds() {
+        check(
+            r#"{"minimum":1,"exclusiveMaximum":5,"maxLength":2,"minItems":1,"maxProperties":1}"#,
+            &[
+                ("1", ""),
+                ("0", "the answer violates {\"minimum\":1}"),
+                ("5", "the answer violates {\"exclusiveMaximum\":5}"),
+                ("\"äß\"", ""),
+                ("\"abc\"", "the answer violates {\"maxLength\":2}"),
+                ("[]", "the answer violates {\"minItems\":1}"),
+                (r#"{"a":1,"b":2}"#, "the answer violates {\"maxProperties\":1}"),
+            ],
+        );
+    }
+
+    #[test]
+    fn only_so_many_mismatches_are_named() {
+        let found =
+            Schema::parse(r#"{"items":false}"#).unwrap().mismatch(&json!([1, 2, 3, 4, 5, 6, 7])).unwrap();
+        assert_eq!(found.matches("is not allowed").count(), MOST_MISMATCHES);
+    }
+
+    #[test]
+    fn what_can_not_be_checked_is_no_schema() {
+        for (text, expected) in [
+            ("", "is not JSON: EOF while parsing a value at line 1 column 0"),
+            ("[]", "is not a JSON object"),
+            ("true", "is not a JSON object"),
+            (r#"{"type":"strin"}"#, r##"has an invalid `type` at `#/type`: "strin""##),
+            (r#"{"type":3}"#, "has an invalid `type` at `#/type`: 3"),
+            (r#"{"properties":{"a":{"enum":1}}}"#, "has an invalid `enum` at `#/properties/a/enum`: 1"),
+            (r#"{"required":[1]}"#, "has an invalid `required` at `#/required`: [1]"),
+            (r#"{"properties":[]}"#, "has an invalid `properties` at `#/properties`: []"),
+            (r#"{"anyOf":{}}"#, "has an invalid `anyOf` at `#/anyOf`: {}"),
+            (r#"{"items":3}"#, "has no schema at `#/items`, but 3"),
+            (
+                r##"{"$ref":"#/$defs/a"}"##,
+                r##"refers to "#/$defs/a" at `#/$ref`: only `#/...` inside the schema is followed"##,
+            ),
+            (
+                r#"{"$ref":"https://example.org/s"}"#,
+                r##"refers to "https://example.org/s" at `#/$ref`: only `#/...` inside the schema is followed"##,
+            ),
+        ] {
+            assert_eq!(Schema::parse(text), Err(expected.to_owned()), "{text}");
+        }
+        // Names of properties are no keywords, and values no schemas.
+        for text in
+            [r#"{"properties":{"type":{"const":{"type":3}},"$ref":{}}}"#, "\u{feff}{\"type\":\"null\"}"]
+        {
+            assert!(Schema::parse(text).is_ok(), "{text}");
+        }
+    }
+}
