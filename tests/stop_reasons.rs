@@ -27,13 +27,41 @@ fn a_text_that_was_cut_off_is_continued_three_times_at_most() {
 }
 
 #[test]
-fn an_answer_that_was_cut_off_before_its_first_word_is_an_error() {
-    Test::new()
+fn an_answer_that_was_cut_off_before_its_first_word_is_asked_for_with_twice_the_limit() {
+    let thought = || Reply::message(vec![Block::thinking("hm")]).stop("max_tokens");
+    let finished = Test::new()
         .print("go")
-        .reply(Reply::message(vec![Block::thinking("hm")]).stop("max_tokens"))
+        .reply(thought())
+        .reply(thought())
+        .reply(Reply::tool("bash", json!({"command": "true"})))
+        .reply(Reply::text("done"))
         .run()
-        .code(4)
-        .stderr_contains("--max-output-tokens");
+        .code(0)
+        .stdout("done\n")
+        .stderr_contains("asking again with twice the limit");
+    let limits: Vec<_> = finished.requests.iter().map(|request| request.body["max_tokens"].clone()).collect();
+    assert_eq!(limits, [32_000, 64_000, 128_000, 128_000]);
+    for again in &finished.requests[1..3] {
+        assert_eq!(again.body["messages"], finished.requests[0].body["messages"]);
+    }
+}
+
+#[test]
+fn an_answer_that_is_still_cut_off_before_its_first_word_is_an_error() {
+    for (limit, requests) in [(8, 4), (50_000, 3), (128_000, 1)] {
+        let mut test = Test::new().arg(format!("--max-output-tokens={limit}")).print("go");
+        for _ in 0..requests {
+            test = test.reply(Reply::message(vec![Block::thinking("hm")]).stop("max_tokens"));
+        }
+        let finished = test.run().code(4).stdout("").stderr_contains("--max-output-tokens");
+        assert_eq!(finished.requests.len(), requests);
+    }
+}
+
+#[test]
+fn a_limit_of_the_run_ends_the_asking_for_a_longer_reply() {
+    let thought = Reply::message(vec![Block::thinking("hm")]).stop("max_tokens");
+    Test::new().arg("--max-turns=1").print("go").reply(thought).run().code(4).stderr_contains("--max-turns");
 }
 
 #[test]

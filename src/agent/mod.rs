@@ -6,6 +6,7 @@
 mod answer;
 mod compact;
 mod event;
+mod longer;
 mod request;
 mod room;
 mod structured;
@@ -46,6 +47,8 @@ pub struct Agent {
     transcript: Transcript,
     context: Context,
     limits: Limits,
+    /// The longest reply, in tokens, after one was too short; 0 before.
+    raised: u32,
     about: About,
     /// What a session that begins today sends before its messages.
     prefix: Prefix,
@@ -66,7 +69,7 @@ impl Agent {
     ) -> Agent {
         transcript.begin(&prefix);
         let (pending, run) = (Vec::new(), Run::default());
-        let mut agent = Agent { client, transcript, context, limits, about, prefix, pending, run };
+        let mut agent = Agent { client, transcript, context, limits, raised: 0, about, prefix, pending, run };
         agent.tell_changes();
         agent
     }
@@ -182,13 +185,13 @@ impl Agent {
         self.make_room(watch)?;
         // A summary is a reply too.
         self.check_limits()?;
-        let mut reply = self.request(&self.transcript.messages(), watch);
+        let mut reply = self.request_a_word(&self.transcript.messages(), watch);
         if let Err(unfinished) = &reply
             && let Some(Refusal::TooLarge) = unfinished.err.refusal()
         {
             self.summarize(true, watch)?;
             self.check_limits()?;
-            reply = self.request(&self.transcript.messages(), watch);
+            reply = self.request_a_word(&self.transcript.messages(), watch);
         }
         if let Err(unfinished) = &reply
             && self.asks_in_words(&unfinished.err, watch)
@@ -200,7 +203,7 @@ impl Agent {
 
     /// The limits of the next request.
     fn room(&mut self) -> Room {
-        Room::new(&self.limits, self.client.description())
+        Room::new(&self.limits, self.client.description(), self.raised)
     }
 
     fn check_limits(&self) -> Result<()> {

@@ -12,6 +12,9 @@ const WINDOW: u64 = 200_000;
 /// model takes (same page).
 const OUTPUT: u32 = 32_000;
 
+/// No model is known to write a longer reply, in tokens (same page).
+const LONGEST: u32 = 128_000;
+
 /// A smaller window, in tokens, is that of a small model on a server of one's own.
 const SMALL_WINDOW: u64 = 64_000;
 const SMALL_OUTPUT: u32 = 8_192;
@@ -26,13 +29,14 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// The limits for a model with this description.
-    pub fn new(limits: &Limits, description: Option<&Description>) -> Room {
+    /// The limits for a model with this description. A reply may be `raised` tokens long, if the model can write them.
+    pub fn new(limits: &Limits, description: Option<&Description>, raised: u32) -> Room {
         let window = limits.context_window.or(description.and_then(|model| model.max_input_tokens));
         let window = window.unwrap_or(WINDOW);
         let guess = if window < SMALL_WINDOW { SMALL_OUTPUT } else { OUTPUT };
-        let output = limits.max_output_tokens.or(description.and_then(|model| model.max_tokens));
-        Room { window, output: output.unwrap_or(guess) }
+        let most = description.and_then(|model| model.max_tokens);
+        let output = limits.max_output_tokens.or(most).unwrap_or(guess);
+        Room { window, output: output.max(raised.min(most.unwrap_or(LONGEST))) }
     }
 }
 
@@ -57,10 +61,30 @@ mod tests {
         for ((context_window, max_output_tokens), (max_input_tokens, max_tokens), (window, output)) in cases {
             let limits = Limits { context_window, max_output_tokens, ..Limits::default() };
             let description = Description { max_input_tokens, max_tokens, ..Description::default() };
-            let room = Room::new(&limits, Some(&description));
+            let room = Room::new(&limits, Some(&description), 0);
             assert_eq!(room, Room { window, output }, "{limits:?} {description:?}");
         }
         let guess = Room { window: WINDOW, output: OUTPUT };
-        assert_eq!(Room::new(&Limits::default(), None), guess);
+        assert_eq!(Room::new(&Limits::default(), None, 0), guess);
+    }
+
+    #[test]
+    fn a_limit_is_raised_up_to_what_the_model_can_write() {
+        let cases = [
+            (None, None, 64_000, 64_000),
+            (None, None, 256_000, LONGEST),
+            (None, Some(48_000), 64_000, 48_000),
+            (None, Some(128_000), 64_000, 128_000),
+            (Some(500), None, 1_000, 1_000),
+            (Some(500), Some(700), 1_000, 700),
+            (Some(500), Some(300), 1_000, 500),
+            (Some(200_000), None, 400_000, 200_000),
+        ];
+        for (max_output_tokens, max_tokens, raised, output) in cases {
+            let limits = Limits { max_output_tokens, ..Limits::default() };
+            let description = Description { max_tokens, ..Description::default() };
+            let room = Room::new(&limits, Some(&description), raised);
+            assert_eq!(room.output, output, "{max_output_tokens:?} {max_tokens:?} {raised}");
+        }
     }
 }

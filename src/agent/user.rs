@@ -31,6 +31,7 @@ impl Agent {
 
     pub fn set_model(&mut self, model: &str) {
         self.client.set_model(model);
+        self.raised = 0;
     }
 
     /// Starts the conversation over. Background tasks keep running.

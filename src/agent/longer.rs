@@ -1,0 +1,42 @@
+//! A reply that reached its length limit before its first word: the model has only thought. It is of no use, and to
+//! go on with it is not possible, so the same is asked again with twice the limit.
+
+use super::request::Unfinished;
+use super::{Agent, Event, Watch};
+use crate::api::message::Encoded;
+use crate::api::reply::{Reply, StopReason};
+
+/// How often the limit is doubled for one reply: each time the model thinks anew, and that costs.
+const MOST_DOUBLINGS: u32 = 3;
+
+const TOO_SHORT: &str =
+    "the reply reached its length limit before its first word; asking again with twice the limit";
+
+impl Agent {
+    /// Sends a history and returns the reply, like `request`, but with a longer limit where that is needed.
+    pub(super) fn request_a_word(
+        &mut self,
+        messages: &[Encoded],
+        watch: &mut Watch,
+    ) -> Result<Reply, Box<Unfinished>> {
+        let mut doublings = 0;
+        loop {
+            let reply = self.request(messages, watch)?;
+            let is_too_short = reply.stop == StopReason::MaxTokens && reply.message.is_none();
+            if !is_too_short || doublings == MOST_DOUBLINGS || !self.double_limit() {
+                return Ok(reply);
+            }
+            doublings += 1;
+            watch(Event::Notice(TOO_SHORT));
+            self.check_limits()?;
+        }
+    }
+
+    /// Doubles the limit of replies, for the rest of the run and up to what the model can write. Returns whether it is
+    /// larger now.
+    fn double_limit(&mut self) -> bool {
+        let before = self.room().output;
+        self.raised = before.saturating_mul(2);
+        self.room().output > before
+    }
+}
