@@ -75,6 +75,8 @@ pub enum Refusal {
     TooLarge,
     /// The server has no structured answers, or does not take this schema.
     Format,
+    /// A tool is not one that the server knows or allows.
+    Tools,
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -95,6 +97,14 @@ impl Error {
             Error::Api { refusal, .. } => *refusal,
             _ => None,
         }
+    }
+
+    /// Adds what the user can do about an answer of the API.
+    pub fn with_advice(mut self, advice: &str) -> Error {
+        if let Error::Api { message, .. } = &mut self {
+            message.push_str(advice);
+        }
+        self
     }
 
     /// The option whose limit ended the run, if one did.

@@ -10,6 +10,7 @@ use crate::{
         client::Client,
         request::{Prefix, Settings},
         transport::Transport,
+        web,
     },
     background::{self, Tasks},
     cli::args::{Loudness, Session},
@@ -35,12 +36,15 @@ pub fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
     let about = agent::About {
         folder: config.folder.display().to_string(),
         model: config.model.clone(),
-        tools: tools::names(),
+        tools: if config.service.web { [&tools::names()[..], &web::NAMES].concat() } else { tools::names() },
     };
-    let prefix = Prefix {
+    let mut prefix = Prefix {
         system: config.secrets.mask(system).into_owned(),
         tools: tools::definitions(config.commands.background_timeout),
     };
+    if config.service.web {
+        prefix = prefix.with_web();
+    }
     let mut client = Client::new(
         transport,
         Settings { model: config.model, long_cache: config.service.long_cache, fields: config.fields },

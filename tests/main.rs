@@ -22,6 +22,8 @@ mod config;
 mod files;
 // Pictures that the model reads and the user attaches.
 mod pictures;
+// The server's own tools for the web.
+mod web;
 // One task for a script.
 mod gateways;
 mod headless;

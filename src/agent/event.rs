@@ -14,6 +14,8 @@ pub enum Event<'a> {
     Request,
     /// More of what the model thinks, as it arrives. Empty if the API does not tell what.
     Thinking(&'a str),
+    /// What a tool that the server has run has found, in one line.
+    Web(&'a str),
     /// More of the model's text, as it arrives.
     Text(&'a str),
     /// The connection was lost: the text since the last reply is discarded.

@@ -39,6 +39,8 @@ const TAKEN_BACK: &str = "there was no reply yet, so the message was taken out o
 
 const CUT_OFF: &str = "the answer was cut off by its length limit; --max-output-tokens raises it";
 
+const NO_WEB: &str = " (the server may not have the tools for the web: try without --web)";
+
 /// How often a turn that the API has paused is continued. It pauses after some calls of server tools.
 const MOST_PAUSES: u32 = 50;
 
@@ -155,7 +157,10 @@ impl Agent {
         watch: &mut Watch,
     ) -> Error {
         let Unfinished { err, said } = unfinished;
-        let Error::Stopped(stop) = err else { return err };
+        let Error::Stopped(stop) = err else {
+            let is_about_web = err.refusal() == Some(Refusal::Tools) && self.transcript.prefix().has_web();
+            return if is_about_web { err.with_advice(NO_WEB) } else { err };
+        };
         if !said.trim().is_empty() {
             let reply = Message::assistant(vec![Block::text(said.trim_end())]);
             self.transcript.push_reply(reply.encode());

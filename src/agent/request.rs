@@ -94,6 +94,7 @@ impl Agent {
         let err = loop {
             match self.context.tasks.wait(&progress, None) {
                 Arrival::Message(Progress::Thinking(thought)) => watch(Event::Thinking(&thought)),
+                Arrival::Message(Progress::Web(line)) => watch(Event::Web(&line)),
                 Arrival::Message(Progress::Text(text)) => {
                     said += &text;
                     watch(Event::Text(&text));

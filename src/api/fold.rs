@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::message::Block;
 use super::reply::{Reply, api_error, excerpt, number};
 use super::surrogates;
+use super::web;
 use super::whole::{End, Open, whole};
 use crate::error::{Error, Result};
 
@@ -22,6 +23,8 @@ const MOST_BLOCKS: usize = 10_000;
 pub struct Shown {
     /// What the model thinks. Some as soon as it thinks, also where the API does not tell what.
     pub thinking: Option<String>,
+    /// A line about each result of a tool that the server has run.
+    pub web: Vec<String>,
     pub text: String,
 }
 
@@ -207,6 +210,10 @@ impl Fold {
         } else if block.is_thinking() {
             shown.think(gap("thinking"));
             shown.think(block.str("thinking").unwrap_or_default());
+        } else if web::is_result(&block) {
+            let call = self.blocks.iter().find(|open| open.block.str("id") == block.str("tool_use_id"));
+            let input = call.and_then(|call| call.parsed_input(false).ok()).unwrap_or_default();
+            shown.web.push(web::line(&block, &input));
         }
         self.places.insert(index, self.blocks.len());
         self.blocks.push(Open::new(block));

@@ -20,6 +20,7 @@ pub mod schema;
 mod sse;
 mod surrogates;
 pub mod transport;
+pub mod web;
 mod whole;
 
 #[cfg(test)]

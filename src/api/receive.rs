@@ -24,6 +24,8 @@ const LONGEST_MESSAGE: usize = 64 * 1024 * 1024;
 pub enum Progress {
     /// More of what the model thinks. Empty where the API does not tell.
     Thinking(String),
+    /// A line about the result of a tool that the server has run.
+    Web(String),
     Text(String),
     Ended(Result<Reply>),
 }
@@ -64,7 +66,8 @@ pub fn receive(response: &mut Response, progress: &Sender<Progress>) -> Result<R
 
 fn send(shown: Shown, progress: &Sender<Progress>) -> Result<()> {
     let text = Some(shown.text).filter(|text| !text.is_empty()).map(Progress::Text);
-    let parts = shown.thinking.map(Progress::Thinking).into_iter().chain(text);
+    let web = shown.web.into_iter().map(Progress::Web);
+    let parts = shown.thinking.map(Progress::Thinking).into_iter().chain(web).chain(text);
     for part in parts {
         if progress.send(part).is_err() {
             return Err(Error::Protocol("nobody receives the reply any more".into()));

@@ -112,6 +112,18 @@ const FORMAT: [&str; 9] = [
     "specified schema produces",
 ];
 
+/// About the tools of a request. A server that lacks those for the web may say no more than which of the tools it is.
+const TOOLS: [&str; 8] = [
+    "web_search",
+    "web_fetch",
+    "web search",
+    "tools.{}",
+    "tools[{}]",
+    "tools, {}",
+    "tool type",
+    "type of tool",
+];
+
 /// Says that too much was sent in a while, which waiting cures, in words like those above.
 const RATES: [&str; 4] = ["per minute", "per day", "rate limit", "quota"];
 
@@ -147,6 +159,9 @@ pub fn of(status: u16, body: &Value) -> Option<Refusal> {
     // The other field of `output_config`.
     if is_format && !words.contains("output_config.effort") {
         return Some(Refusal::Format);
+    }
+    if TOOLS.iter().any(|pattern| find(pattern, &words).is_some()) {
+        return Some(Refusal::Tools);
     }
     (status == 413 || kinds.contains(&"request_too_large")).then_some(Refusal::TooLarge)
 }

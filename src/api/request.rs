@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::message::{Encoded, Role};
+use super::web;
 
 /// Tells the API to cache everything up to here, for five minutes
 /// (<https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching>).
@@ -35,6 +36,22 @@ pub struct Settings {
     pub long_cache: bool,
     /// Optional fields of the body: only what the user, or the model's own description, asks for.
     pub fields: Map<String, Value>,
+}
+
+impl Prefix {
+    /// Whether the model may search the web.
+    pub fn has_web(&self) -> bool {
+        self.tools.ends_with(&format!(",{}]", web::TOOLS))
+    }
+
+    /// The same with the tools for the web.
+    pub fn with_web(mut self) -> Prefix {
+        if !self.has_web() {
+            self.tools.truncate(self.tools.len() - 1);
+            self.tools += &format!(",{}]", web::TOOLS);
+        }
+        self
+    }
 }
 
 impl Settings {

@@ -113,7 +113,7 @@ impl Open {
     }
 
     /// The input of a call. Err with what came if that is not a JSON object or was cut off.
-    fn parsed_input(&self, is_cut_off: bool) -> Result<Map<String, Value>, String> {
+    pub fn parsed_input(&self, is_cut_off: bool) -> Result<Map<String, Value>, String> {
         let parse = |text: &str| {
             let parsed = serde_json::from_str(text);
             parsed.or_else(|_| serde_json::from_str(&surrogates::repaired(text))).map_err(|_| text.to_owned())

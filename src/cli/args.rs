@@ -152,6 +152,8 @@ pub struct Limits {
 /// What the server does besides answering.
 #[derive(Debug, Default, PartialEq)]
 pub struct Service {
+    /// Search the web and read pages.
+    pub web: bool,
     /// Keep what it has cached for an hour, and not for five minutes.
     pub long_cache: bool,
 }

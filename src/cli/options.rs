@@ -92,6 +92,8 @@ pub const OPTIONS: &[Opt] = &[
         |to, n| to.limits.max_output_tokens = Some(n)),
     number("context-window", "N", "size of the context window, in tokens (default: the model's own, or 200000)",
         |to, n| to.limits.context_window = Some(n.into())),
+    switch("web", "let the model search the web and read pages; the server does it",
+        |to| to.service.web = true),
     word("cache-ttl", "TIME", &["5m", "1h"], "how long the server caches the conversation: 5m or 1h",
         |to, n| to.service.long_cache = n == 1),
     // With the waits in between, about a minute and a half.

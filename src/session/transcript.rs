@@ -123,10 +123,15 @@ impl Transcript {
     }
 
     /// Begins a session with `prefix`. A saved session keeps what it has sent; if an earlier version did not write
-    /// that down, `prefix` takes its place, and all thinking leaves the history.
+    /// that down, `prefix` takes its place, and all thinking leaves the history; and so it does if only `prefix` has
+    /// the tools for the web, which are added then.
     pub fn begin(&mut self, prefix: &Prefix) {
         match self.keeping {
-            _ if self.prefix != Prefix::default() => {}
+            _ if self.prefix != Prefix::default() => {
+                if prefix.has_web() && !self.prefix.has_web() {
+                    self.record(Record::Prefix(self.prefix.clone().with_web()));
+                }
+            }
             Keeping::In(_) => self.record(Record::Prefix(prefix.clone())),
             // The first record will have it.
             Keeping::Nowhere | Keeping::New { .. } => self.prefix = prefix.clone(),

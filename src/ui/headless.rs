@@ -93,6 +93,7 @@ fn do_task(
                     stderr.said(&std::mem::take(&mut unshown));
                 }
             }
+            Event::Web(_) => stderr.show(event),
             // Text before this event is not the answer.
             event => {
                 stderr.said(&std::mem::take(&mut unshown));

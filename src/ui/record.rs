@@ -92,7 +92,9 @@ impl Reporter {
             Event::Notice(text) | Event::TakenBack(text) => {
                 json!({"type": "system", "subtype": "notice", "text": text})
             }
-            Event::Request | Event::Thinking(_) | Event::Text(_) | Event::ToolCall(_) => return Ok(()),
+            Event::Request | Event::Thinking(_) | Event::Web(_) | Event::Text(_) | Event::ToolCall(_) => {
+                return Ok(());
+            }
         })
     }
 

@@ -61,6 +61,7 @@ impl Terminal {
             }
             Event::Notice(text) | Event::TakenBack(text) => self.line(&format!("meanwhile: {text}")),
             Event::BackgroundResults(results) => self.line(&shown_results(results)),
+            Event::Web(line) => self.colored(BOLD, &format!("> {line}")),
             Event::ToolCall(call) => self.colored(BOLD, &format!("> {}", summary(call))),
             Event::ToolResult { answer, change, .. } => {
                 if answer.is_error {

@@ -13,7 +13,16 @@ const TOOL_FIELDS: [&str; 5] = ["name", "description", "input_schema", "cache_co
 const SERVER_TOOLS: [(&str, &[&str]); 2] = [
     (
         "web_search",
-        &["type", "name", "max_uses", "allowed_domains", "blocked_domains", "user_location", "cache_control"],
+        &[
+            "type",
+            "name",
+            "max_uses",
+            "allowed_domains",
+            "blocked_domains",
+            "user_location",
+            "allowed_callers",
+            "cache_control",
+        ],
     ),
     (
         "web_fetch",
@@ -25,6 +34,7 @@ const SERVER_TOOLS: [(&str, &[&str]); 2] = [
             "blocked_domains",
             "citations",
             "max_content_tokens",
+            "allowed_callers",
             "cache_control",
         ],
     ),
