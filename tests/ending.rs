@@ -297,7 +297,8 @@ fn an_error_with_line_ends_and_escapes_is_one_harmless_sentence() {
 #[test]
 fn configuration_errors() {
     check(failed(2, "no model"), || Test::new().print("go").env_remove("MODEL_ID"));
-    check(failed(2, "no credential"), || Test::new().print("go").env_remove("ANTHROPIC_API_KEY"));
+    let elsewhere = || Test::new().print("go").env("ANTHROPIC_BASE_URL", "http://api.test");
+    check(failed(2, "no credential"), || elsewhere().env_remove("ANTHROPIC_API_KEY"));
     check(failed(2, "ANTHROPIC_BASE_URL"), || Test::new().print("go").env("ANTHROPIC_BASE_URL", "nowhere"));
     check(failed(2, "failed to read file"), || Test::new().args(["-p", "--file", "missing.txt"]));
     check(failed(2, ".env"), || Test::new().print("go").file(".env", "MODEL_ID='open"));

@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::support::Test;
 use crate::support::reply::Reply;
 
-/// A screen and a half of a usual terminal window.
-const MOST_LINES: usize = 60;
+/// A screen and a half of a high terminal window.
+const MOST_LINES: usize = 75;
 const MOST_COLUMNS: usize = 100;
 
 #[track_caller]

@@ -620,7 +620,8 @@ fn a_plain_terminal_gets_plain_lines() {
 #[test]
 fn the_first_run_names_what_is_missing_and_a_way_to_try() {
     for name in ["ANTHROPIC_API_KEY", "MODEL_ID"] {
-        let session = Test::new().env_remove(name).env("TERM", "xterm").spawn_pty();
+        let test = Test::new().env("ANTHROPIC_BASE_URL", "http://api.test").env("TERM", "xterm");
+        let session = test.env_remove(name).spawn_pty();
         let finished = session.wait().code(2);
         assert!(finished.stdout.contains(name), "{}", finished.stdout);
         assert!(finished.stdout.contains("`meanwhile demo` needs none"), "{}", finished.stdout);

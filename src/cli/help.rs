@@ -14,15 +14,13 @@ Usage:
 ";
 
 const VARIABLES: &str = "
-Variables, the first four also from .env in the working directory:
-  MODEL_ID                  the model (or ANTHROPIC_MODEL), unless --model or --replay is given
-  ANTHROPIC_AUTH_TOKEN      a bearer token; wins over a key
-  ANTHROPIC_API_KEY         a key
-  ANTHROPIC_BASE_URL        another server that speaks the Messages API
-  ANTHROPIC_AUTH_TOKEN_FILE, ANTHROPIC_API_KEY_FILE  a file with the token or the key
-  ANTHROPIC_CUSTOM_HEADERS  headers for every request, one `Name: value` a line
-  ANTHROPIC_BETAS           beta features to ask for, separated by commas
-  SSL_CERT_FILE             trusted certificates (PEM); HTTPS_PROXY, NO_PROXY, XDG_STATE_HOME as usual
+Variables, the first three lines also from .env in the working directory:
+  MODEL_ID              the model, unless --model or --replay is given; or ANTHROPIC_MODEL
+  ANTHROPIC_API_KEY     the key; or ANTHROPIC_AUTH_TOKEN, a bearer token, which wins
+  ANTHROPIC_BASE_URL    another server that speaks the Messages API
+  ANTHROPIC_API_KEY_FILE, ANTHROPIC_AUTH_TOKEN_FILE   a file with the key or the token
+  ANTHROPIC_CUSTOM_HEADERS, ANTHROPIC_BETAS           lines `Name: value`; a list of beta features
+  SSL_CERT_FILE         trusted certificates (PEM); HTTPS_PROXY, NO_PROXY, XDG_STATE_HOME as usual
 
 Exit codes:
     0  done                     3  the API returned an error or could not be reached
