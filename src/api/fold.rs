@@ -231,8 +231,9 @@ impl Fold {
         let open = self.block_for(index, kind, shown)?;
         match kind {
             "text_delta" => {
-                open.block.append("text", field("text"));
-                shown.text.push_str(field("text"));
+                let text = field("text");
+                open.block.append("text", text);
+                shown.text.push_str(text);
             }
             "input_json_delta" => match delta.get("partial_json") {
                 Some(Value::String(piece)) => open.input.push_str(piece),
@@ -264,7 +265,8 @@ impl Fold {
         index.map_or(last, |index| self.places.get(&index).copied())
     }
 
-    /// The block that a delta of this kind belongs to. If the one with its index can't hold it, begins one that can. Fails if the delta is a piece of a call, whose name nobody knows.
+    /// The block that a delta of this kind belongs to. If the one with its index can't hold it, begins one that can.
+    /// Fails if the delta is a piece of a call, whose name nobody knows.
     fn block_for(&mut self, index: Option<u64>, delta: &str, shown: &mut Shown) -> Result<&mut Open> {
         let place = self.place(index).filter(|at| self.blocks[*at].holds(delta));
         let place = match place {
