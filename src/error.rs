@@ -157,7 +157,7 @@ impl fmt::Display for Error {
             Error::Network { url, cause, .. } => write!(f, "failed to reach {url}: {cause}"),
             Error::CutOff(text) => write!(f, "the reply broke off: {text}"),
             Error::Refusal(text) => write!(f, "the model refused to answer{text}"),
-            Error::Protocol(text) => write!(f, "the reply violates the protocol: {text}"),
+            Error::Protocol(text) => write!(f, "the reply can't be used: {text}"),
             Error::Limit { option, text } => write!(f, "{option}: {text}"),
             Error::Tasks(text) => write!(f, "--on-end fail: {text}"),
             Error::Unfit { problem, .. } => write!(f, "--json-schema: the answer does not fit: {problem}"),

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Test, reply::Reply};
+use crate::support::{Test, reply::Reply, stream::Block};
 
 /// What the program makes of a reply.
 #[derive(Clone, Copy)]
@@ -412,4 +412,19 @@ fn inputs_of_calls_that_come_in_their_own_way() {
     }
     let halves = piece(json!("{\"command\":\"echo hi # \\ud83d\"}"));
     check_call(&[call(json!({})), halves, stop()], "hi");
+}
+
+/// The scripted server refuses thinking that is bound to something else than what is sent back.
+#[test]
+fn thinking_behind_a_call_with_another_id_does_not_go_back() {
+    let call = |id: &str| {
+        Block::Raw(json!({"type": "tool_use", "id": id, "name": "bash", "input": {"command": "echo hi"}}))
+    };
+    for (id, kept) in [("t1", 2), ("functions.bash:0", 1)] {
+        let blocks = vec![Block::thinking("a"), call(id), Block::thinking("b"), call("t2")];
+        let finished = Test::new().print("go").reply(Reply::message(blocks)).reply(Reply::text("done")).run();
+        let finished = finished.code(0).stdout("done\n");
+        let sent = finished.request(1).messages()[1]["content"].as_array().unwrap().clone();
+        assert_eq!(sent.iter().filter(|block| block["type"] == "thinking").count(), kept, "{sent:?}");
+    }
 }

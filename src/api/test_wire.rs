@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::fold::{Fold, Shown};
+use super::message::Block;
 use super::reply::{Reply, StopReason};
 use super::sse::Decoder;
 use crate::error::{Error, Result};
@@ -134,6 +135,45 @@ fn thinking_goes_back_exactly_but_not_unsigned_and_not_last() {
     // The signature of what follows covers what was left out.
     check(&[thinking, redacted, &call], "tool_use", json!([used]));
     check(&[thinking, signature, redacted], "max_tokens", json!([]));
+}
+
+#[test]
+fn behind_a_change_no_thinking_stays() {
+    let begin = |block: Value| {
+        json!({"type": "content_block_start", "index": null, "content_block": block}).to_string()
+    };
+    let thinking = |signature: &str| json!({"type": "thinking", "thinking": "hm", "signature": signature});
+    let call = |id: &str, input: Value| json!({"type": "tool_use", "id": id, "name": "bash", "input": input});
+    let (first, second) = (thinking("a"), thinking("b"));
+    let last = call("t2", json!({}));
+    let text = json!({"type": "text", "text": "x"});
+    let folded = |between: &Value| {
+        let events = [&first, between, &second, &last].map(|block| begin(block.clone()));
+        let events: Vec<&str> = events.iter().map(String::as_str).collect();
+        fold(&framed(&[&events[..], &[STOP]].concat())).unwrap().content()
+    };
+    let kinds = |content: &[Block]| content.iter().map(|block| block.kind().to_owned()).collect::<Vec<_>>();
+    for unchanged in [text, call("t1", json!({})), call("t1", json!({"a": 1})), json!({"type": "future"})] {
+        let kind = unchanged["type"].as_str().unwrap();
+        assert_eq!(kinds(&folded(&unchanged)), ["thinking", kind, "thinking", "tool_use"], "{unchanged}");
+    }
+    for changed in [call("a:b", json!({})), call("t1", json!("{"))] {
+        assert_eq!(kinds(&folded(&changed)), ["thinking", "tool_use", "tool_use"], "{changed}");
+    }
+    let blank = json!({"type": "text", "text": "\n"});
+    let open = json!({"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {}});
+    let found = json!({"type": "tool_result", "tool_use_id": "t0", "content": ""});
+    for dropped in [blank, thinking(""), found] {
+        assert_eq!(kinds(&folded(&dropped)), ["thinking", "tool_use"], "{dropped}");
+    }
+    assert_eq!(folded(&open).len(), 4, "its result comes with the next reply");
+    let halves = begin(json!({"type": "text", "text": "HALF"})).replace("HALF", "\\ud83d");
+    let events = [begin(first.clone()), halves, begin(second.clone()), begin(last.clone())];
+    let events: Vec<&str> = events.iter().map(String::as_str).collect();
+    assert_eq!(
+        kinds(&fold(&framed(&[&events[..], &[STOP]].concat())).unwrap().content()),
+        ["text", "tool_use"]
+    );
 }
 
 #[test]
