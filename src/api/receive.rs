@@ -213,3 +213,43 @@ pub fn error_response(response: &mut Response) -> Error {
         refusal,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::time::Duration;
+
+    use super::super::response::Body;
+    use super::*;
+    use crate::secrets::Secrets;
+
+    /// A body that brings one piece with each read.
+    struct Pieces(VecDeque<&'static str>);
+
+    impl Read for Pieces {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.0.pop_front().unwrap_or_default().as_bytes().read(buffer)
+        }
+    }
+
+    /// What comes of these pieces if each has to bring more than a sign of life.
+    fn without_patience(pieces: &[&'static str]) -> Result<Reply> {
+        let body = Body::new(Pieces(pieces.iter().copied().collect()), &Secrets::default());
+        let mut response = Response { status: 200, headers: Vec::new(), body, patience: Duration::ZERO };
+        let (progress, _receiver) = crossbeam_channel::bounded(64);
+        receive(&mut response, &progress)
+    }
+
+    #[test]
+    fn signs_of_life_alone_keep_no_reply_and_news_do() {
+        const PING: &str = "event: ping\ndata: {\"type\": \"ping\"}\n\n";
+        const START: &str = "data: {\"type\":\"message_start\",\"message\":{}}\n\n";
+        const THOUGHT: &str = "data: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"thinking_delta\",\"thinking\":\"a\"}}\n\n";
+        const STOP: &str = "data: {\"type\":\"message_stop\"}\n\n";
+        assert!(without_patience(&[START, THOUGHT, THOUGHT, STOP]).is_ok());
+        for alive in [PING, ": alive\n\n", "\n", "event: ping\n"] {
+            let err = without_patience(&[START, THOUGHT, alive, STOP]).unwrap_err().to_string();
+            assert_eq!(err, "the reply broke off: nothing but signs of life for 0.0 s");
+        }
+    }
+}
