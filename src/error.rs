@@ -46,6 +46,8 @@ pub enum Error {
     Protocol(String),
     /// A session can't be found or opened.
     Session(String),
+    /// A message does not fit into the context window.
+    TooLong(String),
     /// The model refused to answer.
     Refusal(String),
     /// A recording has no more replies.
@@ -121,7 +123,7 @@ impl Error {
         match self {
             Error::Usage(_) | Error::Config(_) => 2,
             Error::Api { .. } | Error::Network { .. } | Error::CutOff(_) => 3,
-            Error::Protocol(_) | Error::Replay(_) => 3,
+            Error::Protocol(_) | Error::Replay(_) | Error::TooLong(_) => 3,
             Error::Limit { .. } => 4,
             Error::Tasks(_) => 5,
             Error::Unfit { .. } => 6,
@@ -137,6 +139,7 @@ impl fmt::Display for Error {
         match self {
             Error::Usage(text) => write!(f, "{text}; try `meanwhile --help`"),
             Error::Config(text) | Error::Replay(text) | Error::Session(text) => f.write_str(text),
+            Error::TooLong(text) => f.write_str(text),
             Error::File { doing, path, err } => {
                 write!(f, "failed to {doing} `{}`: {err}", path.display())
             }

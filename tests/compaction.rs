@@ -13,10 +13,10 @@ fn used(tokens: u64) -> serde_json::Value {
 
 /// A turn of `calls` calls, each with a result of `size` bytes; the last reply before the end fills the window.
 fn long_turn(calls: usize, size: usize) -> Test {
-    let mut test = Test::new().arg("--context-window=10000").print("the task");
+    let mut test = Test::new().arg("--context-window=20000").print("the task");
     for n in 0..calls {
         let command = format!("echo call-{n}; head -c {size} /dev/zero | tr '\\0' x");
-        let tokens = if n + 1 == calls { 9000 } else { 100 };
+        let tokens = if n + 1 == calls { 18_000 } else { 6000 };
         test = test.reply(Reply::tool("bash", json!({"command": command})).usage(used(tokens)));
     }
     test

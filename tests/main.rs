@@ -20,6 +20,7 @@ mod commands;
 mod config;
 // What the file tools answer, and what becomes of the file.
 mod files;
+mod full_context;
 // Pictures that the model reads and the user attaches.
 mod pictures;
 // The server's own tools for the web.

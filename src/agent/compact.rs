@@ -1,11 +1,12 @@
 //! Keeps the history within the context window.
 
+use super::fit::is_too_large;
 use super::{Agent, Event, Watch};
 use crate::api::message::{self, Block, Encoded, Message};
 use crate::api::reply::{Reply, StopReason};
 use crate::background::task::Status;
 use crate::error::{Error, Result};
-use crate::session::compaction::{INSTRUCTION, INTRODUCTION, kept};
+use crate::session::compaction::{self, INSTRUCTION, INTRODUCTION, SHORT_RESULT, kept};
 
 /// When the history takes more than this part of the context window, in percent, it is made smaller.
 const FULL: u64 = 80;
@@ -13,34 +14,54 @@ const FULL: u64 = 80;
 /// If shortening old tool results brings the history down to this part, in percent, there is no summary.
 const ROOMY: u64 = 60;
 
+/// What a summary may take, in tokens, but not more than an eighth of the window.
+const SUMMARY: u64 = 4096;
+const SUMMARY_SHARE: u64 = 8;
+
+/// How many smaller requests for one summary are made if the server finds the first too large.
+const MOST_EXCERPTS: u32 = 4;
+
 impl Agent {
     /// Makes the history smaller if it fills the window. Fails if that is stopped; other failures are notices.
     pub(super) fn make_room(&mut self, watch: &mut Watch) -> Result<()> {
-        if self.transcript.tokens < self.percent(FULL) {
+        if self.transcript.tokens() < self.percent(FULL) {
             return Ok(());
         }
-        if let Some(keep) = kept(&self.transcript.messages(), true) {
-            self.transcript.shorten(keep);
-            if self.transcript.tokens <= self.percent(ROOMY) {
-                watch(Event::Notice("old tool results were shortened to make room"));
-                return Ok(());
-            }
-            match self.summarize(true, watch) {
-                Err(err @ Error::Stopped(_)) => return Err(err),
-                // The request may still fit.
-                Err(err) => watch(Event::Notice(&format!("the conversation could not be summarized: {err}"))),
-                Ok(()) => {}
-            }
+        // What is older is no reason why a message does not fit.
+        let fits = self.newest_fits();
+        if fits && let Some(keep) = kept(&self.transcript.messages(), true) {
+            self.make_smaller(keep, watch)?;
         }
         // The last step alone may have read more than there is room for.
-        if self.transcript.tokens >= self.room().window {
-            let before = self.transcript.size();
-            self.transcript.shorten(0);
-            if self.transcript.size() < before {
-                watch(Event::Notice("tool results were shortened to make room"));
-            }
+        if self.transcript.tokens() >= self.room().window && (fits || self.newest_has_results()) {
+            self.shorten_all(SHORT_RESULT, watch);
         }
         Ok(())
+    }
+
+    /// Shortens the results in all but the last `keep` messages, or summarizes these messages if that is not enough.
+    /// Fails like `make_room`.
+    pub(super) fn make_smaller(&mut self, keep: usize, watch: &mut Watch) -> Result<()> {
+        let before = self.transcript.size();
+        self.transcript.shorten(keep, SHORT_RESULT);
+        if self.transcript.size() < before && self.transcript.tokens() <= self.percent(ROOMY) {
+            watch(Event::Notice("old tool results were shortened to make room"));
+            return Ok(());
+        }
+        self.try_to_summarize(true, watch)
+    }
+
+    /// Summarizes the older part of the history. Fails like `make_room`.
+    pub(super) fn try_to_summarize(&mut self, inside_turn: bool, watch: &mut Watch) -> Result<()> {
+        match self.summarize(inside_turn, watch) {
+            Err(err @ Error::Stopped(_)) => Err(err),
+            // The request may still fit.
+            Err(err) => {
+                watch(Event::Notice(&format!("the conversation could not be summarized: {err}")));
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Summarizes the conversation for the user. Fails if the model writes no summary.
@@ -56,15 +77,11 @@ impl Agent {
         };
         watch(Event::Notice("summarizing the older part of the conversation"));
         // The request for the summary has to fit as well.
-        self.transcript.shorten(keep);
+        self.transcript.shorten(keep, SHORT_RESULT);
         let messages = self.transcript.messages();
         // The format is for answers.
         let format = self.client.set_format(None);
-        let reply = self.request(&with_instruction(&messages[..messages.len() - keep]), &mut |event| {
-            if let Event::Retry { .. } = event {
-                watch(event);
-            }
-        });
+        let reply = self.request_summary(&messages[..messages.len() - keep], watch);
         self.client.set_format(format);
         let reply = reply?;
         let text = whole_summary(&reply)?;
@@ -75,6 +92,32 @@ impl Agent {
         self.transcript.compact(&text, keep);
         self.tell_changes();
         Ok(())
+    }
+
+    /// Asks for a summary of the messages, or of an excerpt of them if the window has no room for all.
+    fn request_summary(&mut self, messages: &[Encoded], watch: &mut Watch) -> Result<Reply> {
+        let (mut asked, mut most, mut excerpts) = (messages.to_vec(), u64::MAX, 0);
+        loop {
+            let window = self.room().window;
+            most = most.min(window - SUMMARY.min(window / SUMMARY_SHARE));
+            let tokens = self.transcript.tokens_of(messages).max(1);
+            if tokens > most {
+                let size = u128::from(most) * compaction::size(messages) as u128 / u128::from(tokens);
+                asked = compaction::excerpt(messages, size as usize);
+            }
+            let reply = self.request(&with_instruction(&asked), &mut |event| {
+                if let Event::Retry { .. } = event {
+                    watch(event);
+                }
+            });
+            match reply {
+                Err(unfinished) if is_too_large(&unfinished.err) && excerpts < MOST_EXCERPTS => {
+                    excerpts += 1;
+                    most = most.min(self.transcript.tokens_of(&asked)) / 2;
+                }
+                done => return Ok(done?),
+            }
+        }
     }
 
     fn percent(&mut self, percent: u64) -> u64 {

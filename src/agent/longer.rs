@@ -32,11 +32,12 @@ impl Agent {
         }
     }
 
-    /// Doubles the limit of replies, for the rest of the run and up to what the model can write. Returns whether it is
-    /// larger now.
+    /// Doubles the limit of replies, for the rest of the run and up to what the model can write. Returns whether the
+    /// next reply may be longer now.
     fn double_limit(&mut self) -> bool {
-        let before = self.room().output;
-        self.raised = before.saturating_mul(2);
-        self.room().output > before
+        let tokens = self.transcript.tokens();
+        let before = self.longest_reply(tokens);
+        self.learned.raised = self.room().output.saturating_mul(2);
+        self.longest_reply(tokens) > before
     }
 }

@@ -6,6 +6,7 @@
 mod answer;
 mod compact;
 mod event;
+mod fit;
 mod longer;
 mod request;
 mod room;
@@ -15,8 +16,9 @@ mod user;
 
 use answer::Answer;
 pub use event::{About, Event, Refused, Run, Watch};
+use fit::is_too_large;
 use request::Unfinished;
-use room::Room;
+use room::{Learned, Room};
 
 use std::time::Instant;
 
@@ -49,8 +51,7 @@ pub struct Agent {
     transcript: Transcript,
     context: Context,
     limits: Limits,
-    /// The longest reply, in tokens, after one was too short; 0 before.
-    raised: u32,
+    learned: Learned,
     about: About,
     /// What a session that begins today sends before its messages.
     prefix: Prefix,
@@ -70,8 +71,8 @@ impl Agent {
         prefix: Prefix,
     ) -> Agent {
         transcript.begin(&prefix);
-        let (pending, run) = (Vec::new(), Run::default());
-        let mut agent = Agent { client, transcript, context, limits, raised: 0, about, prefix, pending, run };
+        let (learned, pending, run) = (Learned::default(), Vec::new(), Run::default());
+        let mut agent = Agent { client, transcript, context, limits, learned, about, prefix, pending, run };
         agent.tell_changes();
         agent
     }
@@ -91,7 +92,7 @@ impl Agent {
         let (mut continuations, mut pauses) = (0, 0);
         loop {
             let results = self.push_with_results(content, prompt.take(), is_open, watch);
-            let reply = match self.shown_request(watch) {
+            let reply = match self.shown_request(is_unanswered, watch) {
                 Ok(reply) => reply,
                 Err(unfinished) => {
                     let unanswered = is_unanswered.then(|| (start, [pending, results].concat()));
@@ -149,7 +150,7 @@ impl Agent {
 
     /// Leaves a history in which the model reads what was interrupted: the text of a reply stays, an incomplete tool
     /// call does not. A message that is `unanswered` leaves the history too, so that the model does not act
-    /// on it later; what else was sent with it stays. Returns what ended the turn.
+    /// on it later; what else was sent with it stays. So does one that is too long. Returns what ended the turn.
     fn leave_off(
         &mut self,
         unfinished: Unfinished,
@@ -159,56 +160,43 @@ impl Agent {
         let Unfinished { err, said } = unfinished;
         let Error::Stopped(stop) = err else {
             let is_about_web = err.refusal() == Some(Refusal::Tools) && self.transcript.prefix().has_web();
-            return if is_about_web { err.with_advice(NO_WEB) } else { err };
+            return match unanswered {
+                Some((start, rest)) if is_too_large(&err) => self.take_back(&err, start, rest, watch),
+                _ if is_about_web => err.with_advice(NO_WEB),
+                _ => err,
+            };
         };
         if !said.trim().is_empty() {
             let reply = Message::assistant(vec![Block::text(said.trim_end())]);
             self.transcript.push_reply(reply.encode());
             self.transcript.push_user(vec![Block::text(&stop.reply_note())], None);
         } else if let Some((start, rest)) = unanswered {
-            let delivered = self.transcript.delivered_since(&start);
-            self.transcript.roll_back(start);
-            self.transcript.push_user(rest, None);
-            delivered.iter().for_each(|id| self.transcript.task_delivered(id));
+            self.leave_out(start, rest);
             watch(Event::TakenBack(TAKEN_BACK));
         }
         err
     }
 
-    /// Makes one request of a turn, and says so.
-    fn shown_request(&mut self, watch: &mut Watch) -> Result<Reply, Box<Unfinished>> {
+    /// Takes what came since `start` out of the history, but for the results in it.
+    fn leave_out(&mut self, start: Mark, results: Vec<Block>) {
+        let delivered = self.transcript.delivered_since(&start);
+        self.transcript.roll_back(start);
+        self.transcript.push_user(results, None);
+        delivered.iter().for_each(|id| self.transcript.task_delivered(id));
+    }
+
+    /// Makes one request of a turn, and says so; `is_unanswered` is as in `request_in_turn`.
+    fn shown_request(&mut self, is_unanswered: bool, watch: &mut Watch) -> Result<Reply, Box<Unfinished>> {
         let sent = Instant::now();
         watch(Event::Request);
-        let reply = self.request_in_turn(watch)?;
+        let reply = self.request_in_turn(is_unanswered, watch)?;
         watch(Event::Reply { reply: &reply, time: sent.elapsed() });
         Ok(reply)
     }
 
-    /// Makes one request of a turn. If the history is too large for it, makes it smaller first.
-    fn request_in_turn(&mut self, watch: &mut Watch) -> Result<Reply, Box<Unfinished>> {
-        self.check_limits()?;
-        self.make_room(watch)?;
-        // A summary is a reply too.
-        self.check_limits()?;
-        let mut reply = self.request_a_word(&self.transcript.messages(), watch);
-        if let Err(unfinished) = &reply
-            && let Some(Refusal::TooLarge) = unfinished.err.refusal()
-        {
-            self.summarize(true, watch)?;
-            self.check_limits()?;
-            reply = self.request_a_word(&self.transcript.messages(), watch);
-        }
-        if let Err(unfinished) = &reply
-            && self.asks_in_words(&unfinished.err, watch)
-        {
-            reply = self.request(&self.transcript.messages(), watch);
-        }
-        reply
-    }
-
     /// The limits of the next request.
     fn room(&mut self) -> Room {
-        Room::new(&self.limits, self.client.description(), self.raised)
+        Room::new(&self.limits, &self.learned, self.client.description())
     }
 
     fn check_limits(&self) -> Result<()> {

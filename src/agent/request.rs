@@ -49,8 +49,9 @@ impl Agent {
     ) -> Result<Reply, Box<Unfinished>> {
         let mut messages = messages.to_vec();
         let (mut failures, mut was_impossible) = (0, false);
+        let mut max_tokens = self.longest_reply(self.transcript.tokens_of(&messages));
         loop {
-            let unfinished = match self.attempt(messages.clone(), watch) {
+            let unfinished = match self.attempt(messages.clone(), max_tokens, watch) {
                 Ok(reply) => {
                     self.transcript.add_usage(&reply.usage);
                     self.run.turns += 1;
@@ -66,12 +67,17 @@ impl Agent {
             if !said.is_empty() {
                 watch(Event::Discarded);
             }
+            let refusal = err.refusal();
             // The same request would be refused forever.
-            if let Some(Refusal::Thinking) = err.refusal()
-                && compaction::remove_thinking(&mut messages)
-            {
+            if refusal == Some(Refusal::Thinking) && compaction::remove_thinking(&mut messages) {
                 self.transcript.remove_thinking();
                 watch(Event::Notice(THINKING_REFUSED));
+                continue;
+            }
+            if let Some(shorter) =
+                refusal.and_then(|refusal| self.shorter_reply(refusal, &messages, max_tokens))
+            {
+                max_tokens = shorter;
                 continue;
             }
             let is_first = matches!(err, Error::Protocol(_)) && !std::mem::replace(&mut was_impossible, true);
@@ -87,8 +93,12 @@ impl Agent {
         }
     }
 
-    fn attempt(&mut self, messages: Vec<Encoded>, watch: &mut Watch) -> Result<Reply, Box<Unfinished>> {
-        let max_tokens = self.room().output;
+    fn attempt(
+        &mut self,
+        messages: Vec<Encoded>,
+        max_tokens: u32,
+        watch: &mut Watch,
+    ) -> Result<Reply, Box<Unfinished>> {
         let progress = self.client.send(self.transcript.prefix(), messages, max_tokens)?;
         let mut said = String::new();
         let err = loop {

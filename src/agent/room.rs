@@ -1,5 +1,5 @@
 //! How large the context window is and how long a reply may be: what the user says, or else what the server says of
-//! the model, or else a guess. Pure.
+//! the model, or else a guess; and never more than it has refused. Pure.
 
 use crate::api::models::Description;
 use crate::cli::args::Limits;
@@ -28,15 +28,28 @@ pub(super) struct Room {
     pub output: u32,
 }
 
+/// What the answers of the server say about the model, in tokens. They know better than the user and than the
+/// description.
+#[derive(Debug, Default)]
+pub(super) struct Learned {
+    /// The window is no larger.
+    pub window: Option<u64>,
+    /// A longer reply is refused.
+    pub output: Option<u32>,
+    /// The longest reply after one was too short; 0 before. The model may be able to write less.
+    pub raised: u32,
+}
+
 impl Room {
-    /// The limits for a model with this description. A reply may be `raised` tokens long, if the model can write them.
-    pub fn new(limits: &Limits, description: Option<&Description>, raised: u32) -> Room {
+    /// The limits for a model with this description, of which this was learned.
+    pub fn new(limits: &Limits, learned: &Learned, description: Option<&Description>) -> Room {
         let window = limits.context_window.or(description.and_then(|model| model.max_input_tokens));
-        let window = window.unwrap_or(WINDOW);
+        let window = window.unwrap_or(WINDOW).min(learned.window.unwrap_or(u64::MAX));
         let guess = if window < SMALL_WINDOW { SMALL_OUTPUT } else { OUTPUT };
         let most = description.and_then(|model| model.max_tokens);
         let output = limits.max_output_tokens.or(most).unwrap_or(guess);
-        Room { window, output: output.max(raised.min(most.unwrap_or(LONGEST))) }
+        let output = output.max(learned.raised.min(most.unwrap_or(LONGEST)));
+        Room { window, output: output.min(learned.output.unwrap_or(u32::MAX)) }
     }
 }
 
@@ -61,11 +74,24 @@ mod tests {
         for ((context_window, max_output_tokens), (max_input_tokens, max_tokens), (window, output)) in cases {
             let limits = Limits { context_window, max_output_tokens, ..Limits::default() };
             let description = Description { max_input_tokens, max_tokens, ..Description::default() };
-            let room = Room::new(&limits, Some(&description), 0);
+            let room = Room::new(&limits, &Learned::default(), Some(&description));
             assert_eq!(room, Room { window, output }, "{limits:?} {description:?}");
         }
         let guess = Room { window: WINDOW, output: OUTPUT };
-        assert_eq!(Room::new(&Limits::default(), None, 0), guess);
+        assert_eq!(Room::new(&Limits::default(), &Learned::default(), None), guess);
+    }
+
+    #[test]
+    fn what_was_refused_wins_over_all() {
+        let limits = Limits { context_window: Some(50_000), max_output_tokens: None, ..Limits::default() };
+        for ((window, output), expected) in [
+            ((Some(40_000), None), (40_000, 8_192)),
+            ((Some(90_000), Some(9_000)), (50_000, 8_192)),
+            ((None, Some(4_096)), (50_000, 4_096)),
+        ] {
+            let room = Room::new(&limits, &Learned { window, output, raised: 0 }, None);
+            assert_eq!(room, Room { window: expected.0, output: expected.1 });
+        }
     }
 
     #[test]
@@ -83,7 +109,8 @@ mod tests {
         for (max_output_tokens, max_tokens, raised, output) in cases {
             let limits = Limits { max_output_tokens, ..Limits::default() };
             let description = Description { max_tokens, ..Description::default() };
-            let room = Room::new(&limits, Some(&description), raised);
+            let learned = Learned { raised, ..Learned::default() };
+            let room = Room::new(&limits, &learned, Some(&description));
             assert_eq!(room.output, output, "{max_output_tokens:?} {max_tokens:?} {raised}");
         }
     }

@@ -1,6 +1,7 @@
 //! What the user does apart from talking to the model.
 
 use super::Agent;
+use super::room::Learned;
 use crate::api::message::Block;
 use crate::error::{Error, Result};
 use crate::session::changes;
@@ -31,7 +32,7 @@ impl Agent {
 
     pub fn set_model(&mut self, model: &str) {
         self.client.set_model(model);
-        self.raised = 0;
+        self.learned = Learned::default();
     }
 
     /// Starts the conversation over. Background tasks keep running.

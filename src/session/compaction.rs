@@ -1,11 +1,16 @@
 //! How a history is made smaller: which results are shortened, what a summary replaces, and how the model is asked
 //! for one. Pure.
 
-use crate::api::message::{Block, Encoded, Message, Role};
+use serde_json::Value;
+
+use crate::api::message::{Block, Encoded, Role};
 use crate::text;
 
 /// Longer tool results are shortened to this many characters.
-const SHORT_RESULT: usize = 2000;
+pub const SHORT_RESULT: usize = 2000;
+
+/// The same where there is no room for that.
+pub const HARD_RESULT: usize = 200;
 
 /// The line that says how much was left out is no longer than this, in characters. What was shortened once is not
 /// shortened again.
@@ -13,6 +18,11 @@ const LEFT_OUT: usize = 100;
 
 /// After a summary, at most this part of the history is kept, counted in bytes: a fifth.
 const KEPT_SHARE: usize = 5;
+
+/// An excerpt has no text that takes more than this part of it: an eighth.
+const LONGEST_SHARE: usize = 8;
+
+const NO_PICTURE: &str = "(a picture was left out to make room)";
 
 /// Stands for a message that had nothing but thinking: a message must have a block.
 const ONLY_THINKING: &str = "(no words)";
@@ -26,23 +36,74 @@ with their paths and what matters in them; commands that work; what is done, wha
 /// Comes before the summary in the new history.
 pub const INTRODUCTION: &str = "(The model summarized the conversation before this point, to make room.)";
 
-/// Returns the messages with long tool results, shortened, and their numbers.
-pub fn shortened(messages: &[Encoded]) -> Vec<(usize, Encoded)> {
+/// Returns the messages with tool results longer than `limit` characters, shortened, and their numbers.
+pub fn shortened(messages: &[Encoded], limit: usize) -> Vec<(usize, Encoded)> {
     // A message that is short itself has no long result.
-    let long = messages.iter().enumerate().filter(|(_, message)| message.len() > SHORT_RESULT);
-    let short = long.map(|(index, message)| (index, shorten(message.decode()).encode()));
+    let long = messages.iter().enumerate().filter(|(_, message)| message.len() > limit);
+    let short = long.map(|(index, message)| {
+        let mut message = message.decode();
+        message.content.iter_mut().for_each(|block| shorten_result(block, limit));
+        (index, message.encode())
+    });
     short.filter(|(index, short)| *short != messages[*index]).collect()
 }
 
-fn shorten(mut message: Message) -> Message {
-    for result in message.content.iter_mut().filter(|block| block.kind() == "tool_result") {
-        let is_long = |content: &&str| content.chars().count() > SHORT_RESULT + LEFT_OUT;
-        if let Some(content) = result.str("content").filter(is_long) {
-            let short = text::head_and_tail(content, SHORT_RESULT).into_owned();
-            result.set("content", short.into());
+/// Shortens the long texts among the blocks.
+pub fn shortened_texts(mut content: Vec<Block>) -> Vec<Block> {
+    content.iter_mut().for_each(|block| shorten_field(block, "text", SHORT_RESULT));
+    content
+}
+
+/// Returns messages that say about the same as `messages` in `most` bytes: the first one, and the last ones. Long texts
+/// are shortened, pictures left out.
+pub fn excerpt(messages: &[Encoded], most: usize) -> Vec<Encoded> {
+    let limit = most / LONGEST_SHARE;
+    let cut = |message: &Encoded| {
+        let mut message = message.decode();
+        for block in &mut message.content {
+            shorten_result(block, limit);
+            match block.kind() {
+                "text" => shorten_field(block, "text", limit),
+                "image" => *block = Block::text(NO_PICTURE),
+                _ => {}
+            }
         }
+        message.encode()
+    };
+    let mut messages: Vec<Encoded> = messages.iter().map(cut).collect();
+    // What it is bound to is left out.
+    remove_thinking(&mut messages);
+    let mut length = size(&messages);
+    // The model's messages have odd numbers. One of them follows the first.
+    let mut end = 1;
+    while length > most && end + 2 < messages.len() {
+        length -= size(&messages[end..end + 2]);
+        end += 2;
     }
-    message
+    messages.drain(1.min(end)..end);
+    messages
+}
+
+fn shorten_result(block: &mut Block, limit: usize) {
+    if block.kind() != "tool_result" {
+        return;
+    }
+    if let Some(Value::Array(parts)) = block.get("content")
+        && block.get("content").is_some_and(|content| content.to_string().len() > limit + LEFT_OUT)
+    {
+        let text = |part: &Value| part["text"].as_str().unwrap_or(NO_PICTURE).to_owned();
+        let text = parts.iter().map(text).collect::<Vec<String>>().join("\n");
+        block.set("content", text.into());
+    }
+    shorten_field(block, "content", limit);
+}
+
+fn shorten_field(block: &mut Block, name: &str, limit: usize) {
+    let is_long = |text: &&str| text.chars().count() > limit + LEFT_OUT;
+    if let Some(text) = block.str(name).filter(is_long) {
+        let short = text::head_and_tail(text, limit).into_owned();
+        block.set(name, short.into());
+    }
 }
 
 /// Takes the thinking out of `messages`. The API binds it to everything that was sent before it
@@ -95,6 +156,7 @@ pub fn size(messages: &[Encoded]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::message::Message;
 
     fn message(role: Role, text: &str) -> Encoded {
         let content = vec![Block::text(text)];
@@ -131,12 +193,12 @@ mod tests {
         let long = "x".repeat(5000);
         let result = Message::user(vec![Block::tool_result("t", &long, false), Block::text(&long)]);
         let mut messages = [message(Role::User, "short"), result.encode()];
-        let [(1, short)] = &shortened(&messages)[..] else { panic!("one of them is long") };
+        let [(1, short)] = &shortened(&messages, SHORT_RESULT)[..] else { panic!("one of them is long") };
         let result = short.decode();
         assert!(result.content[0].str("content").unwrap().len() < 2100);
         assert_eq!(result.content[1], Block::text(&long));
         messages[1] = short.clone();
-        assert_eq!(shortened(&messages), []);
+        assert_eq!(shortened(&messages, SHORT_RESULT), []);
     }
 
     #[test]

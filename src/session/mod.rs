@@ -3,6 +3,7 @@
 pub mod changes;
 pub mod compaction;
 pub mod export;
+mod measure;
 pub mod prompt;
 pub mod records;
 mod repair;

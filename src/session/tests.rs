@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::{Value, json};
 
-use super::compaction;
+use super::compaction::{self, SHORT_RESULT};
 use super::store::{Store, Which};
 use super::transcript::{Keeping, Transcript};
 use crate::api::message::{Block, Encoded, Message, Role};
@@ -85,7 +85,7 @@ fn write(store: &Store, turns: Vec<Turn>) -> Transcript {
                 mark = transcript.mark();
             }
             After::Marked => mark = transcript.mark(),
-            After::Shortened(keep) => transcript.shorten(keep),
+            After::Shortened(keep) => transcript.shorten(keep, SHORT_RESULT),
             After::Compacted(inside_turn) => {
                 if let Some(keep) = compaction::kept(&transcript.messages(), inside_turn) {
                     transcript.compact("what was said", keep);

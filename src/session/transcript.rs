@@ -3,10 +3,12 @@
 //! Roles alternate, and every `tool_use` is answered in the next message, so that the API takes the history once
 //! a user message is at its end. Every change is a record; loading a session repeats the records.
 
-use std::{mem, path::PathBuf, slice};
+use std::{path::PathBuf, slice};
 
 use uuid::Uuid;
 
+use super::compaction::SHORT_RESULT;
+use super::measure::{self, Measure};
 use super::records::{Changes, Mark, Record, StartedTask};
 use super::store::{SessionFile, Store, Which};
 use super::{compaction, repair};
@@ -14,9 +16,6 @@ use crate::api::message::{Block, Encoded, Message, Role, push};
 use crate::api::reply::Usage;
 use crate::api::request::Prefix;
 use crate::error::{Error, Result};
-
-/// Lower than the average, so that the estimate is too high rather than too low.
-const BYTES_PER_TOKEN: usize = 3;
 
 #[derive(Default)]
 pub struct Transcript {
@@ -35,10 +34,7 @@ pub struct Transcript {
     delivered: Vec<StartedTask>,
     /// What the session has used so far.
     pub usage: Usage,
-    /// How many tokens the history takes: what the last reply said, and an estimate of what was added since.
-    pub tokens: u64,
-    /// What the last request and its reply took, until the reply is in the history.
-    request: u64,
+    measure: Measure,
 }
 
 /// Where the history is written.
@@ -134,7 +130,10 @@ impl Transcript {
             }
             Keeping::In(_) => self.record(Record::Prefix(prefix.clone())),
             // The first record will have it.
-            Keeping::Nowhere | Keeping::New { .. } => self.prefix = prefix.clone(),
+            Keeping::Nowhere | Keeping::New { .. } => {
+                self.prefix = prefix.clone();
+                self.measure.change(&self.prefix, &self.messages);
+            }
         }
     }
 
@@ -151,6 +150,22 @@ impl Transcript {
     /// Returns the size of the messages in bytes.
     pub fn size(&self) -> usize {
         compaction::size(&self.messages)
+    }
+
+    /// Returns how many tokens the history takes, with what is sent before it: what the server has counted, or else an
+    /// estimate.
+    pub fn tokens(&self) -> u64 {
+        self.measure.tokens()
+    }
+
+    /// Does the same for other messages that are sent in this session.
+    pub fn tokens_of(&self, messages: &[Encoded]) -> u64 {
+        self.measure.tokens_of(measure::size(&self.prefix, messages))
+    }
+
+    /// Takes note of what the server has counted for these messages, in tokens.
+    pub fn counted(&mut self, messages: &[Encoded], tokens: u64) {
+        self.measure.counted(tokens, measure::size(&self.prefix, messages));
     }
 
     /// Returns the tasks whose result is not in the history.
@@ -208,10 +223,10 @@ impl Transcript {
         self.record(Record::RolledBack(mark));
     }
 
-    /// Shortens the long tool results of all but the last `keep` messages.
-    pub fn shorten(&mut self, keep: usize) {
+    /// Shortens the tool results of all but the last `keep` messages to `limit` characters.
+    pub fn shorten(&mut self, keep: usize, limit: usize) {
         let older = self.messages.len().saturating_sub(keep);
-        let messages = compaction::shortened(&self.messages[..older]);
+        let messages = compaction::shortened(&self.messages[..older], limit);
         if !messages.is_empty() {
             self.record(Record::Shortened { messages, keep: None });
         }
@@ -238,20 +253,19 @@ impl Transcript {
 
     fn apply(&mut self, record: Record) {
         match record {
-            Record::Session(header) => self.prefix = header.prefix.unwrap_or_default(),
+            Record::Session(header) => {
+                self.prefix = header.prefix.unwrap_or_default();
+                self.measure.change(&self.prefix, &self.messages);
+            }
             Record::Opened { .. } | Record::Unknown(_) => {}
             Record::Message { message, prompt } => {
                 self.turns += usize::from(prompt.is_some());
-                match message.role() {
-                    Role::User => self.tokens = self.tokens.saturating_add(estimate(message.len())),
-                    Role::Assistant if self.request > 0 => self.tokens = mem::take(&mut self.request),
-                    Role::Assistant => {}
-                }
+                self.measure.add(&message, message.role() == Role::Assistant);
                 push(&mut self.messages, message);
             }
             Record::Usage(usage) => {
                 self.usage.add(&usage);
-                self.request = usage.context();
+                self.measure.used(&usage);
             }
             Record::TaskStarted(task) => self.undelivered.push(task),
             Record::TaskDelivered(id) => {
@@ -263,15 +277,12 @@ impl Transcript {
 
     /// Applies a record that changes what is in the history.
     fn rewrite(&mut self, change: Record) {
-        let before = self.size().max(1) as u64;
-        // A reply that became part of this change is no longer in the history.
-        self.request = 0;
         match change {
             Record::RolledBack(mark) => self.go_back(mark),
             Record::Shortened { mut messages, keep } => {
                 if let Some(keep) = keep {
                     let older = self.messages.len().saturating_sub(keep);
-                    messages = compaction::shortened(&self.messages[..older]);
+                    messages = compaction::shortened(&self.messages[..older], SHORT_RESULT);
                 }
                 let first = messages.first().map_or(usize::MAX, |(first, _)| *first);
                 for (index, short) in messages {
@@ -286,8 +297,7 @@ impl Transcript {
                 self.messages.splice(..older, [summary]);
                 self.unbind();
                 self.changes.replaced += older.saturating_sub(1);
-                self.tokens = estimate(self.size());
-                return;
+                self.measure.forget();
             }
             Record::Repaired { messages: None, .. } => {
                 self.messages = repair::repaired(&self.messages);
@@ -303,10 +313,13 @@ impl Transcript {
                 self.unbind();
             }
             Record::ThinkingRemoved => self.unbind(),
-            Record::Cleared => self.messages.clear(),
+            Record::Cleared => {
+                self.messages.clear();
+                self.measure.forget();
+            }
             _ => {}
         }
-        self.tokens = self.tokens.saturating_mul(self.size() as u64) / before;
+        self.measure.change(&self.prefix, &self.messages);
     }
 
     fn go_back(&mut self, mark: Mark) {
@@ -348,10 +361,6 @@ impl Keeping {
             _ => Ok(()),
         }
     }
-}
-
-fn estimate(bytes: usize) -> u64 {
-    (bytes / BYTES_PER_TOKEN) as u64
 }
 
 #[cfg(test)]
@@ -505,12 +514,12 @@ mod tests {
         user(&mut transcript, "one");
         transcript.add_usage(&usage);
         model(&mut transcript, "two");
-        assert_eq!(transcript.tokens, 9000);
+        assert_eq!(transcript.tokens(), 9000);
         transcript.add_usage(&usage);
         transcript.compact("sum", 0);
         // Interrupted: it has no usage.
         model(&mut transcript, "three");
-        assert!(transcript.tokens < 100, "{}", transcript.tokens);
+        assert!(transcript.tokens() < 100, "{}", transcript.tokens());
     }
 
     #[test]

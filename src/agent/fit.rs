@@ -1,0 +1,179 @@
+//! What follows when the server says that a request does not fit: a shorter reply, a shorter history, or the newest
+//! message leaves it. No request is sent twice, and there is an end to it.
+
+use super::request::Unfinished;
+use super::{Agent, Event, Watch};
+use crate::api::message::{Block, Encoded, Message};
+use crate::api::reply::Reply;
+use crate::error::{Error, Refusal, Result};
+use crate::session::compaction::{self, HARD_RESULT, SHORT_RESULT, kept};
+use crate::session::records::Mark;
+
+/// The shortest reply for which there must be room, in tokens: a few calls, or a short answer.
+const LEAST: u64 = 1024;
+
+/// An estimate may be wrong by this part, a twentieth.
+const MARGIN: u64 = 20;
+
+const TAKEN_BACK: &str = "the message was taken out of the conversation";
+
+/// A way to make the history smaller.
+#[derive(Clone, Copy)]
+enum Step {
+    /// Shorten the older results, or summarize what is older if that is not enough.
+    Older,
+    /// Summarize what is older.
+    Summary,
+    /// Shorten all results to so many characters.
+    Results(usize),
+    /// Summarize everything.
+    All,
+}
+
+/// In the order in which they are tried, each once.
+const STEPS: [Step; 5] =
+    [Step::Older, Step::Summary, Step::Results(SHORT_RESULT), Step::Results(HARD_RESULT), Step::All];
+
+impl Agent {
+    /// Makes one request of a turn. If the history is too large for it, makes it smaller first. A message of the user
+    /// `is_unanswered`: it is not summarized.
+    pub(super) fn request_in_turn(
+        &mut self,
+        is_unanswered: bool,
+        watch: &mut Watch,
+    ) -> Result<Reply, Box<Unfinished>> {
+        self.check_limits()?;
+        self.make_room(watch)?;
+        let mut steps = STEPS.iter();
+        loop {
+            // A summary is a reply too.
+            self.check_limits()?;
+            let unfinished = match self.request_a_word(&self.transcript.messages(), watch) {
+                Err(unfinished) if is_too_large(&unfinished.err) => unfinished,
+                Err(unfinished) if self.asks_in_words(&unfinished.err, watch) => continue,
+                done => return done,
+            };
+            let history = self.transcript.messages();
+            while self.transcript.messages() == history {
+                let Some(step) = steps.next() else { return Err(unfinished) };
+                self.shrink(*step, is_unanswered, watch)?;
+            }
+        }
+    }
+
+    /// How long the reply to a request may be that takes so many tokens.
+    pub(super) fn longest_reply(&mut self, tokens: u64) -> u32 {
+        let room = self.room();
+        let left = room.window.saturating_sub(tokens.saturating_add(tokens / MARGIN)).max(LEAST);
+        room.output.min(left.try_into().unwrap_or(u32::MAX))
+    }
+
+    /// Takes note of what a refusal says of the model and of `messages`. Returns how long their reply may be instead
+    /// of `max_tokens`, if a shorter one is all that it takes.
+    pub(super) fn shorter_reply(
+        &mut self,
+        refusal: Refusal,
+        messages: &[Encoded],
+        max_tokens: u32,
+    ) -> Option<u32> {
+        let shorter = match refusal {
+            Refusal::MaxTokens { most } => {
+                self.learned.output = Some(most);
+                most
+            }
+            Refusal::Window { prompt, window } => {
+                let window = window.map_or(u64::MAX, u64::from);
+                self.learned.window = Some(window.min(self.learned.window.unwrap_or(u64::MAX)));
+                let tokens = match prompt.map(u64::from) {
+                    Some(tokens) => tokens,
+                    // Nothing says whether the reply is the part that is too long.
+                    None if window == u64::MAX => return None,
+                    None => {
+                        let tokens = self.transcript.tokens_of(messages);
+                        // Where the estimate was used already, only the shortest reply is left to be tried.
+                        let longest = self.longest_reply(tokens);
+                        return [longest, LEAST as u32].into_iter().find(|shorter| *shorter < max_tokens);
+                    }
+                };
+                self.transcript.counted(messages, tokens);
+                let left = self.room().window.saturating_sub(tokens);
+                left.try_into().ok().filter(|_| left >= LEAST)?
+            }
+            _ => return None,
+        };
+        (1..max_tokens).contains(&shorter).then_some(shorter)
+    }
+
+    /// Makes the history smaller in this way, if that helps. Fails if that is stopped.
+    fn shrink(&mut self, step: Step, is_unanswered: bool, watch: &mut Watch) -> Result<()> {
+        let fits = self.newest_fits();
+        // A message without results is not helped by shorter ones.
+        if !fits && !self.newest_has_results() {
+            return Ok(());
+        }
+        let keep = kept(&self.transcript.messages(), true).filter(|_| fits);
+        match (step, keep) {
+            (Step::Older, Some(keep)) => self.make_smaller(keep, watch),
+            (Step::Summary, Some(_)) => self.try_to_summarize(true, watch),
+            (Step::Results(limit), _) => {
+                self.shorten_all(limit, watch);
+                Ok(())
+            }
+            (Step::All, _) if !is_unanswered => self.try_to_summarize(false, watch),
+            _ => Ok(()),
+        }
+    }
+
+    /// Shortens all tool results, those of the last step included.
+    pub(super) fn shorten_all(&mut self, limit: usize, watch: &mut Watch) {
+        let before = self.transcript.size();
+        self.transcript.shorten(0, limit);
+        if self.transcript.size() < before {
+            watch(Event::Notice("tool results were shortened to make room"));
+        }
+    }
+
+    /// Whether the newest message alone fits into the window, as far as is known.
+    pub(super) fn newest_fits(&mut self) -> bool {
+        let messages = self.transcript.messages();
+        let newest = &messages[messages.len().saturating_sub(1)..];
+        self.transcript.tokens_of(newest).saturating_add(LEAST) <= self.room().window
+    }
+
+    pub(super) fn newest_has_results(&self) -> bool {
+        let newest = self.transcript.messages().pop();
+        newest.is_some_and(|newest| newest.decode().content.iter().any(|block| block.kind() == "tool_result"))
+    }
+
+    /// Takes a message that does not fit out of the history, so that the next one can be sent; what else was sent
+    /// with it stays. Returns the error that says so.
+    pub(super) fn take_back(
+        &mut self,
+        err: &Error,
+        start: Mark,
+        rest: Vec<Block>,
+        watch: &mut Watch,
+    ) -> Error {
+        let tokens = self.transcript.tokens();
+        let needed = match err.refusal() {
+            Some(Refusal::Window { prompt: Some(prompt), .. }) => format!("{prompt} tokens"),
+            _ => format!("about {tokens} tokens"),
+        };
+        let most = match self.room().window {
+            _ if err.refusal() == Some(Refusal::TooLarge) => "that is more than the server takes".into(),
+            window if window < tokens.saturating_add(LEAST) => format!("{window} fit, with the reply"),
+            _ => "fewer fit".into(),
+        };
+        let message = Message::user(rest.clone()).encode();
+        let fits = self.transcript.tokens_of(&[message]).saturating_add(LEAST) <= self.room().window;
+        let rest = if fits { rest } else { compaction::shortened_texts(rest) };
+        self.leave_out(start, rest);
+        watch(Event::TakenBack(TAKEN_BACK));
+        Error::TooLong(format!("the message is too long: with it, the request has {needed}, and {most}"))
+    }
+}
+
+/// Whether the server says that the history, or a message in it, is too large.
+pub(super) fn is_too_large(err: &Error) -> bool {
+    matches!(err.refusal(), Some(Refusal::Window { .. } | Refusal::TooLarge))
+}
