@@ -1,5 +1,6 @@
 //! What identifies the user to the API: a key or a token, known from the start or printed by a command.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use ureq::http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
@@ -61,40 +62,54 @@ impl Credential {
     }
 }
 
-/// Calls a command and returns the key that it prints.
-type Print = dyn Fn() -> Result<Key> + Send + Sync;
+/// Calls a command and returns the key that it prints, or why there is none.
+type Print = dyn Fn() -> Result<Key, String> + Send + Sync;
 
 /// A key that a command prints: when it is first needed, and again after the server has rejected it.
 pub struct Printed {
     print: Box<Print>,
-    last: Mutex<Option<Key>>,
+    /// How often the command has run.
+    runs: AtomicU64,
+    last: Mutex<Option<Result<Key, String>>>,
 }
 
 impl Printed {
-    pub fn new(print: impl Fn() -> Result<Key> + Send + Sync + 'static) -> Printed {
-        Printed { print: Box::new(print), last: Mutex::new(None) }
+    pub fn new(print: impl Fn() -> Result<Key, String> + Send + Sync + 'static) -> Printed {
+        Printed { print: Box::new(print), runs: AtomicU64::new(0), last: Mutex::new(None) }
     }
 
-    /// The last key, unless it is `rejected`; then what the command prints now.
+    /// The last key, unless it is `rejected`; then what the command prints now. Requests that need a key at the same
+    /// time share one run, also if that fails.
     fn other_than(&self, rejected: Option<&Key>) -> Result<Key> {
-        // Locked while the command runs: two requests at once need one key.
+        let runs = self.runs.load(Ordering::Acquire);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(key) = last.as_ref().filter(|key| Some(*key) != rejected) {
-            return Ok(key.clone());
-        }
-        Ok(last.insert((self.print)()?).clone())
+        let has_waited = self.runs.load(Ordering::Acquire) != runs;
+        let of_use = |last: &&Result<Key, String>| match last {
+            Ok(key) => has_waited || Some(key) != rejected,
+            Err(_) => has_waited,
+        };
+        let outcome = match last.as_ref().filter(of_use) {
+            Some(outcome) => outcome,
+            None => {
+                let outcome = (self.print)();
+                self.runs.fetch_add(1, Ordering::Release);
+                last.insert(outcome)
+            }
+        };
+        outcome.clone().map_err(Error::Config)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::mpsc;
+    use std::thread;
 
     use super::*;
 
     #[test]
     fn the_command_runs_when_a_key_is_needed_and_again_when_it_is_rejected() {
-        let runs = AtomicU32::new(0);
+        let runs = AtomicU64::new(0);
         let credential = Credential::Printed(Printed::new(move || {
             Ok(Key::Plain((runs.fetch_add(1, Ordering::Relaxed).min(1)).to_string()))
         }));
@@ -106,5 +121,27 @@ mod tests {
         assert_eq!(credential.another(&first).unwrap(), Some(second.clone()));
         assert_eq!(credential.another(&second).unwrap(), None);
         assert_eq!(credential.key().unwrap(), second);
+    }
+    #[test]
+    fn requests_that_wait_for_a_run_share_its_failure() {
+        let (started, has_started) = mpsc::channel();
+        let (go, may_go) = mpsc::channel::<()>();
+        let may_go = Mutex::new(may_go);
+        let printed = Printed::new(move || {
+            started.send(()).unwrap();
+            let _ = may_go.lock().unwrap().recv();
+            Err("no".into())
+        });
+        let failure = |printed: &Printed| printed.other_than(None).unwrap_err().to_string();
+        thread::scope(|scope| {
+            let first = scope.spawn(|| failure(&printed));
+            has_started.recv().unwrap();
+            let second = scope.spawn(|| failure(&printed));
+            // If the second comes too late to wait, it runs the command again, which now ends at once.
+            drop(go);
+            assert_eq!([first, second].map(|thread| thread.join().unwrap()), ["no", "no"]);
+        });
+        // Later it may succeed.
+        assert_eq!(failure(&printed), "no");
     }
 }

@@ -10,7 +10,6 @@ use crate::command::capture::{Captured, capture};
 use crate::command::exit::Exit;
 use crate::command::sandbox::Sandbox;
 use crate::command::{start, supervisor};
-use crate::error::{Error, Result};
 use crate::secrets::Secrets;
 
 /// A command that waits for a password, or for a network that is down, must not hang the run.
@@ -36,19 +35,20 @@ pub fn printed(command: &str, folder: &Path, secrets: &Secrets) -> Printed {
 }
 
 /// Runs the command. Fails with its own words if it fails, and if it prints anything but one key.
-fn run(command: &str, settings: &start::Settings, secrets: &Secrets) -> Result<Key> {
+fn run(command: &str, settings: &start::Settings, secrets: &Secrets) -> Result<Key, String> {
     let captured = capture(command, LIMIT, settings);
-    let Captured { exit, stdout, stderr } =
-        captured.map_err(|err| Error::System { doing: "run the command of --key-command", err })?;
+    let Captured { exit, stdout, stderr } = captured.map_err(|err| format!("--key-command failed: {err}"))?;
+    if exit == Exit::TimedOut(LIMIT) {
+        return Err(format!("--key-command printed no key within {} s", LIMIT.as_secs()));
+    }
     if exit != Exit::Code(0) {
         let words: Vec<&str> = stderr.split_whitespace().collect();
         let said = secrets.mask(words.join(" ")).chars().take(LONGEST_COMPLAINT).collect::<String>();
         let said = if said.is_empty() { String::new() } else { format!(": {said}") };
-        return Err(Error::Config(format!("--key-command failed ({exit}){said}")));
+        return Err(format!("--key-command failed ({exit}){said}"));
     }
-    let key = printed_key(stdout.trim()).ok_or_else(|| {
-        Error::Config("--key-command has to print one key, or `Bearer` and a token, and nothing else".into())
-    })?;
+    let key = printed_key(stdout.trim())
+        .ok_or("--key-command has to print one key, or `Bearer` and a token, and nothing else")?;
     if let Key::Plain(value) | Key::Bearer(value) = &key {
         secrets.add(value.clone());
     }
