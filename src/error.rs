@@ -77,6 +77,8 @@ pub enum Refusal {
     TooLarge,
     /// The server has no structured answers, or does not take this schema.
     Format,
+    /// The model takes no pictures, or not one of these.
+    Picture,
     /// A tool is not one that the server knows or allows.
     Tools,
 }

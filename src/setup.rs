@@ -61,6 +61,7 @@ pub fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
             asks: config.run.asks,
             asker: None,
         },
+        takes_pictures: true,
         secrets: config.secrets,
     };
     Ok(Agent::new(client, context, config.limits, about, transcript, prefix))

@@ -149,3 +149,74 @@ fn rules_are_asked_about_a_picture_too() {
     let finished = run(test, [("read_file", json!({"path": "a.png"}))]);
     assert!(answer(&finished, 0).starts_with("Error: "));
 }
+
+/// Whether the last request holds a picture.
+fn has_picture(request: &Request) -> bool {
+    request.body["messages"].to_string().contains("\"type\":\"image\"")
+}
+
+#[test]
+fn a_picture_that_the_server_refuses_leaves_the_history_and_the_turn_goes_on() {
+    let refused = || Reply::error(400, "invalid_request_error", "Could not process image");
+    let finished = Test::new()
+        .file("a.png", pixel())
+        .print("go")
+        .reply(Reply::tool("read_file", json!({"path": "a.png"})))
+        .reply(refused())
+        .reply(Reply::text("done"))
+        .run()
+        .code(0)
+        .stdout("done\n");
+    assert!(has_picture(finished.request(1)) && !has_picture(finished.request(2)));
+    let (text, is_error) = finished.request(2).tool_result(0);
+    let expected = "PNG picture, 1 x 1 pixels\n(a picture was here, and was taken out of the conversation)";
+    assert_eq!((text.as_str(), is_error), (expected, false));
+    assert_eq!(finished.stderr.matches("the server refused a picture").count(), 1, "{}", finished.stderr);
+    let next = finished.again().arg("-c").print("more").reply(Reply::text("done")).run().code(0);
+    assert!(!has_picture(next.request(0)));
+}
+
+#[test]
+fn a_refusal_that_stays_is_told_once() {
+    let refused = || Reply::error(404, "not_found_error", "No endpoints found that support image input");
+    let test = Test::new().file("a.png", pixel()).print("see @a.png");
+    let finished = test.reply(refused()).reply(refused()).run().code(3);
+    assert_eq!(finished.requests.len(), 2);
+    assert!(!has_picture(finished.request(1)));
+}
+
+#[test]
+fn of_too_many_pictures_the_last_ones_stay() {
+    let read = || Reply::tool("read_file", json!({"path": "a.png"}));
+    let test = (0..21).fold(Test::new().file("a.png", pixel()).print("go"), |test, _| test.reply(read()));
+    let finished = test.reply(Reply::text("done")).run().code(0);
+    let pictures = |n: usize| finished.request(n).body.to_string().matches("\"type\":\"image\"").count();
+    assert_eq!((pictures(20), pictures(21)), (20, 10));
+    assert!(finished.stderr.contains("older pictures were taken out"), "{}", finished.stderr);
+}
+
+#[test]
+fn a_model_that_takes_no_pictures_gets_none() {
+    let blind = || {
+        let capabilities = json!({"image_input": {"supported": false}});
+        Reply::json(&json!({"type": "model", "id": "test-model", "capabilities": capabilities}))
+    };
+    let mut test = Test::new().file("a.png", pixel()).describe_model(blind).allow_unused();
+    for _ in 0..200 {
+        test = test.reply(Reply::with(|request| {
+            let text = request.body["messages"].to_string();
+            let is_over = text.contains("takes no pictures") || text.contains("see @a.png");
+            let read = || Reply::tool("read_file", json!({"path": "a.png"}));
+            if is_over { Reply::text("That is all.") } else { read() }
+        }));
+    }
+    let mut session = test.spawn();
+    session.send_line("go");
+    // The description comes beside the first request, so some pictures may be read before it.
+    session.expect("Error: a.png is a picture, and the model that you are takes no pictures");
+    session.send_line("see @a.png");
+    session.expect("the model takes no pictures: what was attached is left out");
+    session.expect("tokens in");
+    session.close_stdin();
+    session.wait().code(0);
+}

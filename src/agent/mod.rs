@@ -8,6 +8,7 @@ mod compact;
 mod event;
 mod fit;
 mod longer;
+mod pictures;
 mod request;
 mod room;
 mod structured;
@@ -79,10 +80,11 @@ impl Agent {
 
     /// Runs one turn: sends the user's message, or only the results that wait, and runs what the model calls until it
     /// calls nothing more. Returns the answer. After an error the history can be sent again.
-    pub fn turn(&mut self, content: Vec<Block>, watch: &mut Watch) -> Result<String> {
+    pub fn turn(&mut self, mut content: Vec<Block>, watch: &mut Watch) -> Result<String> {
         self.transcript.settle();
         let start = self.transcript.mark();
         let pending = std::mem::take(&mut self.pending);
+        self.without_useless_pictures(&mut content, watch);
         // The user's words come after their pictures.
         let mut prompt = content.iter().position(|block| block.kind() == "text").map(|at| pending.len() + at);
         let content = content.into_iter().map(|block| self.masked(block));
@@ -187,6 +189,7 @@ impl Agent {
 
     /// Makes one request of a turn, and says so; `is_unanswered` is as in `request_in_turn`.
     fn shown_request(&mut self, is_unanswered: bool, watch: &mut Watch) -> Result<Reply, Box<Unfinished>> {
+        self.limit_pictures(watch);
         let sent = Instant::now();
         watch(Event::Request);
         let reply = self.request_in_turn(is_unanswered, watch)?;
@@ -235,6 +238,7 @@ impl Agent {
     /// calls after it are answered, but not run.
     fn run_tools(&mut self, calls: &[ToolCall], watch: &mut Watch) -> Result<()> {
         let mut stop = None;
+        self.context.takes_pictures = self.takes_pictures();
         for call in calls {
             watch(Event::ToolCall(call));
             let outcome = match stop {

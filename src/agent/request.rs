@@ -80,6 +80,9 @@ impl Agent {
                 max_tokens = shorter;
                 continue;
             }
+            if self.drop_refused_pictures(refusal, &mut messages, watch) {
+                continue;
+            }
             let is_first = matches!(err, Error::Protocol(_)) && !std::mem::replace(&mut was_impossible, true);
             let asked = if is_first { Some(None) } else { err.retry() };
             let Some(asked) = asked.filter(|_| failures < self.limits.max_retries) else {

@@ -112,6 +112,35 @@ const FORMAT: [&str; 9] = [
     "specified schema produces",
 ];
 
+/// About a picture.
+const PICTURE: [&str; 22] = [
+    // Anthropic.
+    "could not process image",
+    "image exceeds",
+    "image dimensions exceed",
+    "image.source",
+    "image media type",
+    "too many images",
+    "provided image",
+    // xAI, Kimi, OpenAI.
+    "invalid image",
+    "invalid png image",
+    "invalid jpeg image",
+    "failed to decode image",
+    "represent a valid image",
+    "unable to process image",
+    // Models without eyes: OpenRouter, llama.cpp, vLLM, DeepSeek, Ollama and others.
+    "image input",
+    "image_url",
+    "images are not supported",
+    "image is not supported",
+    "not support image",
+    "support vision",
+    "not a multimodal model",
+    "mmproj",
+    "at most 0 image",
+];
+
 /// About the tools of a request. A server that lacks those for the web may say no more than which of the tools it is.
 const TOOLS: [&str; 8] = [
     "web_search",
@@ -130,14 +159,19 @@ const RATES: [&str; 4] = ["per minute", "per day", "rate limit", "quota"];
 /// Returns which refusal of the table the error is; `body` is what the server sent, an object or a text.
 pub fn of(status: u16, body: &Value) -> Option<Refusal> {
     // Wrong credentials, permissions and addresses say nothing about what was sent.
-    if matches!(status, 401 | 403 | 404) {
+    if matches!(status, 401 | 403) {
         return None;
     }
     let error = if body["error"].is_object() { &body["error"] } else { body };
     let words = [&error["message"], &body["error"], &body["detail"], body];
     let words = words.into_iter().find_map(Value::as_str).unwrap_or_default();
     let words = first(words, LONGEST_MESSAGE).to_lowercase().replace('`', "").replace("\\u003e", ">");
-    if THINKING.iter().any(|pattern| find(pattern, &words).is_some()) {
+    let is_about = |patterns: &[&str]| patterns.iter().any(|pattern| find(pattern, &words).is_some());
+    // OpenRouter, when nobody serves a model that sees.
+    if status == 404 {
+        return is_about(&PICTURE).then_some(Refusal::Picture);
+    }
+    if is_about(&THINKING) {
         return Some(Refusal::Thinking);
     }
     // 429 and 529: the same request may succeed later.
@@ -155,12 +189,14 @@ pub fn of(status: u16, body: &Value) -> Option<Refusal> {
         let (prompt, window) = (field("n_prompt_tokens").or(prompt), field("n_ctx").or(window));
         return Some(Refusal::Window { prompt, window });
     }
-    let is_format = FORMAT.iter().any(|pattern| find(pattern, &words).is_some());
     // The other field of `output_config`.
-    if is_format && !words.contains("output_config.effort") {
+    if is_about(&FORMAT) && !words.contains("output_config.effort") {
         return Some(Refusal::Format);
     }
-    if TOOLS.iter().any(|pattern| find(pattern, &words).is_some()) {
+    if is_about(&PICTURE) {
+        return Some(Refusal::Picture);
+    }
+    if is_about(&TOOLS) {
         return Some(Refusal::Tools);
     }
     (status == 413 || kinds.contains(&"request_too_large")).then_some(Refusal::TooLarge)
@@ -462,11 +498,46 @@ mod tests {
                 Some(Refusal::Format),
             ),
             ("output_config.effort: Extra inputs are not permitted", None),
-            ("tools.0.custom.input_schema: JSON schema is invalid", None),
+            ("tools.0.custom.input_schema: JSON schema is invalid", Some(Refusal::Tools)),
         ] {
             for status in [200, 400, 422, 500] {
                 says(status, message, expected);
             }
+        }
+    }
+
+    #[test]
+    fn a_picture_that_is_refused_is_known_by_its_words() {
+        for message in [
+            "Could not process image",
+            "messages.0.content.1.image.source.base64: image exceeds 5 MB maximum: 5316852 bytes > 5242880 bytes",
+            "messages.4.content.0.tool_result.content.1.image.source.base64.data: At least one of the image dimensions exceed max allowed size for many-image requests: 2000 pixels",
+            "The image was specified using the image/jpeg media type, but the image appears to be a image/png image: messages.83.content.0.image.source",
+            "Invalid PNG image.",
+            "Base64 string of provided image cannot be decoded.",
+            "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj",
+            "gpt-oss is not a multimodal model",
+            "unknown variant `image_url`, expected `text`",
+            "At most 0 image(s) may be provided in one prompt.",
+        ] {
+            says(400, message, Some(Refusal::Picture));
+            says(500, message, Some(Refusal::Picture));
+        }
+        says(404, "No endpoints found that support image input", Some(Refusal::Picture));
+        says(404, "No endpoints found for this model", None);
+        says(502, "<html><img src=\"image.png\"> provisioned throughput</html>", None);
+    }
+
+    #[test]
+    fn a_tool_that_is_refused_is_known_by_its_name_or_its_place() {
+        for message in [
+            "tools.7: Input tag 'web_search_20260318' found using 'type' does not match any of the expected tags",
+            "tools.7.input_schema: Field required",
+            "('body', 'tools', 7, 'function'): Field required: 'web_search_20260318'",
+            "Unsupported tool type: web_search_20260318",
+            "Web search is not enabled for this organization",
+        ] {
+            says(400, message, Some(Refusal::Tools));
         }
     }
 

@@ -4,6 +4,7 @@ pub mod changes;
 pub mod compaction;
 pub mod export;
 mod measure;
+pub mod pictures;
 pub mod prompt;
 pub mod records;
 mod repair;

@@ -11,7 +11,7 @@ use super::compaction::SHORT_RESULT;
 use super::measure::{self, Measure};
 use super::records::{Changes, Mark, Record, StartedTask};
 use super::store::{SessionFile, Store, Which};
-use super::{compaction, repair};
+use super::{compaction, pictures, repair};
 use crate::api::message::{Block, Encoded, Message, Role, push};
 use crate::api::reply::Usage;
 use crate::api::request::Prefix;
@@ -232,6 +232,14 @@ impl Transcript {
         }
     }
 
+    /// Takes out all but the last `keep` pictures.
+    pub fn remove_pictures(&mut self, keep: usize) {
+        let messages = pictures::removed(&self.messages, keep);
+        if !messages.is_empty() {
+            self.record(Record::Shortened { messages, keep: None });
+        }
+    }
+
     /// Replaces all but the last `keep` messages, of which the first is the model's, by a summary.
     pub fn compact(&mut self, summary: &str, keep: usize) {
         self.record(Record::Compacted { summary: summary.to_owned(), keep });
@@ -284,11 +292,7 @@ impl Transcript {
                     let older = self.messages.len().saturating_sub(keep);
                     messages = compaction::shortened(&self.messages[..older], SHORT_RESULT);
                 }
-                let first = messages.first().map_or(usize::MAX, |(first, _)| *first);
-                for (index, short) in messages {
-                    self.messages.get_mut(index).into_iter().for_each(|message| *message = short.clone());
-                }
-                self.messages.get_mut(first..).map(compaction::remove_thinking);
+                pictures::replace(&mut self.messages, &messages);
                 self.changes.rewrites += 1;
             }
             Record::Compacted { summary, keep } => {

@@ -39,6 +39,8 @@ pub struct Context {
     pub workspace: Workspace,
     pub tasks: Tasks,
     pub approval: Approval,
+    /// Whether the model takes pictures, as far as that is known.
+    pub takes_pictures: bool,
     /// What results must not contain.
     pub secrets: Secrets,
 }
