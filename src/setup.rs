@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::{
-    agent::{self, Agent},
+    agent::{self, Agent, Wish},
     api::{
         client::Client,
         request::{Prefix, Settings},
@@ -47,7 +47,13 @@ pub fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
     }
     let mut client = Client::new(
         transport,
-        Settings { model: config.model, long_cache: config.service.long_cache, fields: config.fields },
+        Settings {
+            model: config.model,
+            long_cache: config.service.long_cache,
+            effort: None,
+            thinking: None,
+            fields: config.fields,
+        },
     );
     if let Some(schema) = &config.schema {
         client.set_format(Some(schema.format()));
@@ -64,7 +70,8 @@ pub fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
         takes_pictures: true,
         secrets: config.secrets,
     };
-    Ok(Agent::new(client, context, config.limits, about, transcript, prefix))
+    let wish = Wish(config.thinking);
+    Ok(Agent::new(client, context, config.limits, wish, about, transcript, prefix))
 }
 
 fn rules(option: &str, texts: &[String]) -> Result<Vec<Rule>> {

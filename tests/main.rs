@@ -87,8 +87,10 @@ mod tls;
 mod models;
 // The prompt on a real terminal.
 mod terminal;
-// What the model thinks, and how much it is to think.
+// What the model thinks: where it is shown.
 mod thinking;
+// How hard the model is to work.
+mod effort;
 mod valid_requests;
 // What the tools that run commands answer, and what is wrong with a call.
 mod tools;

@@ -13,6 +13,7 @@ mod request;
 mod room;
 mod structured;
 mod tasks;
+mod thinking;
 mod user;
 
 use answer::Answer;
@@ -20,6 +21,7 @@ pub use event::{About, Event, Refused, Run, Watch};
 use fit::is_too_large;
 use request::Unfinished;
 use room::{Learned, Room};
+pub use thinking::Wish;
 
 use std::time::Instant;
 
@@ -53,6 +55,7 @@ pub struct Agent {
     context: Context,
     limits: Limits,
     learned: Learned,
+    wish: Wish,
     about: About,
     /// What a session that begins today sends before its messages.
     prefix: Prefix,
@@ -67,13 +70,17 @@ impl Agent {
         client: Client,
         context: Context,
         limits: Limits,
+        wish: Wish,
         about: About,
         mut transcript: Transcript,
         prefix: Prefix,
     ) -> Agent {
         transcript.begin(&prefix);
-        let (learned, pending, run) = (Learned::default(), Vec::new(), Run::default());
-        let mut agent = Agent { client, transcript, context, limits, learned, about, prefix, pending, run };
+        let (pending, run) = (Vec::new(), Run::default());
+        let raised = limits.max_output_tokens.map_or(wish.least_output(), |_| 0);
+        let learned = Learned { raised, ..Learned::default() };
+        let mut agent =
+            Agent { client, transcript, context, limits, learned, wish, about, prefix, pending, run };
         agent.tell_changes();
         agent
     }

@@ -102,6 +102,7 @@ impl Agent {
         max_tokens: u32,
         watch: &mut Watch,
     ) -> Result<Reply, Box<Unfinished>> {
+        self.client.set_thinking(self.wish.effort(), self.wish.thinking(max_tokens));
         let progress = self.client.send(self.transcript.prefix(), messages, max_tokens)?;
         let mut said = String::new();
         let err = loop {

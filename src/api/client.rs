@@ -67,6 +67,11 @@ impl Client {
         self.settings.set_output("format", format)
     }
 
+    /// What later requests say of the model's effort and its thinking; see `Settings`.
+    pub fn set_thinking(&mut self, effort: Option<&'static str>, thinking: Option<Value>) {
+        (self.settings.effort, self.settings.thinking) = (effort, thinking);
+    }
+
     /// Sends `messages`; the last one must be from the user. The reply may take up to `max_tokens`. Returns the
     /// channel on which it arrives: dropping it cancels the request. Beside the first request to a model, the server is
     /// asked to describe the model. Fails if no thread can be started.

@@ -34,7 +34,11 @@ pub struct Settings {
     pub model: String,
     /// Whether the API caches for an hour, and not for five minutes.
     pub long_cache: bool,
-    /// Optional fields of the body: only what the user, or the model's own description, asks for.
+    /// How hard the model is to work (<https://platform.claude.com/docs/en/build-with-claude/effort>).
+    pub effort: Option<&'static str>,
+    /// How the model is to think (<https://platform.claude.com/docs/en/build-with-claude/thinking>).
+    pub thinking: Option<Value>,
+    /// Other optional fields of the body: only what the user, or the model's own description, asks for. They win.
     pub fields: Map<String, Value>,
 }
 
@@ -83,6 +87,15 @@ impl Settings {
         let mut fields = json!({"model": self.model, "max_tokens": max_tokens, "stream": true});
         for (name, value) in &self.fields {
             fields[name] = value.clone();
+        }
+        if let (Some(thinking), Value::Null) = (&self.thinking, &fields["thinking"]) {
+            fields["thinking"] = thinking.clone();
+        }
+        if let Some(effort) = self.effort
+            && let Value::Null | Value::Object(_) = fields["output_config"]
+            && fields["output_config"]["effort"].is_null()
+        {
+            fields["output_config"]["effort"] = effort.into();
         }
         let fields = fields.to_string();
         let (system, tools) =

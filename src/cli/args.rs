@@ -94,6 +94,7 @@ pub struct Args {
     pub model: Option<String>,
     pub session: Session,
     pub limits: Limits,
+    pub thinking: ThinkingOptions,
     pub commands: Commands,
     pub service: Service,
     pub replay: Option<PathBuf>,
@@ -130,6 +131,33 @@ pub struct Gateway {
     /// JSON objects.
     pub bodies: Vec<String>,
     pub key_command: Option<String>,
+}
+
+/// How hard the model works, and how it thinks. None: as it does by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ThinkingOptions {
+    pub effort: Option<Effort>,
+    pub thinking: Option<Thinking>,
+}
+
+/// How hard the model works (<https://platform.claude.com/docs/en/build-with-claude/effort>).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Effort {
+    Low,
+    Medium,
+    High,
+    XHigh,
+    Max,
+}
+
+/// How the model thinks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Thinking {
+    /// When and as much as it finds right.
+    On,
+    Off,
+    /// Up to so many tokens, which the models before adaptive thinking need.
+    Budget(u32),
 }
 
 /// The limits of a reply, a request and the run; `RunOptions` has the one on time.
@@ -174,4 +202,39 @@ pub struct Commands {
     pub keep_env: Vec<String>,
     pub drop_env: Vec<String>,
     pub scrub_env: bool,
+}
+
+impl Effort {
+    /// All of them, and their names in the API.
+    pub const ALL: [Effort; 5] = [Effort::Low, Effort::Medium, Effort::High, Effort::XHigh, Effort::Max];
+    pub const NAMES: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
+
+    /// The effort with this name.
+    pub fn from_name(name: &str) -> Option<Effort> {
+        Effort::ALL.into_iter().find(|effort| effort.name() == name)
+    }
+
+    pub fn name(self) -> &'static str {
+        Effort::NAMES[self as usize]
+    }
+}
+
+impl ThinkingOptions {
+    /// Fails with a sentence if they contradict each other, or a limit of the user's.
+    pub fn check(&self, limits: &Limits) -> Result<(), String> {
+        if let (Some(Thinking::Budget(budget)), Some(most)) = (self.thinking, limits.max_output_tokens)
+            && budget >= most
+        {
+            return Err(format!(
+                "--thinking {budget} must be less than --max-output-tokens, which is {most}"
+            ));
+        }
+        match *self {
+            ThinkingOptions {
+                effort: Some(effort @ (Effort::XHigh | Effort::Max)),
+                thinking: Some(Thinking::Off),
+            } => Err(format!("effort `{}` needs thinking, which is off (--thinking off)", effort.name())),
+            _ => Ok(()),
+        }
+    }
 }

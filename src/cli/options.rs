@@ -4,7 +4,9 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use super::args::{Args, ColorWhen, Format, Loudness, Mode, OnEnd, SandboxMode, Session, Shell};
+use super::args::{
+    Args, ColorWhen, Effort, Format, Loudness, Mode, OnEnd, SandboxMode, Session, Shell, Thinking,
+};
 
 /// An option of the command line.
 pub struct Opt {
@@ -27,6 +29,8 @@ pub enum Takes {
     Number(u32, fn(&mut Args, u32)),
     /// One of these words; the setter gets its position.
     Word(&'static [&'static str], fn(&mut Args, usize)),
+    /// One of these words, or a whole number from a minimum.
+    WordOrNumber(&'static [&'static str], u32, fn(&mut Args, usize), fn(&mut Args, u32)),
     Text(fn(&mut Args, String)),
     Path(fn(&mut Args, PathBuf)),
 }
@@ -64,7 +68,7 @@ pub const OPTIONS: &[Opt] = &[
         |to, path| to.run.file = Some(path)).short('f'),
     word("output-format", "FORMAT", &["text", "json", "stream-json"], "text, json or stream-json",
         |to, n| to.run.format = [Format::Text, Format::Json, Format::StreamJson][n]).valid_in(PRINT),
-    path("json-schema", "FILE", "answer with JSON that fits a schema: a file, or the schema itself",
+    path("json-schema", "FILE", "answer with JSON that fits a schema (a file, or the schema)",
         |to, path| to.json_schema = Some(path)).valid_in(PRINT),
     word("on-end", "WHAT", &["wait", "kill", "fail"], "if tasks still run at the end: wait, kill or fail",
         |to, n| to.run.on_end = [OnEnd::Wait, OnEnd::Kill, OnEnd::Fail][n]).valid_in(PRINT),
@@ -82,15 +86,22 @@ pub const OPTIONS: &[Opt] = &[
         |to| to.session = Session::None),
     text("model", "ID", "the model (or set MODEL_ID)",
         |to, id| to.model = Some(id)).short('m').valid_in(CHAT_PRINT_OR_DOCTOR),
+    opt("effort", Some("LEVEL"), "how hard the model works: low, medium, high, xhigh or max",
+        Takes::Word(&Effort::NAMES, |to, n| to.thinking.effort = Some(Effort::ALL[n]))),
+    // The least that the API takes: <https://platform.claude.com/docs/en/build-with-claude/extended-thinking>.
+    opt("thinking", Some("HOW"), "whether the model thinks: on, off, or up to N tokens (older models)",
+        Takes::WordOrNumber(&["on", "off"], 1024,
+            |to, n| to.thinking.thinking = Some([Thinking::On, Thinking::Off][n]),
+            |to, n| to.thinking.thinking = Some(Thinking::Budget(n)))),
     text("key-command", "CMD", "get the key from what CMD prints (also after a 401)",
         |to, command| to.gateway.key_command = Some(command)).valid_in(CHAT_PRINT_OR_DOCTOR),
     text("header", "LINE", "add a header to every request: `Name: value`",
         |to, line| to.gateway.headers.push(line)).valid_in(CHAT_PRINT_OR_DOCTOR),
     text("body", "JSON", "add the fields of a JSON object to every request",
         |to, body| to.gateway.bodies.push(body)),
-    number("max-output-tokens", "N", "longest reply, in tokens (default: the model's own, or 32000)",
+    number("max-output-tokens", "N", "longest reply, in tokens (default: the model's or 32000)",
         |to, n| to.limits.max_output_tokens = Some(n)),
-    number("context-window", "N", "size of the context window, in tokens (default: the model's own, or 200000)",
+    number("context-window", "N", "size of the context window in tokens (default: the model's or 200000)",
         |to, n| to.limits.context_window = Some(n.into())),
     switch("web", "let the model search the web and read pages; the server does it",
         |to| to.service.web = true),
@@ -158,7 +169,7 @@ impl Opt {
     /// The words that the value can be; empty if it can be anything.
     pub fn words(&self) -> &'static [&'static str] {
         match self.takes {
-            Takes::Word(words, _) => words,
+            Takes::Word(words, _) | Takes::WordOrNumber(words, ..) => words,
             _ => &[],
         }
     }
@@ -182,6 +193,17 @@ impl Opt {
                 let text = text()?;
                 let found = words.iter().position(|word| *word == text);
                 set(args, found.ok_or_else(|| bad(format!("one of {}", words.join(", ")), &text))?);
+            }
+            Takes::WordOrNumber(words, least, set_word, set_number) => {
+                let text = text()?;
+                let expected = format!("{}, or a whole number, {least} or more", words.join(", "));
+                match words.iter().position(|word| *word == text) {
+                    Some(found) => set_word(args, found),
+                    None => {
+                        let number = text.parse().ok().filter(|number| *number >= least);
+                        set_number(args, number.ok_or_else(|| bad(expected, &text))?);
+                    }
+                }
             }
         }
         Ok(())

@@ -36,7 +36,8 @@ impl Args {
         }
         first_error.map_or(Ok(()), Err)?;
         self.take_words(&words)?;
-        given.into_iter().try_for_each(|opt| self.check_mode(opt))
+        given.into_iter().try_for_each(|opt| self.check_mode(opt))?;
+        self.thinking.check(&self.limits)
     }
 
     /// One option or another word. Returns false at the end.

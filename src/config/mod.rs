@@ -22,7 +22,7 @@ use crate::api::connection::Server;
 use crate::api::recording::Replay;
 use crate::api::schema::Schema;
 use crate::api::transport::{Endpoint, Source};
-use crate::cli::args::{Args, Commands, Limits, RunOptions, SandboxMode, Service, Session};
+use crate::cli::args::{Args, Commands, Limits, RunOptions, SandboxMode, Service, Session, ThinkingOptions};
 use crate::command::sandbox::Sandbox;
 use crate::error::{Error, Result};
 use crate::secrets::Secrets;
@@ -50,6 +50,7 @@ pub struct Config {
     pub limits: Limits,
     /// What the answer must fit.
     pub schema: Option<Schema>,
+    pub thinking: ThinkingOptions,
     pub service: Service,
     /// With folders that are absolute.
     pub commands: Commands,
@@ -96,7 +97,7 @@ impl Config {
     }
 
     fn new(args: Args, folder: PathBuf, source: Source, model: String, secrets: Secrets) -> Config {
-        let Args { run, session, limits, mut commands, service, .. } = args;
+        let Args { run, session, limits, thinking, mut commands, service, .. } = args;
         for added in &mut commands.add_dirs {
             *added = folder.join(&added);
         }
@@ -113,6 +114,7 @@ impl Config {
             session,
             limits,
             schema: None,
+            thinking,
             service,
             commands,
         }

@@ -4,9 +4,10 @@ use std::{fs::File, io::Write, path::PathBuf};
 
 use super::chat::{Chat, Console};
 use super::follow::follow;
-use super::line::{self, Slash};
+use super::line::{self, NO_EFFORT, Slash};
 use super::roster::Roster;
 use super::terminal::usage_line;
+use crate::cli::args::Effort;
 use crate::error::{Error, Result};
 use crate::session::export;
 use crate::text::first;
@@ -20,6 +21,7 @@ pub fn run(chat: &mut Chat, slash: Slash, argument: &str) -> Result<()> {
         Slash::Kill => Ok(from_roster(chat, |roster| roster.kill(argument))),
         Slash::Last => Ok(last(chat, argument)),
         Slash::Model => Ok(model(chat, argument)),
+        Slash::Effort => Ok(effort(chat, argument)),
         Slash::Compact => return chat.compact(),
         Slash::Clear => {
             chat.agent.clear();
@@ -65,6 +67,22 @@ fn model(chat: &mut Chat, id: &str) -> String {
     }
     chat.agent.set_model(id);
     format!("Switched to {id}.")
+}
+
+fn effort(chat: &mut Chat, name: &str) -> String {
+    let effort = match name {
+        "" => return chat.agent.effort().map_or("the model's own effort", Effort::name).to_owned(),
+        NO_EFFORT => None,
+        _ => match Effort::from_name(name) {
+            Some(effort) => Some(effort),
+            None => return format!("Usage: /effort {}|{NO_EFFORT}", Effort::NAMES.join("|")),
+        },
+    };
+    match (chat.agent.set_effort(effort), effort) {
+        (Err(why), _) => format!("meanwhile: {why}"),
+        (Ok(()), Some(effort)) => format!("The next request asks for effort `{}`.", effort.name()),
+        (Ok(()), None) => "The next request asks for no effort.".into(),
+    }
 }
 
 fn resume(chat: &mut Chat, id: &str) -> Result<String> {

@@ -1,4 +1,4 @@
-//! Completes the word before the cursor: a slash command, or a path after `@`.
+//! Completes the word before the cursor: a slash command or its argument, or a path after `@`.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ pub fn complete(editor: &mut Editor) -> Option<String> {
     let (typed_length, candidates) = match line::attached_path(word) {
         Some(path) => (path.len(), paths(path)),
         None if start == 0 && word.starts_with('/') => (word.len(), line::names(word)),
-        None => return None,
+        None => (word.len(), line::arguments(before[..start].trim(), word)),
     };
     // What the first and the last in order have in common, all have.
     let (first, last) = (candidates.iter().min()?, candidates.iter().max()?);

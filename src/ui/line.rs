@@ -2,6 +2,8 @@
 //!
 //! Dispatch, `/help`, completion and suggestions all read this one table.
 
+use crate::cli::args::Effort;
+
 /// The meaning of a line.
 #[derive(Debug, PartialEq)]
 pub enum Line<'a> {
@@ -24,6 +26,7 @@ pub enum Slash {
     Kill,
     Last,
     Model,
+    Effort,
     Compact,
     Clear,
     Resume,
@@ -38,15 +41,19 @@ struct Row {
     name: &'static str,
     argument: &'static str,
     help: &'static str,
+    /// The words that the argument can be; empty if it can be anything.
+    words: &'static [&'static str],
 }
 
-const TABLE: [Row; 12] = [
+const TABLE: [Row; 13] = [
     row(Slash::Help, "/help", "", "show this list"),
     row(Slash::Tasks, "/tasks", "", "list the background tasks"),
     row(Slash::Task, "/task", "ID", "show a task's output, live until a key is pressed"),
     row(Slash::Kill, "/kill", "ID", "end a task"),
-    row(Slash::Last, "/last", "[thinking]", "show the last tool result in full, or what the model thought"),
+    row(Slash::Last, "/last", "[thinking]", "show the last tool result in full, or what the model thought")
+        .takes(&["thinking"]),
     row(Slash::Model, "/model", "[ID]", "show the model, or switch to another"),
+    row(Slash::Effort, "/effort", "[LEVEL]", "show how hard the model works, or change it").takes(&EFFORTS),
     row(Slash::Compact, "/compact", "", "summarize the conversation"),
     row(Slash::Clear, "/clear", "", "start over"),
     row(Slash::Resume, "/resume", "[ID]", "list the sessions, or continue one"),
@@ -55,6 +62,13 @@ const TABLE: [Row; 12] = [
     row(Slash::Exit, "/exit", "", "exit; so do `exit`, `q` and Ctrl-D"),
 ];
 
+/// The argument of `/effort` that takes back what was asked for.
+pub const NO_EFFORT: &str = "default";
+const EFFORTS: [&str; 6] = {
+    let [low, medium, high, xhigh, max] = Effort::NAMES;
+    [low, medium, high, xhigh, max, NO_EFFORT]
+};
+
 const OTHER_HELP: &str = "  !COMMAND         run a command yourself; the model sees the result
   @PATH            in a message: attach the file
 End a line with `\\`, or press Alt-Enter, to add another line. Ctrl-R searches the
@@ -62,7 +76,13 @@ history. Ctrl-C interrupts; press it twice to exit. Messages typed while it work
 are queued.";
 
 const fn row(slash: Slash, name: &'static str, argument: &'static str, help: &'static str) -> Row {
-    Row { slash, name, argument, help }
+    Row { slash, name, argument, help, words: &[] }
+}
+
+impl Row {
+    const fn takes(self, words: &'static [&'static str]) -> Row {
+        Row { words, ..self }
+    }
 }
 
 /// What the line means.
@@ -98,6 +118,12 @@ pub fn attached_path(word: &str) -> Option<&str> {
 pub fn names(start: &str) -> Vec<String> {
     let names = TABLE.iter().map(|row| row.name.to_owned());
     names.filter(|name| name.starts_with(start)).collect()
+}
+
+/// The arguments of this slash command that begin with `start`.
+pub fn arguments(command: &str, start: &str) -> Vec<String> {
+    let words = TABLE.iter().find(|row| row.name == command).map_or(&[][..], |row| row.words);
+    words.iter().filter(|word| word.starts_with(start)).map(|word| word.to_string()).collect()
 }
 
 /// What `/help` prints.

@@ -1,0 +1,118 @@
+//! How hard the model is to work and how it is to think: what is sent, and what contradicts itself.
+
+use serde_json::{Value, json};
+
+use crate::support::{Test, finished::Finished, reply::Reply, request::Request};
+use crate::terminal::at_prompt;
+
+/// What a request says of effort and of thinking.
+fn asked(request: &Request) -> Value {
+    let body = request.body.as_object().unwrap();
+    let fields = body.iter().filter(|(name, _)| matches!(name.as_str(), "output_config" | "thinking"));
+    fields.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+#[track_caller]
+fn sent(args: &[&str]) -> Finished {
+    Test::new().args(args).print("go").reply(Reply::text("done")).run().code(0)
+}
+
+/// Checks what is sent with these arguments.
+#[track_caller]
+fn check_sent(args: &[&str], expected: Value) {
+    assert_eq!(asked(sent(args).request(0)), expected, "{args:?}");
+}
+
+#[test]
+fn only_what_the_user_asks_for_is_sent() {
+    check_sent(&[], json!({}));
+    check_sent(&["--effort", "low"], json!({"output_config": {"effort": "low"}}));
+    check_sent(&["--effort=max"], json!({"output_config": {"effort": "max"}}));
+    check_sent(&["--thinking", "on"], json!({"thinking": {"type": "adaptive"}}));
+    check_sent(&["--thinking", "off"], json!({"thinking": {"type": "disabled"}}));
+    let budget = json!({"type": "enabled", "budget_tokens": 1024});
+    check_sent(&["--thinking", "1024"], json!({"thinking": budget}));
+    let both = json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": "xhigh"}});
+    check_sent(&["--effort", "xhigh", "--thinking", "on"], both);
+}
+
+#[test]
+fn fields_of_the_body_win() {
+    let off = json!({"thinking": {"type": "disabled"}, "output_config": {"effort": "low"}});
+    let args = ["--thinking", "on", "--effort", "low", "--body", r#"{"thinking": {"type": "disabled"}}"#];
+    check_sent(&args, off);
+    let args = ["--effort", "max", "--body", r#"{"output_config": {"effort": "low"}}"#];
+    check_sent(&args, json!({"output_config": {"effort": "low"}}));
+    Test::new()
+        .args(["--effort", "max", "--body", r#"{"output_config": 7}"#])
+        .print("go")
+        .allow_violations()
+        .run()
+        .code(3);
+}
+
+#[test]
+fn a_budget_leaves_room_for_the_answer() {
+    let finished = sent(&["--thinking", "100000"]);
+    let body = &finished.request(0).body;
+    assert_eq!(body["thinking"], json!({"type": "enabled", "budget_tokens": 100_000}));
+    assert_eq!(body["max_tokens"], 108_192);
+}
+
+#[test]
+fn what_contradicts_itself_is_a_usage_error() {
+    for (args, expected) in [
+        (
+            "--thinking 8000 --max-output-tokens 8000",
+            "--thinking 8000 must be less than --max-output-tokens, which is 8000",
+        ),
+        ("--effort max --thinking off", "effort `max` needs thinking, which is off (--thinking off)"),
+        ("--thinking off --effort xhigh", "effort `xhigh` needs thinking"),
+        ("--thinking 1023", "--thinking takes on, off, or a whole number, 1024 or more, not `1023`"),
+        ("--effort huge", "--effort takes one of low, medium, high, xhigh, max, not `huge`"),
+    ] {
+        let test = Test::new().args(args.split(' ')).print("go");
+        let finished = test.run().code(2).stderr_contains(expected);
+        assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);
+    }
+}
+
+#[test]
+fn the_effort_is_shown_and_changed_at_the_prompt() {
+    let test = Test::new().args(["--effort", "low"]);
+    let mut session =
+        at_prompt(["One.", "Two.", "Three."].into_iter().map(Reply::text).fold(test, Test::reply));
+    session.send("/effort\r");
+    session.shows("meanwhile > /effort\nlow\nmeanwhile >");
+    session.send("first\r");
+    session.shows("One.\n(");
+    session.send("/effort xh\t\r");
+    session.shows("The next request asks for effort `xhigh`.");
+    session.send("second\r");
+    session.shows("Two.\n(");
+    session.send("/effort m\t");
+    session.shows("medium  max");
+    session.send("\x15/effort huge\r");
+    session.shows("Usage: /effort low|medium|high|xhigh|max|default");
+    session.send("/effort default\rthird\r");
+    session.shows("Three.\n(");
+    session.send("/effort\r");
+    session.shows("meanwhile > /effort\nthe model's own effort\n");
+    session.send("\x04");
+    let finished = session.wait().code(0);
+    let efforts: Vec<Value> = finished.requests.iter().map(asked).collect();
+    let effort = |name: &str| json!({"output_config": {"effort": name}});
+    assert_eq!(efforts, [effort("low"), effort("xhigh"), json!({})]);
+}
+
+#[test]
+fn an_effort_that_needs_thinking_is_not_set_while_it_is_off() {
+    let test = Test::new().args(["--thinking", "off"]).reply(Reply::text("One."));
+    let mut session = at_prompt(test);
+    session.send("/effort max\rgo\r");
+    session.shows("meanwhile: effort `max` needs thinking, which is off (--thinking off)");
+    session.shows("One.\n(");
+    session.send("\x04");
+    let finished = session.wait().code(0);
+    assert_eq!(asked(finished.request(0)), json!({"thinking": {"type": "disabled"}}));
+}
