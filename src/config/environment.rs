@@ -1,4 +1,5 @@
-//! The variables of the environment. An empty one counts as not set.
+//! The variables of the environment. An empty one counts as not set, and a line end behind a value is none of it: a file
+//! with variables may have been written on another system.
 
 use std::env;
 use std::path::PathBuf;
@@ -8,7 +9,10 @@ use crate::error::{Error, Result};
 /// The value of the environment; None if it is not set or empty. Fails if it is not UTF-8.
 pub fn in_environment(name: &str) -> Result<Option<String>> {
     match env::var(name) {
-        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Ok(value) => {
+            let value = value.trim_end_matches(['\r', '\n']);
+            Ok(Some(value.to_owned()).filter(|value| !value.is_empty()))
+        }
         Err(env::VarError::NotPresent) => Ok(None),
         Err(env::VarError::NotUnicode(_)) => Err(malformed(name, "is not UTF-8")),
     }
