@@ -177,6 +177,23 @@ fn a_picture_that_the_server_refuses_leaves_the_history_and_the_turn_goes_on() {
 }
 
 #[test]
+fn of_a_request_that_is_too_large_the_older_pictures_are_taken_out() {
+    let too_large = || Reply::error(413, "request_too_large", "Request exceeds the maximum size");
+    let finished = Test::new()
+        .file("a.png", pixel())
+        .print("see @a.png and @a.png")
+        .reply(too_large())
+        .reply(Reply::text("done"))
+        .run()
+        .code(0);
+    let kinds = |n: usize| -> Vec<Value> {
+        finished.request(n).last_content().iter().map(|block| block["type"].clone()).collect()
+    };
+    assert_eq!(kinds(0), ["image", "image", "text"]);
+    assert_eq!(kinds(1), ["text", "image", "text"]);
+}
+
+#[test]
 fn a_refusal_that_stays_is_told_once() {
     let refused = || Reply::error(404, "not_found_error", "No endpoints found that support image input");
     let test = Test::new().file("a.png", pixel()).print("see @a.png");

@@ -20,22 +20,27 @@ impl Agent {
         }
     }
 
-    /// Takes all pictures out of `messages` and the history if the server has refused one of them. Returns whether
-    /// there were any: then another request may succeed.
+    /// Takes pictures out of `messages` and the history: all of them if the server has refused one, the older half if
+    /// the request is too large. Returns whether there were any: then another request may succeed.
     pub(super) fn drop_refused_pictures(
         &mut self,
         refusal: Option<Refusal>,
         messages: &mut [Encoded],
         watch: &mut Watch,
     ) -> bool {
-        let changed = pictures::removed(messages, 0);
-        let is_refused = refusal == Some(Refusal::Picture) && !changed.is_empty();
-        if is_refused {
-            pictures::replace(messages, &changed);
-            self.transcript.remove_pictures(0);
-            watch(Event::Notice(REFUSED));
+        let (keep, notice) = match refusal {
+            Some(Refusal::Picture) => (0, REFUSED),
+            Some(Refusal::TooLarge) => (pictures::count(messages) / 2, TOO_MANY),
+            _ => return false,
+        };
+        let changed = pictures::removed(messages, keep);
+        if changed.is_empty() {
+            return false;
         }
-        is_refused
+        pictures::replace(messages, &changed);
+        self.transcript.remove_pictures(keep);
+        watch(Event::Notice(notice));
+        true
     }
 
     /// Takes the pictures out of a message for a model that takes none.

@@ -110,14 +110,16 @@ fn how_to_shrink(path: &str) -> String {
     )
 }
 
-/// Walks over the chunks (<https://www.w3.org/TR/png/#5Chunk-layout>); the last one is `IEND`.
+/// Walks over the chunks (<https://www.w3.org/TR/png/#5Chunk-layout>): one has data, and the last one is `IEND`.
 fn png_size(file: &[u8]) -> Option<(u32, u32)> {
-    let mut at = 8;
+    let (mut at, mut has_data) = (8, false);
     while file.get(at + 4..at + 8)? != b"IEND" {
+        has_data |= file.get(at + 4..at + 8)? == b"IDAT";
         // Length, type and checksum take twelve bytes.
         at = at.checked_add(12)?.checked_add(big(file, at, 4)? as usize)?;
     }
-    (file.get(12..16)? == b"IHDR").then_some((big(file, 16, 4)?, big(file, 20, 4)?))
+    let is_whole = has_data && file.get(12..16)? == b"IHDR";
+    is_whole.then_some((big(file, 16, 4)?, big(file, 20, 4)?))
 }
 
 /// Walks over the segments (ITU T.81, B.1) to the first scan, behind which the end of the picture comes.
@@ -174,6 +176,9 @@ fn little(file: &[u8], at: usize, count: usize) -> Option<u32> {
 mod tests {
     use super::*;
 
+    /// The last two chunks of a PNG.
+    const DATA: &[u8] = b"\0\0\0\x01IDAT.CRC!\0\0\0\0IENDCRC!";
+
     fn png(width: u32, height: u32, rest: &[u8]) -> Vec<u8> {
         let header = [&b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"[..], &width.to_be_bytes(), &height.to_be_bytes()];
         [&header.concat(), &b"\x08\x06\0\0\0CRC!"[..], rest].concat()
@@ -199,8 +204,9 @@ mod tests {
     #[test]
     fn the_bytes_tell_format_and_size() {
         let size = Some((800, 600));
-        check(&png(800, 600, b"\0\0\0\0IENDCRC!"), Some((Format::Png, size)));
-        check(&png(800, 600, b"\0\0\0\x02tEXthiCRC!\0\0\0\0IENDCRC!and more"), Some((Format::Png, size)));
+        check(&png(800, 600, DATA), Some((Format::Png, size)));
+        let comment = [b"\0\0\0\x02tEXthiCRC!", DATA, b"and more"].concat();
+        check(&png(800, 600, &comment), Some((Format::Png, size)));
         check(&jpeg(b"\xff\xd9"), Some((Format::Jpeg, size)));
         check(b"GIF89a\x20\x03\x58\x02\0\0\0;", Some((Format::Gif, size)));
         check(&webp(b"VP8 \0\0\0\0\0\0\0\x9d\x01\x2a\x20\x03\x58\x02"), Some((Format::Webp, size)));
@@ -211,9 +217,10 @@ mod tests {
     #[test]
     fn what_is_damaged_or_not_whole_has_no_size() {
         check(&png(800, 600, b""), Some((Format::Png, None)));
+        check(&png(800, 600, b"\0\0\0\0IENDCRC!"), Some((Format::Png, None)));
         check(&png(800, 600, b"\0\0\x09\0IDAT"), Some((Format::Png, None)));
         check(&png(800, 600, b"\xff\xff\xff\xffIDAT"), Some((Format::Png, None)));
-        check(&png(0, 600, b"\0\0\0\0IENDCRC!"), Some((Format::Png, None)));
+        check(&png(0, 600, DATA), Some((Format::Png, None)));
         check(&jpeg(b""), Some((Format::Jpeg, None)));
         check(b"\xff\xd8\xff\xe0\0\0\0\0\0\0", Some((Format::Jpeg, None)));
         check(b"GIF89a\x20\x03", Some((Format::Gif, None)));
@@ -233,7 +240,7 @@ mod tests {
 
     #[test]
     fn what_the_api_would_refuse_is_refused_with_a_way_out() {
-        let end = b"\0\0\0\0IENDCRC!";
+        let end = DATA;
         let new =
             |file: &[u8]| Picture::new("it's.png", Format::Png, file).map(|picture| picture.description());
         assert_eq!(new(&png(8000, 1, end)), Ok("PNG picture, 8000 x 1 pixels".to_owned()));

@@ -113,7 +113,7 @@ const FORMAT: [&str; 9] = [
 ];
 
 /// About a picture.
-const PICTURE: [&str; 22] = [
+const PICTURE: [&str; 26] = [
     // Anthropic.
     "could not process image",
     "image exceeds",
@@ -122,8 +122,12 @@ const PICTURE: [&str; 22] = [
     "image media type",
     "too many images",
     "provided image",
-    // xAI, Kimi, OpenAI.
+    // MiniMax, xAI, Kimi, OpenAI.
+    "media exceeds size limit",
     "invalid image",
+    "unsupported image",
+    "image format",
+    "image data",
     "invalid png image",
     "invalid jpeg image",
     "failed to decode image",
@@ -514,6 +518,9 @@ mod tests {
             "messages.4.content.0.tool_result.content.1.image.source.base64.data: At least one of the image dimensions exceed max allowed size for many-image requests: 2000 pixels",
             "The image was specified using the image/jpeg media type, but the image appears to be a image/png image: messages.83.content.0.image.source",
             "Invalid PNG image.",
+            "media exceeds size limit: max 10485760 bytes (2013)",
+            "invalid image data at input[34].output[1]: the `image/png` payload could not be decoded",
+            "Invalid request: unsupported image format: application/octet-stream",
             "Base64 string of provided image cannot be decoded.",
             "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj",
             "gpt-oss is not a multimodal model",

@@ -42,6 +42,11 @@ fn lengths(message: &Encoded) -> Vec<usize> {
     data.filter_map(|(_, data)| memchr::memchr(b'"', data.as_bytes())).collect()
 }
 
+/// Returns how many pictures there are.
+pub fn count(messages: &[Encoded]) -> usize {
+    messages.iter().map(|message| lengths(message).len()).sum()
+}
+
 /// Returns the messages with all but the last `keep` pictures, without these, and their numbers.
 pub fn removed(messages: &[Encoded], mut keep: usize) -> Vec<(usize, Encoded)> {
     let mut changed = Vec::new();
