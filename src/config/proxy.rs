@@ -27,7 +27,9 @@ pub fn proxy(url: &str) -> Result<Option<String>> {
 /// Whether the server of `url` is on this machine, by its name or address.
 pub fn is_loopback(url: &str) -> bool {
     let host = host(url);
-    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    // Linux connects to `0.0.0.0`, at which servers say that they listen, as to `127.0.0.1`.
+    let is_own = |address: IpAddr| address.is_loopback() || address.is_unspecified();
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(is_own)
 }
 
 /// The host in a URL, without the brackets of an IPv6 address.
