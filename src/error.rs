@@ -75,8 +75,10 @@ pub enum Refusal {
     Window { prompt: Option<u32>, window: Option<u32> },
     /// The request has too many bytes.
     TooLarge,
-    /// The server has no structured answers, or does not take this schema.
+    /// The server has no structured answers.
     Format,
+    /// The server has structured answers, but not for this schema.
+    Schema,
     /// The model takes no pictures, or not one of these.
     Picture,
     /// A tool is not one that the server knows or allows.

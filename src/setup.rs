@@ -9,6 +9,7 @@ use crate::{
     api::{
         client::Client,
         request::{Prefix, Settings},
+        schema,
         transport::Transport,
         web,
     },
@@ -45,19 +46,17 @@ pub fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
     if config.service.web {
         prefix = prefix.with_web();
     }
-    let mut client = Client::new(
+    let client = Client::new(
         transport,
         Settings {
             model: config.model,
             long_cache: config.service.long_cache,
             effort: None,
+            format: config.schema.as_ref().map(|schema| schema::format(schema.as_value())),
             thinking: None,
             fields: config.fields,
         },
     );
-    if let Some(schema) = &config.schema {
-        client.set_format(Some(schema.format()));
-    }
     let context = Context {
         workspace,
         tasks,

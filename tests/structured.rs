@@ -50,6 +50,10 @@ fn a_server_that_has_them_is_asked_for_them_from_the_first_request_on() {
     finished.stdout("{\"legs\": 4}\n").stderr_contains("> bash: echo seen");
     let finished = Test::new().reply(Reply::text("4")).print("go").run().code(0).stdout("4\n");
     assert_eq!(finished.request(0).body.get("output_config"), None);
+    let finished = test().args(["--effort", "low"]).reply(Reply::text(FOUR)).run().code(0);
+    let mut both = format();
+    both["effort"] = "low".into();
+    assert_eq!(finished.request(0).body["output_config"], both);
 }
 
 #[test]
@@ -140,6 +144,27 @@ fn refusals_are_known_in_the_words_of_many_servers() {
     test().reply(other).run().code(3).stdout("");
 }
 
+/// The scripted server refuses an open object itself, as the API does.
+#[test]
+fn a_schema_that_the_server_does_not_take_is_sent_once_more_with_less_in_it() {
+    let open =
+        r#"{"type":"object","properties":{"legs":{"type":"integer","minimum":1}},"required":["legs"]}"#;
+    let test = || Test::new().allow_violations().args(["--json-schema", open]).print("go");
+    let none = Reply::text(r#"{"legs":0}"#);
+    let finished = test().reply(none).reply(Reply::text(FOUR)).run().code(0).stdout("{\"legs\": 4}\n");
+    let schema = &finished.request(1).body["output_config"]["format"]["schema"];
+    let legs = json!({"type": "integer", "description": "{\"minimum\":1}"});
+    let closed = json!({"type": "object", "properties": {"legs": legs}, "required": ["legs"], "additionalProperties": false});
+    assert_eq!(schema, &closed);
+    assert_eq!(finished.request(1).messages(), finished.request(0).messages());
+    // What was not sent is checked all the same.
+    finished.stderr_contains("`/legs` violates {\"minimum\":1}; asking once more");
+    let refused =
+        Reply::error(400, "invalid_request_error", "output_config.format.schema: it is too complex");
+    let finished = test().reply(refused).reply(Reply::text(FOUR)).run().code(0);
+    assert_eq!(finished.request(2).body.get("output_config"), None);
+}
+
 #[test]
 fn a_refusal_that_comes_again_is_the_end() {
     let finished = test().reply(unknown()).reply(unknown()).run().code(3).stdout("");
@@ -214,7 +239,8 @@ fn what_is_no_schema_is_said_before_anything_is_sent() {
     };
     check("{", "meanwhile: --json-schema: the schema is not JSON: EOF while parsing an object");
     check("list.json", "meanwhile: --json-schema: `list.json` is not a JSON object");
-    check("missing.json", "failed to read file `missing.json`: No such file");
+    check("missing.json", "meanwhile: --json-schema: failed to read file `missing.json`: No such file");
+    check(r#"{"schema":{}}"#, "the schema has the schema in its field `schema`");
     check(r#"{"type":"strin"}"#, "the schema has an invalid `type` at `#/type`: \"strin\"");
     Test::new().args(["--json-schema", SCHEMA]).run().code(2).stderr_contains("--json-schema needs -p");
 }

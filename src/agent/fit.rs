@@ -50,7 +50,7 @@ impl Agent {
             self.check_limits()?;
             let unfinished = match self.request_a_word(&self.transcript.messages(), watch) {
                 Err(unfinished) if is_too_large(&unfinished.err) => unfinished,
-                Err(unfinished) if self.asks_in_words(&unfinished.err, watch) => continue,
+                Err(unfinished) if self.asks_otherwise(&unfinished.err, watch) => continue,
                 done => return done,
             };
             let history = self.transcript.messages();

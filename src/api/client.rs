@@ -61,10 +61,9 @@ impl Client {
         &self.settings.model
     }
 
-    /// Asks for answers in this format from now on (<https://docs.anthropic.com/en/docs/build-with-claude/structured-outputs>).
-    /// Returns the format until now.
+    /// Asks for answers in this format from now on. Returns the format until now.
     pub fn set_format(&mut self, format: Option<Value>) -> Option<Value> {
-        self.settings.set_output("format", format)
+        std::mem::replace(&mut self.settings.format, format)
     }
 
     /// What later requests say of the model's effort and its thinking; see `Settings`.

@@ -96,8 +96,16 @@ const WINDOW: [&str; 42] = [
     "exceeds this model's context window",
 ];
 
-/// About the field that asks for structured answers, or its schema. The names are of the field here, earlier, and in what
-/// gateways make of it.
+/// About the schema in the field that asks for structured answers (Anthropic and its beta; OpenAI).
+const SCHEMA: [&str; 5] = [
+    "output_config.format.schema",
+    "output_format.schema",
+    "additionalproperties",
+    "invalid schema for response_format",
+    "invalid_json_schema",
+];
+
+/// About the field itself, under the names that it has here and earlier, and in what gateways make of it.
 const FORMAT: [&str; 9] = [
     // Anthropic, Bedrock, Vertex; their beta.
     "output_config",
@@ -168,8 +176,9 @@ pub fn of(status: u16, body: &Value) -> Option<Refusal> {
     }
     let error = if body["error"].is_object() { &body["error"] } else { body };
     let words = [&error["message"], &body["error"], &body["detail"], body];
-    let words = words.into_iter().find_map(Value::as_str).unwrap_or_default();
-    let words = first(words, LONGEST_MESSAGE).to_lowercase().replace('`', "").replace("\\u003e", ">");
+    // Gateways nest the error that they got in their own.
+    let words = words.into_iter().find_map(Value::as_str).map_or_else(|| body.to_string(), str::to_owned);
+    let words = first(&words, LONGEST_MESSAGE).to_lowercase().replace('`', "").replace("\\u003e", ">");
     let is_about = |patterns: &[&str]| patterns.iter().any(|pattern| find(pattern, &words).is_some());
     // OpenRouter, when nobody serves a model that sees.
     if status == 404 {
@@ -193,8 +202,12 @@ pub fn of(status: u16, body: &Value) -> Option<Refusal> {
         let (prompt, window) = (field("n_prompt_tokens").or(prompt), field("n_ctx").or(window));
         return Some(Refusal::Window { prompt, window });
     }
-    // The other field of `output_config`.
-    if is_about(&FORMAT) && !words.contains("output_config.effort") {
+    // Tools have schemas too, and `output_config` has another field.
+    let is_other = is_about(&["input_schema", "output_config.effort"]);
+    if is_about(&SCHEMA) && !is_other {
+        return Some(Refusal::Schema);
+    }
+    if is_about(&FORMAT) && !is_other {
         return Some(Refusal::Format);
     }
     if is_about(&PICTURE) {
@@ -488,25 +501,31 @@ mod tests {
             ("output_config.format: Extra inputs are not permitted", Some(Refusal::Format)),
             (
                 "output_config.format.schema: For 'integer' type, property 'minimum' is not supported",
-                Some(Refusal::Format),
+                Some(Refusal::Schema),
             ),
             ("output_format: structured outputs are not supported on this model", Some(Refusal::Format)),
             (
                 "Schema is too complex: The compiled grammar is too large, which would cause performance issues.",
                 Some(Refusal::Format),
             ),
-            ("Invalid schema for response_format 'answer': 'required' is missing", Some(Refusal::Format)),
+            ("Invalid schema for response_format 'answer': 'required' is missing", Some(Refusal::Schema)),
+            (
+                "In context=(), 'additionalProperties' is required to be supplied and to be false.",
+                Some(Refusal::Schema),
+            ),
             ("Failed to initialize samplers: failed to parse grammar", Some(Refusal::Format)),
             (
                 "The specified schema produces a constraint that has too many states for serving.",
                 Some(Refusal::Format),
             ),
             ("output_config.effort: Extra inputs are not permitted", None),
-            ("tools.0.custom.input_schema: JSON schema is invalid", Some(Refusal::Tools)),
+            ("tools.0.custom.input_schema: additionalProperties must be a boolean", Some(Refusal::Tools)),
         ] {
             for status in [200, 400, 422, 500] {
                 says(status, message, expected);
             }
+            let inner = json!({"error": {"message": message}});
+            check(500, json!({"error": {"type": "request_fail", "upstream_error": inner}}), expected);
         }
     }
 

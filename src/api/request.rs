@@ -16,9 +16,6 @@ const HOUR_MARKER: &str = r#","cache_control":{"type":"ephemeral","ttl":"1h"}"#;
 /// The system prompt and the tools have the other two of the four markers that a request may have.
 const MARKED_MESSAGES: usize = 2;
 
-/// The field of the body that says how to answer.
-const OUTPUT: &str = "output_config";
-
 /// What stands before the messages. The API binds thinking to it, so a session sends the same text from its first
 /// request to its last, whatever the program would say today.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -36,6 +33,8 @@ pub struct Settings {
     pub long_cache: bool,
     /// How hard the model is to work (<https://platform.claude.com/docs/en/build-with-claude/effort>).
     pub effort: Option<&'static str>,
+    /// What answers must look like (<https://platform.claude.com/docs/en/build-with-claude/structured-outputs>).
+    pub format: Option<Value>,
     /// How the model is to think (<https://platform.claude.com/docs/en/build-with-claude/thinking>).
     pub thinking: Option<Value>,
     /// Other optional fields of the body: only what the user, or the model's own description, asks for. They win.
@@ -63,20 +62,6 @@ impl Settings {
         if self.long_cache { HOUR_MARKER } else { MARKER }
     }
 
-    /// Sets a field of `output_config`, or takes it out. Returns what it was.
-    pub fn set_output(&mut self, name: &str, value: Option<Value>) -> Option<Value> {
-        let before = self.fields.shift_remove(OUTPUT);
-        let mut output = before.and_then(|before| before.as_object().cloned()).unwrap_or_default();
-        let before = match value {
-            Some(value) => output.insert(name.to_owned(), value),
-            None => output.shift_remove(name),
-        };
-        if !output.is_empty() {
-            self.fields.insert(OUTPUT.into(), output.into());
-        }
-        before
-    }
-
     /// The request with these messages. The reply may take up to `max_tokens`.
     pub fn body(&self, prefix: &Prefix, messages: Vec<Encoded>, max_tokens: u32) -> Body {
         Body::new(self.head(prefix, max_tokens), messages, self.marker())
@@ -91,11 +76,13 @@ impl Settings {
         if let (Some(thinking), Value::Null) = (&self.thinking, &fields["thinking"]) {
             fields["thinking"] = thinking.clone();
         }
-        if let Some(effort) = self.effort
-            && let Value::Null | Value::Object(_) = fields["output_config"]
-            && fields["output_config"]["effort"].is_null()
-        {
-            fields["output_config"]["effort"] = effort.into();
+        for (name, value) in [("format", self.format.clone()), ("effort", self.effort.map(Value::from))] {
+            if let Some(value) = value
+                && let Value::Null | Value::Object(_) = fields["output_config"]
+                && fields["output_config"][name].is_null()
+            {
+                fields["output_config"][name] = value;
+            }
         }
         let fields = fields.to_string();
         let (system, tools) =

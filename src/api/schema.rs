@@ -15,6 +15,23 @@ const SCHEMA: [&str; 3] = ["items", "additionalProperties", "not"];
 const LISTS: [&str; 5] = ["items", "prefixItems", "allOf", "anyOf", "oneOf"];
 const MAPS: [&str; 3] = ["properties", "$defs", "definitions"];
 
+/// Bounds, which structured answers do not have
+/// (<https://docs.anthropic.com/en/docs/build-with-claude/structured-outputs>, "JSON Schema limitations").
+const BOUNDS: [&str; 12] = [
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "minProperties",
+    "maxProperties",
+];
+
 /// A schema that values can be checked against.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schema {
@@ -30,13 +47,12 @@ impl Schema {
         if !root.is_object() {
             return Err("is not a JSON object".into());
         }
+        // As other APIs want it.
+        if root["schema"].is_object() {
+            return Err("has the schema in its field `schema`: give what is in there".into());
+        }
         examine(&root, &root, "#")?;
         Ok(Schema { root })
-    }
-
-    /// What asks the API for answers that fit.
-    pub fn format(&self) -> Value {
-        json!({"type": "json_schema", "schema": self.root})
     }
 
     /// The schema as it was given.
@@ -50,6 +66,40 @@ impl Schema {
         let shown = found.iter().take(MOST_MISMATCHES).map(String::as_str);
         (!found.is_empty()).then(|| shown.collect::<Vec<_>>().join("; "))
     }
+}
+
+/// What asks the API for answers that fit the schema.
+pub fn format(schema: &Value) -> Value {
+    json!({"type": "json_schema", "schema": schema})
+}
+
+/// The nearest schema that the API takes: objects have no other properties than those that are named, and bounds are
+/// told in the description, as the API's own libraries do it.
+pub fn plain(schema: &Value) -> Value {
+    let Value::Object(keywords) = schema else { return schema.clone() };
+    let (mut kept, mut bounds) = (Map::new(), Map::new());
+    for (name, value) in keywords {
+        let kind = name.as_str();
+        let value = match value {
+            Value::Object(schemas) if MAPS.contains(&kind) => {
+                schemas.iter().map(|(name, schema)| (name.clone(), plain(schema))).collect()
+            }
+            Value::Array(schemas) if LISTS.contains(&kind) => schemas.iter().map(plain).collect(),
+            value if SCHEMA.contains(&kind) => plain(value),
+            value => value.clone(),
+        };
+        let to = if BOUNDS.contains(&kind) { &mut bounds } else { &mut kept };
+        to.insert(name.clone(), value);
+    }
+    if kept.contains_key("properties") {
+        kept.entry("additionalProperties").or_insert(false.into());
+    }
+    if !bounds.is_empty() {
+        let description = keywords.get("description").and_then(Value::as_str).unwrap_or_default();
+        let description = format!("{description} {}", Value::Object(bounds));
+        kept.insert("description".into(), description.trim().into());
+    }
+    kept.into()
 }
 
 /// Fails if the schema at `place`, or one inside it, can't be checked.
@@ -414,6 +464,34 @@ mod tests {
     }
 
     #[test]
+    fn the_nearest_schema_that_the_api_takes_is_closed_and_has_no_bounds() {
+        for (schema, expected) in [
+            (
+                json!({"type": "object", "properties": {"n": {"type": "integer", "minimum": 1, "description": "how many"}}}),
+                json!({"type": "object", "properties": {"n": {"type": "integer", "description": "how many {\"minimum\":1}"}},
+                    "additionalProperties": false}),
+            ),
+            (
+                json!({"type": "array", "items": {"properties": {}}, "maxItems": 3}),
+                json!({"type": "array", "items": {"properties": {}, "additionalProperties": false},
+                    "description": "{\"maxItems\":3}"}),
+            ),
+            (
+                json!({"$defs": {"minimum": {"anyOf": [true, {"minLength": 1}]}}, "const": {"minimum": 1}}),
+                json!({"$defs": {"minimum": {"anyOf": [true, {"description": "{\"minLength\":1}"}]}}, "const": {"minimum": 1}}),
+            ),
+        ] {
+            assert_eq!(plain(&schema), expected, "{schema}");
+            assert_eq!(plain(&expected), expected);
+        }
+        for same in
+            [json!({"type": "object"}), json!({"properties": {}, "additionalProperties": true}), json!(false)]
+        {
+            assert_eq!(plain(&same), same);
+        }
+    }
+
+    #[test]
     fn only_so_many_mismatches_are_named() {
         let found =
             Schema::parse(r#"{"items":false}"#).unwrap().mismatch(&json!([1, 2, 3, 4, 5, 6, 7])).unwrap();
@@ -426,6 +504,7 @@ mod tests {
             ("", "is not JSON: EOF while parsing a value at line 1 column 0"),
             ("[]", "is not a JSON object"),
             ("true", "is not a JSON object"),
+            (r#"{"name":"x","schema":{}}"#, "has the schema in its field `schema`: give what is in there"),
             (r#"{"type":"strin"}"#, r##"has an invalid `type` at `#/type`: "strin""##),
             (r#"{"type":3}"#, "has an invalid `type` at `#/type`: 3"),
             (r#"{"properties":{"a":{"enum":1}}}"#, "has an invalid `enum` at `#/properties/a/enum`: 1"),

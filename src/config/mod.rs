@@ -172,7 +172,10 @@ fn schema(value: &Path) -> Result<Schema> {
     let inline = value.to_str().filter(|text| text.trim_start().starts_with('{'));
     let (name, text) = match inline {
         Some(text) => ("the schema".into(), text.to_owned()),
-        None => (format!("`{}`", value.display()), String::from_utf8_lossy(&read(value)?).into_owned()),
+        None => {
+            let text = read(value).map_err(|err| Error::Config(format!("--json-schema: {err}")))?;
+            (format!("`{}`", value.display()), String::from_utf8_lossy(&text).into_owned())
+        }
     };
     Schema::parse(&text).map_err(|err| Error::Config(format!("--json-schema: {name} {err}")))
 }
