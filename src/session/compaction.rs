@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use super::measure::weight;
+use super::repair;
 use crate::api::message::{Block, Encoded, Role};
 use crate::text;
 
@@ -134,12 +136,12 @@ pub fn kept(messages: &[Encoded], inside_turn: bool) -> Option<usize> {
     let total = size(messages);
     let (mut length, mut kept) = (0, 0);
     for (index, message) in messages.iter().rev().enumerate() {
-        length += message.len();
+        length += weight(message) as usize;
         let is_needed = inside_turn && kept == 0;
         if length > total / KEPT_SHARE && !is_needed {
             break;
         }
-        if message.role() == Role::Assistant {
+        if message.role() == Role::Assistant && !repair::answers_another(message) {
             kept = index + 1;
         }
     }
@@ -148,9 +150,9 @@ pub fn kept(messages: &[Encoded], inside_turn: bool) -> Option<usize> {
     is_worth_it.then_some(kept)
 }
 
-/// Returns the size of the messages in bytes.
+/// Returns the size of the messages in bytes. A picture counts as a text with as many tokens.
 pub fn size(messages: &[Encoded]) -> usize {
-    messages.iter().map(Encoded::len).sum()
+    messages.iter().map(|message| weight(message) as usize).sum()
 }
 
 #[cfg(test)]
@@ -186,6 +188,32 @@ mod tests {
         // Next to nothing would be summarized.
         let paused = [message(Role::User, "text"), history[1].clone()];
         assert_eq!(kept(&paused, true), None);
+    }
+
+    #[test]
+    fn a_large_picture_at_the_end_is_no_reason_to_keep_the_rest() {
+        let data = "A".repeat(1_000_000);
+        let source = format!(r#"{{"type":"base64","media_type":"image/png","data":"{data}"}}"#);
+        let json = format!(r#"{{"role":"user","content":[{{"type":"image","source":{source}}}]}}"#);
+        let picture = Message::from_json(&json).unwrap().encode();
+        let history =
+            [message(Role::User, &"text ".repeat(20_000)), message(Role::Assistant, "I look."), picture];
+        assert_eq!(kept(&history, true), Some(2));
+    }
+
+    #[test]
+    fn a_result_of_the_servers_tools_stays_with_its_call() {
+        let call = r#"{"type":"server_tool_use","id":"s","name":"web_search","input":{}}"#;
+        let found = r#"{"type":"web_search_tool_result","tool_use_id":"s","content":[]}"#;
+        let reply = |content: &str| {
+            let json = format!(r#"{{"role":"assistant","content":[{content}]}}"#);
+            Message::from_json(&json).unwrap().encode()
+        };
+        let (long, short) = (message(Role::User, &"text ".repeat(1000)), message(Role::User, "text"));
+        let apart = [long.clone(), reply(call), short.clone(), reply(found), short.clone()];
+        assert_eq!(kept(&apart, true), Some(4));
+        let together = [long, reply(&format!("{call},{found}")), short.clone()];
+        assert_eq!(kept(&together, true), Some(2));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! How many tokens a request takes: what the server has counted, and an estimate of the rest. Pure.
 
+use memchr::{memchr, memmem};
+
 use crate::api::message::Encoded;
 use crate::api::reply::Usage;
 use crate::api::request::Prefix;
@@ -82,11 +84,12 @@ pub fn size(prefix: &Prefix, messages: &[Encoded]) -> u64 {
     before as u64 + messages.iter().map(weight).sum::<u64>()
 }
 
-fn weight(message: &Encoded) -> u64 {
+/// Returns the size of a message in bytes. A picture counts as a text with as many tokens.
+pub fn weight(message: &Encoded) -> u64 {
     let mut weight = message.len() as u64;
-    for (at, _) in message.as_str().match_indices(DATA) {
+    for at in memmem::find_iter(message.as_str().as_bytes(), DATA) {
         let data = message.as_str()[at..].split_once(r#""data":""#);
-        let length = data.and_then(|(_, data)| data.find('"')).unwrap_or(0) as u64;
+        let length = data.and_then(|(_, data)| memchr(b'"', data.as_bytes())).unwrap_or(0) as u64;
         weight = weight.saturating_sub(length) + PICTURE * BYTES_PER_TOKEN;
     }
     weight

@@ -59,6 +59,18 @@ pub fn open_server_calls(messages: &[Encoded]) -> HashSet<String> {
     open
 }
 
+/// Whether a message of the model holds the result of a server's tool that was called in an earlier message.
+pub fn answers_another(message: &Encoded) -> bool {
+    if !message.as_str().contains("_tool_result\"") {
+        return false;
+    }
+    let content = message.decode().content;
+    let calls: HashSet<&str> =
+        content.iter().filter(|block| is_server_call(block)).filter_map(|block| block.str("id")).collect();
+    let results = content.iter().filter(|block| block.kind().ends_with("_tool_result"));
+    results.filter_map(|block| block.str("tool_use_id")).any(|id| !calls.contains(id))
+}
+
 fn is_server_call(block: &Block) -> bool {
     block.kind().ends_with("_tool_use")
 }
