@@ -90,6 +90,12 @@ fn a_header_that_can_not_be_sent_is_named_without_its_value() {
     check_refused(option(&format!("X-One: {SECRET}\u{7f}")), &["--header", "X-One"]);
     check_refused(Test::new().env(HEADERS, format!("x-one: 1\n{SECRET}")), &["line 2", HEADERS]);
     check_refused(Test::new().env(BETAS, "a\u{1}b"), &[BETAS]);
+    check_refused(Test::new().env(HEADERS, format!("x-one: {}", "x".repeat(100_000))), &["line 1", "32768"]);
+    // What is just short enough can be sent.
+    check_headers(
+        option(&format!("x-one: {}", "x".repeat(32_000))).arg("--header=x-two: 2"),
+        &[("x-two", Some("2"))],
+    );
 }
 
 #[test]

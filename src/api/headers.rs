@@ -12,6 +12,10 @@ const FIXED: [HeaderName; 5] = [ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CON
 /// Their values name features and programs, and are part of many texts.
 const PUBLIC: [&str; 6] = [BETAS, "anthropic-version", "http-referer", "referer", "user-agent", "x-title"];
 
+/// The longest headers of all together, in bytes. Servers take no more (nginx: `large_client_header_buffers`), and they
+/// have to fit into the buffer of a connection.
+const LONGEST: usize = 32 * 1024;
+
 /// What the user adds to every request.
 #[derive(Clone, Default)]
 pub struct Headers(HeaderMap);
@@ -35,7 +39,11 @@ impl Headers {
             value = HeaderValue::from_bytes(&joined).expect("both values are valid");
         }
         self.0.insert(header, value);
-        Ok(())
+        let lengths = self.0.iter().map(|(name, value)| name.as_str().len() + value.len());
+        let length: usize = lengths.sum();
+        (length <= LONGEST)
+            .then_some(())
+            .ok_or_else(|| format!("makes the headers longer than {LONGEST} bytes"))
     }
 
     /// Asks for beta features: a list with commas. Fails if there is a control character in it.
