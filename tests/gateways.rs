@@ -428,3 +428,25 @@ fn thinking_behind_a_call_with_another_id_does_not_go_back() {
         assert_eq!(sent.iter().filter(|block| block["type"] == "thinking").count(), kept, "{sent:?}");
     }
 }
+
+#[test]
+fn one_session_goes_on_after_all_of_them() {
+    let whole = framed(&hello());
+    let mut session = Test::new().arg("--max-retries=0").spawn();
+    for (body, expected) in [
+        ("<html>Sign in</html>", "it is a page"),
+        (&whole[..whole.len() / 2], "the reply broke off"),
+        (&framed(&[stop()]), "it is empty"),
+        ("event: error\ndata: Busy\n\n", "unknown: Busy"),
+        (&framed(&[open(0), text(0, "half"), end("refusal"), stop()]), "the model refused to answer"),
+        (&framed(&[open(0), text(0, "a call"), end("tool_use"), stop()]), "it holds none"),
+        ("upstream failed", "it holds no event"),
+        (&whole, "hello"),
+    ] {
+        session.server().push(Reply::raw(200, &STREAM, body));
+        session.send_line("go");
+        session.expect(expected);
+    }
+    session.close_stdin();
+    session.wait().code(0);
+}

@@ -37,7 +37,7 @@ pub fn receive(response: &mut Response, progress: &Sender<Progress>) -> Result<R
     if !matches!(response.status, 200 | 201 | 203) {
         return Err(error_response(response));
     }
-    let (fold, form) = (Fold::default(), Form::Unknown(Vec::new()));
+    let (fold, form) = (Fold::default(), Form::Unknown(0));
     let mut reader = Reader { head: head(response), fold, form, events: 0 };
     let mut buffer = [0; 16 * 1024];
     let (mut news, mut since) = (0, Instant::now());
@@ -88,8 +88,8 @@ struct Reader {
 
 /// What the body turned out to be. Servers name the wrong content type, so its beginning tells.
 enum Form {
-    /// It is blank so far.
-    Unknown(Vec<u8>),
+    /// It is blank so far, for so many bytes.
+    Unknown(usize),
     /// With the first bytes.
     Events(sse::Decoder, Vec<u8>),
     /// A whole message, or events one after another.
@@ -99,21 +99,18 @@ enum Form {
 impl Reader {
     /// Takes the next bytes; no bytes are the end. Returns whether the reply is whole.
     fn take(&mut self, bytes: &[u8], shown: &mut Shown) -> Result<bool> {
-        if let Form::Unknown(begin) = &mut self.form {
-            begin.extend_from_slice(bytes);
-            let begin = std::mem::take(begin);
-            self.form = self.form_of(&begin)?;
-            return if bytes.is_empty() { self.end(shown) } else { self.more(&begin, shown) };
+        if let Form::Unknown(blank) = self.form {
+            self.form = self.form_of(bytes, blank)?;
         }
         if bytes.is_empty() { self.end(shown) } else { self.more(bytes, shown) }
     }
 
-    fn form_of(&self, begin: &[u8]) -> Result<Form> {
+    fn form_of(&self, begin: &[u8], blank: usize) -> Result<Form> {
         let rest = begin.strip_prefix(b"\xef\xbb\xbf").unwrap_or(begin).trim_ascii_start();
         let fault = |what: &str| Err(Error::Protocol(format!("{what}{}{}", self.head, beginning(rest))));
         match rest {
-            [] if begin.len() as u64 > LONGEST_ERROR => fault("it is blank"),
-            [] => Ok(Form::Unknown(begin.to_vec())),
+            [] if blank > LONGEST_MESSAGE => fault("it is blank"),
+            [] => Ok(Form::Unknown(blank + begin.len())),
             [b'{' | b'[', ..] => Ok(Form::Json(Vec::new())),
             [b'<', ..] => fault("it is a page, not a reply"),
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, ..] | [_, 0, ..] => fault("it is not UTF-8"),
@@ -139,7 +136,7 @@ impl Reader {
 
     /// Fails if the body holds nothing that looks like a reply.
     fn end(&mut self, shown: &mut Shown) -> Result<bool> {
-        match std::mem::replace(&mut self.form, Form::Unknown(Vec::new())) {
+        match std::mem::replace(&mut self.form, Form::Unknown(0)) {
             Form::Unknown(_) => Err(Error::CutOff("it is empty".into())),
             Form::Json(whole) => {
                 let whole = String::from_utf8_lossy(&whole);
