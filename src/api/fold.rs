@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::message::Block;
+use super::message::{Block, named};
 use super::reply::{Reply, api_error, excerpt, number};
 use super::surrogates;
 use super::web;
@@ -123,7 +123,7 @@ impl Fold {
     }
 
     fn take(&mut self, name: &str, mut event: Value, shown: &mut Shown) -> Result<()> {
-        let kind = event["type"].as_str().unwrap_or(name);
+        let kind = event.as_object().and_then(|event| named(event, "type")?.as_str()).unwrap_or(name);
         if kind == "ping" {
             // Servers were seen that ping without end instead of sending `message_stop`.
             self.is_whole |= self.end.stop.is_some();
@@ -226,7 +226,7 @@ impl Fold {
             Value::String(text) => Map::from_iter([("text".to_owned(), text.into())]),
             _ => return Ok(()),
         };
-        let field = |name: &str| delta.get(name).and_then(Value::as_str).unwrap_or_default();
+        let field = |name: &str| named(&delta, name).and_then(Value::as_str).unwrap_or_default();
         let kind = delta_kind(&delta);
         let open = self.block_for(index, kind, shown)?;
         match kind {
@@ -312,5 +312,5 @@ fn delta_kind(delta: &Map<String, Value>) -> &str {
     let kinds =
         [("text", "text_delta"), ("partial_json", "input_json_delta"), ("thinking", "thinking_delta")];
     let told = || kinds.into_iter().find(|(field, _)| delta.contains_key(*field)).map(|(_, kind)| kind);
-    delta.get("type").and_then(Value::as_str).or_else(told).unwrap_or_default()
+    named(delta, "type").and_then(Value::as_str).or_else(told).unwrap_or_default()
 }

@@ -89,7 +89,7 @@ impl Block {
 
     /// Returns the field `name` if it is a string.
     pub fn str(&self, name: &str) -> Option<&str> {
-        self.0.get(name)?.as_str()
+        named(&self.0, name)?.as_str()
     }
 
     /// Returns the text of a text block.
@@ -110,8 +110,8 @@ impl Block {
 
     /// Appends to the field `name`, or sets it if it is not a string.
     pub fn append(&mut self, name: &str, text: &str) {
-        match self.0.get_mut(name) {
-            Some(Value::String(old)) => old.push_str(text),
+        match self.0.iter_mut().find(|(field, _)| *field == name) {
+            Some((_, Value::String(old))) => old.push_str(text),
             _ => self.set(name, text.into()),
         }
     }
@@ -218,6 +218,11 @@ impl Encoded {
         text.push(',');
         text.push_str(blocks);
     }
+}
+
+/// Returns a field of an object with few fields: in order, since each hash costs more than some comparisons.
+pub fn named<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    fields.iter().find(|(field, _)| *field == name).map(|(_, value)| value)
 }
 
 /// Adds a message to a history. If the last message has the same role, the blocks are added to it, so that roles
