@@ -331,6 +331,30 @@ fn its_text_comes_back_to_the_prompt_line() {
 }
 
 #[test]
+fn what_is_older_is_summarized_for_a_message_that_does_not_fit_beside_it() {
+    for (status, message) in [
+        (400, "prompt is too long: 208310 tokens > 200000 maximum"),
+        (400, "Input is too long for requested model."),
+        (413, "Request exceeds the maximum size"),
+    ] {
+        let mut session = Test::new()
+            .reply(Reply::text(&"first answer ".repeat(1000)))
+            .reply(refuse(status, &anthropic(message)))
+            .reply(Reply::text("THE SUMMARY"))
+            .reply(Reply::text("second answer"))
+            .spawn();
+        session.send_line("one");
+        session.expect("first answer");
+        session.send_line("two");
+        session.expect("second answer");
+        session.close_stdin();
+        let finished = session.wait().code(0);
+        assert!(finished.request(3).body.to_string().contains("THE SUMMARY"), "{message}");
+        assert!(finished.request(3).last_text().ends_with("two"), "{message}");
+    }
+}
+
+#[test]
 fn print_says_that_its_task_is_too_long() {
     let finished = Test::new()
         .stdin(&"word ".repeat(130_000))

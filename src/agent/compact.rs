@@ -14,9 +14,9 @@ const FULL: u64 = 80;
 /// If shortening old tool results brings the history down to this part, in percent, there is no summary.
 const ROOMY: u64 = 60;
 
-/// What a summary may take, in tokens, but not more than an eighth of the window.
+/// What a summary may take, in tokens, but not more than a quarter of the window.
 const SUMMARY: u64 = 4096;
-const SUMMARY_SHARE: u64 = 8;
+const SUMMARY_SHARE: u64 = 4;
 
 /// How many smaller requests for one summary are made if the server finds the first too large.
 const MOST_EXCERPTS: u32 = 4;
@@ -48,12 +48,12 @@ impl Agent {
             watch(Event::Notice("old tool results were shortened to make room"));
             return Ok(());
         }
-        self.try_to_summarize(true, watch)
+        self.try_to_summarize(keep, watch)
     }
 
-    /// Summarizes the older part of the history. Fails like `make_room`.
-    pub(super) fn try_to_summarize(&mut self, inside_turn: bool, watch: &mut Watch) -> Result<()> {
-        match self.summarize(inside_turn, watch) {
+    /// Summarizes all but the last `keep` messages. Fails like `make_room`.
+    pub(super) fn try_to_summarize(&mut self, keep: usize, watch: &mut Watch) -> Result<()> {
+        match self.summarize(keep, watch) {
             Err(err @ Error::Stopped(_)) => Err(err),
             // The request may still fit.
             Err(err) => {
@@ -66,15 +66,26 @@ impl Agent {
 
     /// Summarizes the conversation for the user. Fails if the model writes no summary.
     pub fn compact(&mut self, watch: &mut Watch) -> Result<()> {
-        self.summarize(false, watch)
+        match kept(&self.transcript.messages(), false) {
+            Some(keep) => self.summarize(keep, watch),
+            None => {
+                watch(Event::Notice("there is nothing to summarize"));
+                Ok(())
+            }
+        }
     }
 
-    /// Replaces the older part of the history by a summary that the model writes. Fails if it writes none.
-    pub(super) fn summarize(&mut self, inside_turn: bool, watch: &mut Watch) -> Result<()> {
-        let Some(keep) = kept(&self.transcript.messages(), inside_turn) else {
-            watch(Event::Notice("there is nothing to summarize"));
+    /// Summarizes what came before the last step, if that is worth it. Fails if the model writes no summary.
+    pub(super) fn summarize_older(&mut self, watch: &mut Watch) -> Result<()> {
+        let keep = kept(&self.transcript.messages(), true);
+        keep.map_or(Ok(()), |keep| self.summarize(keep, watch))
+    }
+
+    /// Replaces all but the last `keep` messages by a summary that the model writes. Fails if it writes none.
+    fn summarize(&mut self, keep: usize, watch: &mut Watch) -> Result<()> {
+        if self.transcript.messages().len() <= keep {
             return Ok(());
-        };
+        }
         watch(Event::Notice("summarizing the older part of the conversation"));
         // The request for the summary has to fit as well.
         self.transcript.shorten(keep, SHORT_RESULT);

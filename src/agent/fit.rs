@@ -12,10 +12,22 @@ use crate::session::records::Mark;
 /// The shortest reply for which there must be room, in tokens: a few calls, or a short answer.
 const LEAST: u64 = 1024;
 
+/// Where a refusal has no numbers, what was refused is an upper bound for the window, but no model in use has a smaller
+/// one than this, in tokens.
+const SMALLEST_WINDOW: u64 = 4096;
+
 /// An estimate may be wrong by this part, a twentieth.
 const MARGIN: u64 = 20;
 
 const TAKEN_BACK: &str = "the message was taken out of the conversation";
+
+/// The newest message, while no reply has come since.
+pub(super) struct Unanswered<'a> {
+    /// The point before it.
+    pub start: &'a mut Mark,
+    /// The index of the block where the user's own words begin.
+    pub prompt: Option<usize>,
+}
 
 /// A way to make the history smaller.
 #[derive(Clone, Copy)]
@@ -35,11 +47,11 @@ const STEPS: [Step; 5] =
     [Step::Older, Step::Summary, Step::Results(SHORT_RESULT), Step::Results(HARD_RESULT), Step::All];
 
 impl Agent {
-    /// Makes one request of a turn. If the history is too large for it, makes it smaller first. A message of the user
-    /// `is_unanswered`: it is not summarized.
+    /// Makes one request of a turn. If the history is too large for it, makes it smaller first. A message that is
+    /// `unanswered` is not summarized; the point before it may move.
     pub(super) fn request_in_turn(
         &mut self,
-        is_unanswered: bool,
+        mut unanswered: Option<Unanswered>,
         watch: &mut Watch,
     ) -> Result<Reply, Box<Unfinished>> {
         self.check_limits()?;
@@ -56,7 +68,7 @@ impl Agent {
             let history = self.transcript.messages();
             while self.transcript.messages() == history {
                 let Some(step) = steps.next() else { return Err(unfinished) };
-                self.shrink(*step, is_unanswered, watch)?;
+                self.shrink(*step, unanswered.as_mut(), watch)?;
             }
         }
     }
@@ -82,18 +94,16 @@ impl Agent {
                 most
             }
             Refusal::Window { prompt, window } => {
-                let window = window.map_or(u64::MAX, u64::from);
-                self.learned.window = Some(window.min(self.learned.window.unwrap_or(u64::MAX)));
-                let tokens = match prompt.map(u64::from) {
-                    Some(tokens) => tokens,
-                    // Nothing says whether the reply is the part that is too long.
-                    None if window == u64::MAX => return None,
-                    None => {
-                        let tokens = self.transcript.tokens_of(messages);
-                        // Where the estimate was used already, only the shortest reply is left to be tried.
-                        let longest = self.longest_reply(tokens);
-                        return [longest, LEAST as u32].into_iter().find(|shorter| *shorter < max_tokens);
-                    }
+                let estimate = self.transcript.tokens_of(messages);
+                let known = self.learned.window.unwrap_or(u64::MAX);
+                let window_or_estimate = window.map_or(estimate.max(SMALLEST_WINDOW), u64::from);
+                self.learned.window = Some(window_or_estimate.min(known));
+                let Some(tokens) = prompt.map(u64::from) else {
+                    // Without a number, nothing says that the reply is the part that is too long. Where the estimate
+                    // was used already, only the shortest reply is left to be tried.
+                    window?;
+                    let longest = self.longest_reply(estimate);
+                    return [longest, LEAST as u32].into_iter().find(|shorter| *shorter < max_tokens);
                 };
                 self.transcript.counted(messages, tokens);
                 let left = self.room().window.saturating_sub(tokens);
@@ -105,23 +115,42 @@ impl Agent {
     }
 
     /// Makes the history smaller in this way, if that helps. Fails if that is stopped.
-    fn shrink(&mut self, step: Step, is_unanswered: bool, watch: &mut Watch) -> Result<()> {
+    fn shrink(&mut self, step: Step, unanswered: Option<&mut Unanswered>, watch: &mut Watch) -> Result<()> {
         let fits = self.newest_fits();
         // A message without results is not helped by shorter ones.
         if !fits && !self.newest_has_results() {
             return Ok(());
         }
         let keep = kept(&self.transcript.messages(), true).filter(|_| fits);
-        match (step, keep) {
-            (Step::Older, Some(keep)) => self.make_smaller(keep, watch),
-            (Step::Summary, Some(_)) => self.try_to_summarize(true, watch),
-            (Step::Results(limit), _) => {
+        match (step, keep, unanswered) {
+            (Step::Older, Some(keep), _) => self.make_smaller(keep, watch),
+            (Step::Summary, Some(keep), _) => self.try_to_summarize(keep, watch),
+            (Step::Results(limit), ..) => {
                 self.shorten_all(limit, watch);
                 Ok(())
             }
-            (Step::All, _) if !is_unanswered => self.try_to_summarize(false, watch),
+            (Step::All, _, Some(unanswered)) => self.summarize_before(unanswered, watch),
+            (Step::All, _, None) => self.try_to_summarize(0, watch),
             _ => Ok(()),
         }
+    }
+
+    /// Summarizes all that came before the newest message. Fails if that is stopped.
+    fn summarize_before(&mut self, newest: &mut Unanswered, watch: &mut Watch) -> Result<()> {
+        let before = newest.start.last.as_ref().map(|last| last.decode().content).unwrap_or_default();
+        let last = self.transcript.messages().pop();
+        let mut content = last.map(|last| last.decode().content).unwrap_or_default();
+        if content.starts_with(&before) {
+            content.drain(..before.len());
+        }
+        if content.iter().any(|block| block.kind() == "tool_result") {
+            return Ok(());
+        }
+        self.leave_out(newest.start.clone(), Vec::new());
+        let done = self.try_to_summarize(0, watch);
+        *newest.start = self.transcript.mark();
+        self.transcript.push_user(content, newest.prompt);
+        done
     }
 
     /// Shortens all tool results, those of the last step included.
@@ -154,22 +183,23 @@ impl Agent {
         rest: Vec<Block>,
         watch: &mut Watch,
     ) -> Error {
-        let tokens = self.transcript.tokens();
-        let needed = match err.refusal() {
-            Some(Refusal::Window { prompt: Some(prompt), .. }) => format!("{prompt} tokens"),
-            _ => format!("about {tokens} tokens"),
-        };
-        let most = match self.room().window {
-            _ if err.refusal() == Some(Refusal::TooLarge) => "that is more than the server takes".into(),
-            window if window < tokens.saturating_add(LEAST) => format!("{window} fit, with the reply"),
-            _ => "fewer fit".into(),
-        };
+        let mut needed = format!("about {} tokens", self.transcript.tokens());
+        let mut most = "fewer fit".to_owned();
+        if let Some(Refusal::Window { prompt, window }) = err.refusal() {
+            needed = prompt.map_or(needed, |prompt| format!("{prompt} tokens"));
+            most = window.map_or(most, |window| format!("{window} fit, with the reply"));
+        }
+        let mut text = format!("the message is too long: with it, the request has {needed}, and {most}");
+        let alone = self.transcript.tokens_of(&[]);
+        if alone >= self.room().window {
+            text = format!("{text}; what is sent before every message takes {alone} of them");
+        }
         let message = Message::user(rest.clone()).encode();
         let fits = self.transcript.tokens_of(&[message]).saturating_add(LEAST) <= self.room().window;
         let rest = if fits { rest } else { compaction::shortened_texts(rest) };
         self.leave_out(start, rest);
         watch(Event::TakenBack(TAKEN_BACK));
-        Error::TooLong(format!("the message is too long: with it, the request has {needed}, and {most}"))
+        Error::TooLong(text)
     }
 }
 

@@ -18,7 +18,7 @@ mod user;
 
 use answer::Answer;
 pub use event::{About, Event, Refused, Run, Watch};
-use fit::is_too_large;
+use fit::{Unanswered, is_too_large};
 use request::Unfinished;
 use room::{Learned, Room};
 pub use thinking::Wish;
@@ -89,7 +89,7 @@ impl Agent {
     /// calls nothing more. Returns the answer. After an error the history can be sent again.
     pub fn turn(&mut self, mut content: Vec<Block>, watch: &mut Watch) -> Result<String> {
         self.transcript.settle();
-        let start = self.transcript.mark();
+        let mut start = self.transcript.mark();
         let pending = std::mem::take(&mut self.pending);
         self.without_useless_pictures(&mut content, watch);
         // The user's words come after their pictures.
@@ -97,11 +97,12 @@ impl Agent {
         let content = content.into_iter().map(|block| self.masked(block));
         let mut content: Vec<Block> = pending.iter().cloned().chain(content).collect();
         let mut answer = Answer::new(prompt.is_some(), self.limits.max_retries);
-        let (mut is_unanswered, mut is_open) = (prompt.is_some(), false);
+        let (words, mut is_unanswered, mut is_open) = (prompt, prompt.is_some(), false);
         let (mut continuations, mut pauses) = (0, 0);
         loop {
             let results = self.push_with_results(content, prompt.take(), is_open, watch);
-            let reply = match self.shown_request(is_unanswered, watch) {
+            let newest = is_unanswered.then_some(Unanswered { start: &mut start, prompt: words });
+            let reply = match self.shown_request(newest, watch) {
                 Ok(reply) => reply,
                 Err(unfinished) => {
                     let unanswered = is_unanswered.then(|| (start, [pending, results].concat()));
@@ -134,7 +135,7 @@ impl Agent {
                 }
                 StopReason::ContextWindowExceeded if continuations < MOST_CONTINUATIONS => {
                     continuations += 1;
-                    self.summarize(true, watch)?;
+                    self.summarize_older(watch)?;
                     vec![Block::text(CONTINUE)]
                 }
                 StopReason::MaxTokens | StopReason::ContextWindowExceeded => {
@@ -194,12 +195,16 @@ impl Agent {
         delivered.iter().for_each(|id| self.transcript.task_delivered(id));
     }
 
-    /// Makes one request of a turn, and says so; `is_unanswered` is as in `request_in_turn`.
-    fn shown_request(&mut self, is_unanswered: bool, watch: &mut Watch) -> Result<Reply, Box<Unfinished>> {
+    /// Makes one request of a turn, and says so; see `request_in_turn`.
+    fn shown_request(
+        &mut self,
+        unanswered: Option<Unanswered>,
+        watch: &mut Watch,
+    ) -> Result<Reply, Box<Unfinished>> {
         self.limit_pictures(watch);
         let sent = Instant::now();
         watch(Event::Request);
-        let reply = self.request_in_turn(is_unanswered, watch)?;
+        let reply = self.request_in_turn(unanswered, watch)?;
         watch(Event::Reply { reply: &reply, time: sent.elapsed() });
         Ok(reply)
     }

@@ -187,8 +187,9 @@ pub fn of(status: u16, body: &Value) -> Option<Refusal> {
     if is_about(&THINKING) {
         return Some(Refusal::Thinking);
     }
-    // 429 and 529: the same request may succeed later.
-    if matches!(status, 429 | 529) || RATES.iter().any(|rate| words.contains(rate)) {
+    // 429 and 529: the same request may succeed later. With 413, it is larger than the rate itself.
+    let is_rate = status != 413 && RATES.iter().any(|rate| words.contains(rate));
+    if matches!(status, 429 | 529) || is_rate {
         return None;
     }
     if let Some(most) = MAX_TOKENS.iter().find_map(|pattern| find(pattern, &words)?.most) {
@@ -492,6 +493,11 @@ mod tests {
         check(413, json!({"type": "error", "error": error}), Some(Refusal::TooLarge));
         check(200, json!({"type": "error", "error": error}), Some(Refusal::TooLarge));
         says(413, "Prompt is too long", window(0, 0));
+        says(
+            413,
+            "Request too large for model on tokens per minute (TPM): Limit 6000, Requested 9863",
+            Some(Refusal::TooLarge),
+        );
     }
 
     #[test]

@@ -58,9 +58,11 @@ impl Measure {
         self.counted = None;
     }
 
-    /// Takes note of what the server has counted for a request of this size.
+    /// Takes note of what the server has counted for a request of this size. No token is shorter than a byte.
     pub fn counted(&mut self, tokens: u64, size: u64) {
-        self.counted = Some((tokens, size));
+        if tokens <= size {
+            self.counted = Some((tokens, size));
+        }
     }
 
     /// Returns how many tokens the history takes.
@@ -142,6 +144,15 @@ mod tests {
             measure.add(&message(30), true);
             assert!(measure.tokens() > 10_000, "{nothing:?}: {}", measure.tokens());
         }
+    }
+
+    #[test]
+    fn what_a_refusal_counts_is_believed_up_to_a_token_a_byte() {
+        let mut measure = Measure::default();
+        measure.counted(500, 3000);
+        assert_eq!(measure.tokens_of(3000), 500);
+        measure.counted(208_310, 3000);
+        assert_eq!(measure.tokens_of(3000), 500);
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub struct Header {
 }
 
 /// A point in the history to go back to. Numbers that earlier versions did not write down are `usize::MAX`.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Mark {
     pub messages: usize,
     /// The last message as it was: it may have grown since.
