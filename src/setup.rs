@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::{
-    agent::{self, Agent, Wish},
+    agent::{self, Agent},
     api::{
         client::Client,
-        request::{Prefix, Settings},
+        request::{Asked, Prefix, Settings},
         schema,
         transport::Transport,
         web,
@@ -51,9 +51,8 @@ pub fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
         Settings {
             model: config.model,
             long_cache: config.service.long_cache,
-            effort: None,
+            asked: Asked::default(),
             format: config.schema.as_ref().map(|schema| schema::format(schema.as_value())),
-            thinking: None,
             fields: config.fields,
         },
     );
@@ -69,8 +68,7 @@ pub fn agent(config: Config, interrupts: &Interrupts) -> Result<Agent> {
         takes_pictures: true,
         secrets: config.secrets,
     };
-    let wish = Wish(config.thinking);
-    Ok(Agent::new(client, context, config.limits, wish, about, transcript, prefix))
+    Ok(Agent::new(client, context, config.limits, config.thinking, about, transcript, prefix))
 }
 
 fn rules(option: &str, texts: &[String]) -> Result<Vec<Rule>> {

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Test, finished::Finished, reply::Reply, request::Request};
+use crate::support::{
+    Test, finished::Finished, gate::Gate, reply::Reply, request::Request, stream::Block, wait_until,
+};
 use crate::terminal::at_prompt;
 
 /// What a request says of effort and of thinking.
@@ -115,4 +117,101 @@ fn an_effort_that_needs_thinking_is_not_set_while_it_is_off() {
     session.send("\x04");
     let finished = session.wait().code(0);
     assert_eq!(asked(finished.request(0)), json!({"thinking": {"type": "disabled"}}));
+}
+
+/// What a server says of a model that has these efforts and these types of thinking.
+fn described(efforts: &[&str], types: &[&str]) -> Reply {
+    let supported = |names: &[&str], all: &[&str]| {
+        let each = all.iter().map(|name| (name.to_string(), json!({"supported": names.contains(name)})));
+        Value::Object(each.collect())
+    };
+    let mut effort = supported(efforts, &["low", "medium", "high", "xhigh", "max"]);
+    effort["supported"] = (!efforts.is_empty()).into();
+    let types = supported(types, &["adaptive", "disabled", "enabled"]);
+    let capabilities = json!({"effort": effort, "thinking": {"supported": true, "types": types}});
+    let model = json!({"type": "model", "id": "test-model", "capabilities": capabilities});
+    Reply::json(&model)
+}
+
+/// What the requests of a run ask for, one after another, until one asks for `expected`. The description may come at any
+/// time.
+#[track_caller]
+fn asked_until(mut test: Test, first: Reply, expected: &Value) -> (Vec<Value>, Finished) {
+    let known = expected.clone();
+    test = test.print("go").reply(first).allow_unused();
+    for _ in 0..100 {
+        let known = known.clone();
+        test = test.reply(Reply::with(move |request| {
+            let is_asked = asked(request) == known;
+            if is_asked { Reply::text("Done.") } else { Reply::tool("bash", json!({"command": "true"})) }
+        }));
+    }
+    let finished = test.run().code(0);
+    (finished.requests.iter().map(asked).collect(), finished)
+}
+
+fn call() -> Reply {
+    Reply::tool("bash", json!({"command": "true"}))
+}
+
+#[test]
+fn a_model_that_always_thinks_is_asked_to_tell_what() {
+    let summarized = json!({"thinking": {"type": "adaptive", "display": "summarized"}});
+    let test = Test::new().args(["--output-format", "stream-json"]);
+    let test = test.describe_model(|| described(&["low"], &["adaptive"]));
+    let (asked, _) = asked_until(test, call(), &summarized);
+    assert_eq!(asked[0], json!({}));
+    assert_eq!(asked.last(), Some(&summarized));
+}
+
+#[test]
+fn a_model_that_is_seen_to_think_is_asked_to_tell_what() {
+    let summarized = json!({"thinking": {"type": "adaptive", "display": "summarized"}});
+    let test = || {
+        let test = Test::new().args(["--output-format", "stream-json"]);
+        test.describe_model(|| described(&["low"], &["adaptive", "disabled"]))
+    };
+    let thinks = Reply::message(vec![Block::thinking(""), Block::tool("bash", json!({"command": "true"}))]);
+    let (asked, _) = asked_until(test(), thinks, &summarized);
+    assert_eq!(asked.last(), Some(&summarized));
+}
+
+#[test]
+fn where_nobody_sees_it_no_model_is_asked_to_tell_what_it_thinks() {
+    let test = Test::new().print("go").describe_model(|| described(&["low"], &["adaptive"]));
+    let finished = (0..5).map(|_| call()).fold(test, Test::reply).reply(Reply::text("done")).run().code(0);
+    assert!(finished.requests.iter().all(|request| asked(request) == json!({})));
+}
+
+#[test]
+fn what_a_model_does_not_have_is_said_once_and_left_out() {
+    let test = Test::new().args(["--effort", "high", "--thinking", "off"]);
+    let test = test.describe_model(|| described(&["low"], &["adaptive"]));
+    let (asked, finished) = asked_until(test, call(), &json!({}));
+    assert_eq!(asked[0], json!({"thinking": {"type": "disabled"}, "output_config": {"effort": "high"}}));
+    let said =
+        "meanwhile: test-model does not have effort `high` and thinking of type `disabled`: not asked for";
+    assert_eq!(finished.stderr.matches(said).count(), 1, "{}", finished.stderr);
+}
+
+#[test]
+fn a_refusal_that_the_description_explains_does_not_end_the_run() {
+    // The refusal may overtake the description.
+    wait_until("a description before the refusal", || {
+        let gate = Gate::new();
+        let refusal =
+            Reply::error(400, "invalid_request_error", "This model does not support the effort parameter.");
+        let session = Test::new()
+            .args(["--effort", "high"])
+            .print("go")
+            .describe_model(|| described(&[], &["enabled"]))
+            .reply(refusal.gate(&gate))
+            .reply(Reply::text("Done."))
+            .allow_unused()
+            .spawn();
+        wait_until("the question", || session.server().model_requests().len() == 1);
+        gate.open();
+        let finished = session.wait();
+        finished.code == Some(0) && asked(finished.request(1)) == json!({})
+    });
 }

@@ -21,7 +21,7 @@ pub use event::{About, Event, Refused, Run, Watch};
 use fit::{Unanswered, is_too_large};
 use request::Unfinished;
 use room::{Learned, Room};
-pub use thinking::Wish;
+use thinking::Wish;
 
 use std::time::Instant;
 
@@ -29,7 +29,7 @@ use crate::api::client::Client;
 use crate::api::message::{Block, Message};
 use crate::api::reply::{Reply, StopReason, ToolCall};
 use crate::api::request::Prefix;
-use crate::cli::args::Limits;
+use crate::cli::args::{Limits, ThinkingOptions};
 use crate::error::{Error, Refusal, Result};
 use crate::session::records::Mark;
 use crate::session::transcript::Transcript;
@@ -70,15 +70,15 @@ impl Agent {
         client: Client,
         context: Context,
         limits: Limits,
-        wish: Wish,
+        thinking: ThinkingOptions,
         about: About,
         mut transcript: Transcript,
         prefix: Prefix,
     ) -> Agent {
         transcript.begin(&prefix);
         let (pending, run) = (Vec::new(), Run::default());
-        let raised = limits.max_output_tokens.map_or(wish.least_output(), |_| 0);
-        let learned = Learned { raised, ..Learned::default() };
+        let wish = Wish::new(thinking);
+        let learned = wish.learned(&limits);
         let mut agent =
             Agent { client, transcript, context, limits, learned, wish, about, prefix, pending, run };
         agent.tell_changes();

@@ -80,6 +80,12 @@ impl Agent {
                 max_tokens = shorter;
                 continue;
             }
+            // The description of the model has come meanwhile, and says that it does not have what was asked for.
+            if let Error::Api { status: 400, .. } = err
+                && self.ask_for_thinking(max_tokens, watch)
+            {
+                continue;
+            }
             if self.drop_refused_pictures(refusal, &mut messages, watch) {
                 continue;
             }
@@ -102,12 +108,15 @@ impl Agent {
         max_tokens: u32,
         watch: &mut Watch,
     ) -> Result<Reply, Box<Unfinished>> {
-        self.client.set_thinking(self.wish.effort(), self.wish.thinking(max_tokens));
+        self.ask_for_thinking(max_tokens, watch);
         let progress = self.client.send(self.transcript.prefix(), messages, max_tokens)?;
         let mut said = String::new();
         let err = loop {
             match self.context.tasks.wait(&progress, None) {
-                Arrival::Message(Progress::Thinking(thought)) => watch(Event::Thinking(&thought)),
+                Arrival::Message(Progress::Thinking(thought)) => {
+                    self.see_thinking();
+                    watch(Event::Thinking(&thought));
+                }
                 Arrival::Message(Progress::Web(line)) => watch(Event::Web(&line)),
                 Arrival::Message(Progress::Text(text)) => {
                     said += &text;

@@ -1,7 +1,6 @@
 //! What the user does apart from talking to the model.
 
 use super::Agent;
-use super::room::Learned;
 use crate::api::message::Block;
 use crate::error::{Error, Result};
 use crate::session::changes;
@@ -32,7 +31,7 @@ impl Agent {
 
     pub fn set_model(&mut self, model: &str) {
         self.client.set_model(model);
-        self.learned = Learned::default();
+        self.meet_model();
     }
 
     /// Starts the conversation over. Background tasks keep running.

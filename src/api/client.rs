@@ -14,7 +14,7 @@ use super::connection::KEPT;
 use super::message::Encoded;
 use super::models::{Description, Lookup};
 use super::receive::{Progress, receive};
-use super::request::{Body, Prefix, Settings};
+use super::request::{Asked, Body, Prefix, Settings};
 use super::transport::Transport;
 use crate::error::{Error, Result};
 use crate::threads;
@@ -66,9 +66,9 @@ impl Client {
         std::mem::replace(&mut self.settings.format, format)
     }
 
-    /// What later requests say of the model's effort and its thinking; see `Settings`.
-    pub fn set_thinking(&mut self, effort: Option<&'static str>, thinking: Option<Value>) {
-        (self.settings.effort, self.settings.thinking) = (effort, thinking);
+    /// Asks this of the model's thinking from now on. Returns what was asked before.
+    pub fn ask(&mut self, asked: Asked) -> Asked {
+        std::mem::replace(&mut self.settings.asked, asked)
     }
 
     /// Sends `messages`; the last one must be from the user. The reply may take up to `max_tokens`. Returns the

@@ -26,17 +26,23 @@ pub struct Prefix {
     pub tools: String,
 }
 
+/// What is asked of the model's thinking.
+#[derive(Debug, Default, PartialEq)]
+pub struct Asked {
+    /// How hard it is to work (<https://platform.claude.com/docs/en/build-with-claude/effort>).
+    pub effort: Option<&'static str>,
+    /// How it is to think (<https://platform.claude.com/docs/en/build-with-claude/thinking>).
+    pub thinking: Option<Value>,
+}
+
 /// What else a request says. It may change from request to request.
 pub struct Settings {
     pub model: String,
     /// Whether the API caches for an hour, and not for five minutes.
     pub long_cache: bool,
-    /// How hard the model is to work (<https://platform.claude.com/docs/en/build-with-claude/effort>).
-    pub effort: Option<&'static str>,
+    pub asked: Asked,
     /// What answers must look like (<https://platform.claude.com/docs/en/build-with-claude/structured-outputs>).
     pub format: Option<Value>,
-    /// How the model is to think (<https://platform.claude.com/docs/en/build-with-claude/thinking>).
-    pub thinking: Option<Value>,
     /// Other optional fields of the body: only what the user, or the model's own description, asks for. They win.
     pub fields: Map<String, Value>,
 }
@@ -73,10 +79,11 @@ impl Settings {
         for (name, value) in &self.fields {
             fields[name] = value.clone();
         }
-        if let (Some(thinking), Value::Null) = (&self.thinking, &fields["thinking"]) {
+        if let (Some(thinking), Value::Null) = (&self.asked.thinking, &fields["thinking"]) {
             fields["thinking"] = thinking.clone();
         }
-        for (name, value) in [("format", self.format.clone()), ("effort", self.effort.map(Value::from))] {
+        for (name, value) in [("format", self.format.clone()), ("effort", self.asked.effort.map(Value::from))]
+        {
             if let Some(value) = value
                 && let Value::Null | Value::Object(_) = fields["output_config"]
                 && fields["output_config"][name].is_null()

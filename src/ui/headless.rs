@@ -28,6 +28,9 @@ pub fn print(
     let task = || {
         let interrupts = Interrupts::listen(run.max_time)?;
         let mut agent = make_agent(&interrupts)?;
+        if run.format == Format::StreamJson {
+            agent.show_thinking();
+        }
         if run.asks && question::is_possible() {
             agent.ask(question::on_stderr(Lines::read()?));
         }

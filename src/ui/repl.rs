@@ -50,6 +50,7 @@ pub fn run(
 ) -> Result<()> {
     let interrupts = Interrupts::listen(None)?;
     let mut agent = make_agent(&interrupts)?;
+    agent.show_thinking();
     let first = first(run, &mut agent)?;
     let color = has_color(run.color, &io::stdout());
     let (console, terminal) = if can_draw() {
