@@ -171,6 +171,19 @@ fn a_refusal_that_comes_again_is_the_end() {
     finished.stderr_contains("Extra inputs are not permitted");
 }
 
+/// A server that writes JSON after a schema does not go on with a half of it.
+#[test]
+fn an_answer_that_was_cut_off_is_asked_for_again_with_a_longer_limit() {
+    let cut = Reply::text("{\"legs\":").stop("max_tokens");
+    let finished = test().reply(cut).reply(Reply::text(FOUR)).run().code(0).stdout("{\"legs\": 4}\n");
+    let limit = |n: usize| finished.request(n).body["max_tokens"].as_u64().unwrap();
+    assert_eq!(limit(1), 2 * limit(0));
+    assert_eq!(finished.request(1).messages(), finished.request(0).messages());
+    let cut = || Reply::text("{\"legs\":").stop("max_tokens");
+    let words = test().reply(unknown()).reply(cut()).reply(Reply::text(" 4}")).run().code(0);
+    words.stdout("{\"legs\": 4}\n");
+}
+
 #[test]
 fn the_answer_after_the_last_result_counts() {
     let task = json!({"command": until("go", "eight")});

@@ -1,5 +1,6 @@
-//! A reply that reached its length limit before its first word: the model has only thought. It is of no use, and to
-//! go on with it is not possible, so the same is asked again with twice the limit.
+//! A reply that reached its length limit before its first word (the model has only thought), or in the middle of JSON
+//! that the server writes after a schema (it would begin anew). It is of no use, and to go on with it is not possible,
+//! so the same is asked again with twice the limit.
 
 use super::request::Unfinished;
 use super::{Agent, Event, Watch};
@@ -12,6 +13,8 @@ const MOST_DOUBLINGS: u32 = 3;
 const TOO_SHORT: &str =
     "the reply reached its length limit before its first word; asking again with twice the limit";
 
+const JSON_TOO_SHORT: &str = "the answer reached its length limit; asking again with twice the limit";
+
 impl Agent {
     /// Sends a history and returns the reply, like `request`, but with a longer limit where that is needed.
     pub(super) fn request_a_word(
@@ -22,12 +25,17 @@ impl Agent {
         let mut doublings = 0;
         loop {
             let reply = self.request(messages, watch)?;
-            let is_too_short = reply.stop == StopReason::MaxTokens && reply.message.is_none();
+            let is_json = self.client.has_format() && reply.calls.is_empty();
+            let says_nothing = reply.message.is_none();
+            let is_too_short = reply.stop == StopReason::MaxTokens && (says_nothing || is_json);
             if !is_too_short || doublings == MOST_DOUBLINGS || !self.double_limit() {
                 return Ok(reply);
             }
             doublings += 1;
-            watch(Event::Notice(TOO_SHORT));
+            if !says_nothing {
+                watch(Event::Discarded);
+            }
+            watch(Event::Notice(if says_nothing { TOO_SHORT } else { JSON_TOO_SHORT }));
             self.check_limits()?;
         }
     }

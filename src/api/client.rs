@@ -61,6 +61,10 @@ impl Client {
         &self.settings.model
     }
 
+    pub fn has_format(&self) -> bool {
+        self.settings.format.is_some()
+    }
+
     /// Asks for answers in this format from now on. Returns the format until now.
     pub fn set_format(&mut self, format: Option<Value>) -> Option<Value> {
         std::mem::replace(&mut self.settings.format, format)
