@@ -117,7 +117,7 @@ impl Agent {
                 asked = compaction::excerpt(messages, size as usize);
             }
             let reply = self.request(&with_instruction(&asked), &mut |event| {
-                if let Event::Retry { .. } = event {
+                if let Event::Retry { .. } | Event::Notice(_) = event {
                     watch(event);
                 }
             });
