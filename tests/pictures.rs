@@ -94,6 +94,18 @@ fn a_named_picture_goes_before_the_words() {
 }
 
 #[test]
+fn a_task_may_come_from_anywhere_but_data_beside_it_names_no_pictures() {
+    let kinds = |test: Test| -> Vec<Value> {
+        let finished = test.file("a.png", pixel()).reply(Reply::text("done")).run().code(0);
+        finished.request(0).last_content().iter().map(|block| block["type"].clone()).collect()
+    };
+    assert_eq!(kinds(Test::new().arg("-p").stdin("see @a.png")), ["image", "text"]);
+    assert_eq!(kinds(Test::new().print("compare").stdin("@a.png")), ["text", "text"]);
+    let task = Test::new().file("task", "see @a.png").args(["-p", "-f", "task"]);
+    assert_eq!(kinds(task), ["image", "text"]);
+}
+
+#[test]
 fn a_picture_that_cannot_be_attached_is_named() {
     let finished =
         Test::new().file("a.png", large(9000, 1)).print("see @a.png").reply(Reply::text("no")).run().code(0);

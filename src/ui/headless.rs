@@ -72,7 +72,10 @@ fn do_task(
             "meanwhile: no input for {seconds} s: continuing without it (</dev/null avoids the wait)"
         ));
     }
-    let (pictures, notices) = attach::pictures(run.prompt.as_deref().unwrap_or_default());
+    // What is piped in beside a prompt or a file is data, and not the user's words.
+    let words = usize::from(run.prompt.is_some()) + usize::from(run.file.is_some());
+    let words = content.iter().take(words.max(1)).filter_map(|block| block.str("text"));
+    let (pictures, notices) = attach::pictures(&words.collect::<Vec<_>>().join("\n"));
     notices.iter().for_each(|notice| stderr.line(&format!("meanwhile: {notice}")));
     let content = [pictures, content].concat();
     let mut unshown = String::new();

@@ -192,7 +192,7 @@ pub fn has_color(when: ColorWhen, out: &impl IsTerminal) -> bool {
     }
 }
 
-/// A tool call in one line. A new tool whose main field has another name needs it here. A new tool whose main field has another name needs it here. A new tool whose main field has another name needs it here.
+/// A tool call in one line. A new tool whose main field has another name needs it here.
 pub fn summary(call: &ToolCall) -> String {
     let input = call.input.as_ref().ok();
     let about = ["command", "path", "task_id"].iter().find_map(|name| input?.get(*name)?.as_str());
