@@ -1,5 +1,7 @@
 //! What the model thinks: where it is shown, and where it is not.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use crate::support::{Test, gate::Gate, reply::Reply, session::Session, stream::Block};
@@ -107,6 +109,20 @@ fn the_end_of_a_long_thought_is_shown_on_any_terminal() {
     );
     check_row(Test::new().env("NO_COLOR", "1"), (24, 80), "a plain thought", "\n  a plain thought END\r\n");
     check_row(Test::new(), (3, 10), "no room", "* thinkin");
+}
+
+#[test]
+fn the_terminal_is_drawn_calmly_however_fast_a_model_thinks() {
+    let blocks = vec![Block::thinking(&"so ".repeat(5000)), Block::text("The answer.")];
+    let mut session = at_prompt(Test::new().reply(Reply::message(blocks)));
+    let began = Instant::now();
+    session.send("go\r");
+    session.expect("answer.");
+    let time = began.elapsed();
+    session.send("\x04");
+    let draws = session.wait().code(0).stdout.matches("\x1b[?2026h").count();
+    let most = 20 + time.as_millis() as usize / 50;
+    assert!(draws <= most, "{draws} draws in {time:?}");
 }
 
 #[test]

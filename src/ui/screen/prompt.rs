@@ -27,6 +27,10 @@ const ESCAPE_DELAY: Duration = Duration::from_millis(30);
 /// How often the time is updated in the row that says what the program is doing.
 const TICK: Duration = Duration::from_millis(200);
 
+/// How long news of what the program is doing may wait: what the model thinks changes hundreds of times a second, and a
+/// terminal that is drawn so often flickers.
+const CALM: Duration = Duration::from_millis(50);
+
 /// At most this many messages are taken between two updates of the canvas.
 const BATCH: usize = 64;
 
@@ -82,10 +86,15 @@ impl Prompt {
     /// Runs until the screen is closed or the terminal is gone.
     pub fn run(mut self, messages: &Receiver<Message>) {
         self.canvas.set_raw();
+        let (mut drawn, mut is_behind) = (Instant::now(), false);
         loop {
-            match messages.recv_timeout(self.patience()) {
+            let patience = if is_behind { CALM } else { self.patience() };
+            let mut can_wait = false;
+            match messages.recv_timeout(patience) {
                 Ok(first) => {
+                    can_wait = true;
                     for message in std::iter::once(first).chain(messages.try_iter().take(BATCH)) {
+                        can_wait &= matches!(message, Message::Busy(Some(_)));
                         match message {
                             Message::Close => return self.canvas.restore(),
                             Message::Typed(None) => return self.hang_up(messages),
@@ -96,7 +105,11 @@ impl Prompt {
                 Err(_) => self.keys.flush().into_iter().for_each(|key| self.take_key(key)),
             }
             self.tell_typing();
-            self.update();
+            is_behind = can_wait && drawn.elapsed() < CALM;
+            if !is_behind {
+                self.update();
+                drawn = Instant::now();
+            }
         }
     }
 
