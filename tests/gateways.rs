@@ -143,7 +143,8 @@ fn a_part_that_is_added_or_repeated() {
     check_events(&with(6, end("end_turn")), Answer("hello"));
     check_events(&with(7, stop()), Answer("hello"));
     let other = json!({"type": "message_start", "message": {"id": "msg_2", "content": []}});
-    check_events(&with(3, other), Named("another message begins in the middle of it"));
+    check_events(&with(2, other.clone()), Answer("hello"));
+    check_events(&with(3, other), BrokenOff("another reply begins in the middle of it"));
     check(framed(&hello()) + "data: [DONE]\n\n", Answer("hello"));
     check(framed(&without("message_stop")) + "data: [DONE]\n\n", Answer("hello"));
     let pings = framed(&[json!({"type": "ping"})]).repeat(3);

@@ -160,11 +160,18 @@ impl Fold {
         Ok(())
     }
 
+    /// Begins the message. A gateway whose own server has failed may begin another one in the middle of it, which then
+    /// takes its place. Fails if a part of its text was shown.
     fn begin(&mut self, event: &mut Value, shown: &mut Shown) -> Result<()> {
         let mut message = event["message"].take();
         let id = message["id"].as_str().map(str::to_owned);
         if !self.blocks.is_empty() && id != self.id {
-            return Err(Error::Protocol("another message begins in the middle of it".into()));
+            if self.blocks.iter().any(|open| open.has("text")) {
+                return Err(Error::CutOff("another reply begins in the middle of it".into()));
+            }
+            self.blocks.clear();
+            self.places.clear();
+            self.end = End::default();
         }
         if self.blocks.is_empty() {
             self.content(&mut message, shown);

@@ -4,6 +4,7 @@
 //! unchanged (<https://docs.anthropic.com/en/api/messages>). Only this file knows how the text of a message
 //! begins, ends and grows: `Encoded`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -129,6 +130,11 @@ impl Block {
         self.kind() == "text" && self.str("text").is_none_or(|text| text.trim().is_empty())
     }
 
+    /// Whether it is a call of a tool that the server runs itself.
+    pub fn is_server_call(&self) -> bool {
+        self.kind().ends_with("_tool_use")
+    }
+
     pub fn is_unsigned_thinking(&self) -> bool {
         self.kind() == "thinking" && self.str("signature").is_none_or(str::is_empty)
     }
@@ -218,6 +224,23 @@ impl Encoded {
         text.push(',');
         text.push_str(blocks);
     }
+}
+
+/// Returns the ids of the calls of server tools among the blocks that have no result there. A result belongs to the
+/// call with its id, or else to the one before it: gateways were seen that change ids.
+pub fn open_server_calls<'a>(blocks: impl IntoIterator<Item = &'a Block>) -> HashSet<String> {
+    let (mut open, mut last) = (HashSet::new(), "");
+    for block in blocks {
+        if block.is_server_call() {
+            last = block.str("id").unwrap_or_default();
+            open.insert(last.to_owned());
+        } else if block.kind().ends_with("_tool_result")
+            && !open.remove(block.str("tool_use_id").unwrap_or_default())
+        {
+            open.remove(last);
+        }
+    }
+    open
 }
 
 /// Returns a field of an object with few fields: in order, since each hash costs more than some comparisons.

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::message::{Block, DEEPEST, Message};
+use super::message::{Block, DEEPEST, Message, open_server_calls};
 use super::reply::{Reply, StopReason, ToolCall, Usage, refusal};
 use super::surrogates;
 use crate::error::{Error, Result};
@@ -157,7 +157,7 @@ pub fn whole(blocks: Vec<Open>, end: End, is_repaired: bool) -> Result<Reply> {
         }
         content.push(closed);
     }
-    let open_calls = open_server_calls(&content);
+    let open_calls = open_server_calls(content.iter().map(|closed| &closed.block));
     // The API refuses a call of its own without its result, unless that is still to come.
     let is_open = stop == StopReason::PauseTurn || !open_calls.is_empty() && !calls.is_empty();
     let refused = if is_open { HashSet::new() } else { open_calls };
@@ -176,18 +176,6 @@ impl Closed {
     }
 }
 
-/// The ids of the calls of server tools whose results are not in the content.
-fn open_server_calls(content: &[Closed]) -> HashSet<String> {
-    let ids = |suffix: &'static str, name: &'static str| {
-        let blocks =
-            content.iter().map(|closed| &closed.block).filter(move |block| block.kind().ends_with(suffix));
-        blocks.filter_map(move |block| block.str(name))
-    };
-    let answered: HashSet<&str> = ids("_tool_result", "tool_use_id").collect();
-    let calls = ids("_tool_use", "id").filter(|id| !answered.contains(id));
-    calls.map(str::to_owned).collect()
-}
-
 /// Returns the blocks that the API accepts in a message of the model: no blank text, no thinking without a signature
 /// (other servers send it), no thinking at the end or behind a change, no result of a tool, and none of the calls
 /// in `refused`. The thinking that it does not accept follows.
@@ -198,7 +186,7 @@ fn sendable(content: Vec<Closed>, refused: &HashSet<String>, is_repaired: bool) 
         let is_refused = block.is_blank_text()
             || block.is_unsigned_thinking()
             || block.kind() == "tool_result"
-            || block.str("id").is_some_and(|id| refused.contains(id));
+            || block.is_server_call() && refused.contains(block.str("id").unwrap_or_default());
         is_intact &= !is_refused && !is_changed;
         if !is_refused && (is_intact || !block.is_thinking()) {
             blocks.push(block);

@@ -7,7 +7,7 @@
 
 use std::{collections::HashSet, mem};
 
-use crate::api::message::{Block, Encoded, Message, Role, push};
+use crate::api::message::{self, Block, Encoded, Message, Role, push};
 
 const LOST_START: &str = "(The beginning of this conversation is lost.)";
 const LOST_RESULT: &str = "result lost: meanwhile exited before recording it; the command may have run";
@@ -31,7 +31,8 @@ pub fn repaired(messages: &[Encoded]) -> Vec<Encoded> {
         }
         calls = ids(&content, "tool_use", "id").map(str::to_owned).collect();
         let count = content.len();
-        content.retain(|block| !is_server_call(block) || block.str("id").is_none_or(|id| !open.contains(id)));
+        content
+            .retain(|block| !block.is_server_call() || !open.contains(block.str("id").unwrap_or_default()));
         match content.len() {
             0 => {}
             kept if kept < count => push(&mut whole, Message::assistant(content).encode()),
@@ -45,18 +46,10 @@ pub fn repaired(messages: &[Encoded]) -> Vec<Encoded> {
 /// Returns the ids of the calls of server tools that have no result, since the reply was not gone on with. The API
 /// refuses them once something else follows.
 pub fn open_server_calls(messages: &[Encoded]) -> HashSet<String> {
-    let mut open = HashSet::new();
     // Only where a server tool was called; no text is looked for in vain.
-    for message in messages.iter().filter(|message| message.as_str().contains("_tool_")) {
-        for block in message.decode().content {
-            if is_server_call(&block) {
-                open.extend(block.str("id").map(str::to_owned));
-            } else if block.kind().ends_with("_tool_result") {
-                open.remove(block.str("tool_use_id").unwrap_or_default());
-            }
-        }
-    }
-    open
+    let called = messages.iter().filter(|message| message.as_str().contains("_tool_"));
+    let blocks: Vec<Block> = called.flat_map(|message| message.decode().content).collect();
+    message::open_server_calls(&blocks)
 }
 
 /// Whether a message of the model holds the result of a server's tool that was called in an earlier message.
@@ -66,13 +59,9 @@ pub fn answers_another(message: &Encoded) -> bool {
     }
     let content = message.decode().content;
     let calls: HashSet<&str> =
-        content.iter().filter(|block| is_server_call(block)).filter_map(|block| block.str("id")).collect();
+        content.iter().filter(|block| block.is_server_call()).filter_map(|block| block.str("id")).collect();
     let results = content.iter().filter(|block| block.kind().ends_with("_tool_result"));
     results.filter_map(|block| block.str("tool_use_id")).any(|id| !calls.contains(id))
-}
-
-fn is_server_call(block: &Block) -> bool {
-    block.kind().ends_with("_tool_use")
 }
 
 /// The content of a user message with a result for each of `calls` and for no other call.
