@@ -1,5 +1,6 @@
 //! What the server says about a model, and the limits that follow from it.
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{Test, gate::Gate, reply::Reply, wait_until};
@@ -164,4 +165,85 @@ fn the_answer_is_in_no_recording_and_a_recording_asks_nobody() {
     let server = session.server().model_requests();
     session.wait().code(0).stdout("done\n");
     assert!(server.is_empty());
+}
+
+/// At the prompt, types `/model` with this model, and waits for the answer. Then says something and returns the model
+/// that the request is for.
+#[track_caller]
+fn switched(test: Test, model: &str, answer: &str) -> String {
+    let mut session = test.reply(Reply::text("hello")).spawn();
+    session.send_line(&format!("/model {model}"));
+    session.expect(answer);
+    session.send_line("hi");
+    session.expect("hello");
+    session.close_stdin();
+    let finished = session.wait().code(0);
+    finished.request(0).body["model"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_model_that_the_server_does_not_have_is_said_at_once_and_the_old_one_stays() {
+    let test = Test::new().describe_model(|| described(OWN));
+    test.server().list_models(&["test-model", "other"]);
+    assert_eq!(
+        switched(test, "nonsense", "The server has no model nonsense: test-model stays."),
+        "test-model"
+    );
+    let test = Test::new().describe_model(|| described(OWN));
+    test.server().list_models(&["test-model", "other"]);
+    assert_eq!(switched(test, "other", "Switched to other."), "other");
+}
+
+#[test]
+fn a_server_that_cannot_tell_is_believed_to_have_every_model() {
+    let answers: [fn() -> Reply; 5] = [
+        || Reply::error(404, "not_found_error", "no such path"),
+        || Reply::raw(404, &[("content-type", "text/plain")], "404 page not found"),
+        || Reply::error(401, "authentication_error", "invalid x-api-key"),
+        || Reply::json(&json!({"object": "model", "id": "m"})),
+        Reply::close,
+    ];
+    for answer in answers {
+        let test = Test::new().describe_model(answer);
+        assert_eq!(switched(test, "nonsense", "Switched to nonsense."), "nonsense");
+    }
+    // It describes no models, and its list has this one.
+    let test = Test::new().describe_model(|| Reply::error(404, "not_found_error", "no such path"));
+    test.server().list_models(&["other"]);
+    assert_eq!(switched(test, "other", "Switched to other."), "other");
+}
+
+#[test]
+fn the_answer_to_a_switch_is_the_description_of_the_model() {
+    let mut session = Test::new().describe_model(|| described(OWN)).reply(Reply::text("hello")).spawn();
+    session.send_line("/model other");
+    session.expect("Switched to other.");
+    session.send_line("hi");
+    session.expect("hello");
+    session.close_stdin();
+    assert_eq!(session.server().model_requests().len(), 1);
+    assert_eq!(session.wait().code(0).request(0).body["max_tokens"], 128_000);
+}
+
+#[test]
+fn a_server_that_does_not_answer_holds_no_switch_up() {
+    let never = Gate::new();
+    let hanging = never.clone();
+    let test = Test::new().describe_model(move || described(OWN).gate(&hanging));
+    assert_eq!(switched(test, "other", "Switched to other."), "other");
+    never.open();
+}
+
+#[test]
+fn ctrl_c_ends_the_wait_for_a_switch() {
+    let never = Gate::new();
+    let hanging = never.clone();
+    let mut session = Test::new().describe_model(move || described(OWN).gate(&hanging)).spawn();
+    session.send_line("/model other");
+    wait_until("the question", || session.server().model_requests().len() == 1);
+    session.signal(Signal::INT);
+    session.expect("Interrupted: test-model stays.");
+    session.close_stdin();
+    session.wait().code(0);
+    never.open();
 }

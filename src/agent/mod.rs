@@ -22,6 +22,7 @@ use fit::{Unanswered, is_too_large};
 use request::Unfinished;
 use room::{Learned, Room};
 use thinking::Wish;
+pub use user::Switch;
 
 use std::time::Instant;
 

@@ -144,7 +144,7 @@ mod tests {
         effort["supported"] = (!efforts.is_empty()).into();
         let types = supported(types, &["adaptive", "disabled", "enabled"]);
         let capabilities = json!({"effort": effort, "thinking": {"supported": true, "types": types}});
-        Description::parse(&json!({"type": "model", "capabilities": capabilities}).to_string())
+        Description::parse(&json!({"type": "model", "capabilities": capabilities}).to_string()).unwrap()
     }
 
     const SEEN: Wish = Wish {

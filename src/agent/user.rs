@@ -1,11 +1,26 @@
 //! What the user does apart from talking to the model.
 
+use std::time::{Duration, Instant};
+
 use super::Agent;
 use crate::api::message::Block;
+use crate::api::models::Lookup;
+use crate::background::Arrival;
 use crate::error::{Error, Result};
 use crate::session::changes;
 use crate::session::transcript::Transcript;
 use crate::tools::{self, Outcome};
+
+/// How long a switch to another model waits for the server, which may not know that model.
+const MODEL_WAIT: Duration = Duration::from_secs(2);
+
+/// What has become of a switch to another model. Only the first is one.
+pub enum Switch {
+    Done,
+    /// The server has no such model.
+    NoSuchModel,
+    Interrupted,
+}
 
 impl Agent {
     /// Runs a command for the user and returns its result, which the model reads with the next message. Fails with
@@ -29,9 +44,26 @@ impl Agent {
         self.client.model()
     }
 
-    pub fn set_model(&mut self, model: &str) {
-        self.client.set_model(model);
+    /// Switches to the model, unless the server says within a moment that it has no such model. Fails with a stop that
+    /// ends the program.
+    pub fn switch_model(&mut self, model: &str) -> Result<Switch> {
+        let answers = self.client.find(model);
+        let until = Instant::now() + MODEL_WAIT;
+        let lookup = loop {
+            match self.context.tasks.wait(&answers, Some(until)) {
+                Arrival::Message(Err(Error::Api { status: 404, .. })) => return Ok(Switch::NoSuchModel),
+                Arrival::Message(answer) => {
+                    break Lookup::Answered(answer.ok().flatten().unwrap_or_default());
+                }
+                Arrival::Closed | Arrival::TimedOut => break Lookup::Asked(answers),
+                Arrival::Stopped(stop) if stop.ends_program() => return Err(Error::Stopped(stop)),
+                Arrival::Stopped(_) => return Ok(Switch::Interrupted),
+                Arrival::Task => {}
+            }
+        };
+        self.client.set_model(model, lookup);
         self.meet_model();
+        Ok(Switch::Done)
     }
 
     /// Starts the conversation over. Background tasks keep running.

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::connection::KEPT;
 use super::message::Encoded;
-use super::models::{Description, Lookup};
+use super::models::{self, Description, Lookup};
 use super::receive::{Progress, receive};
 use super::request::{Asked, Body, Prefix, Settings};
 use super::transport::Transport;
@@ -46,10 +46,15 @@ impl Client {
         }
     }
 
-    /// Later requests go to this model.
-    pub fn set_model(&mut self, model: &str) {
+    /// Later requests go to this model, of which `lookup` says what is known.
+    pub fn set_model(&mut self, model: &str, lookup: Lookup) {
         self.settings.model = model.to_owned();
-        self.lookup = None;
+        self.lookup = Some(lookup);
+    }
+
+    /// Asks the server whether it has a model. Returns the channel on which the answer arrives.
+    pub fn find(&self, model: &str) -> Receiver<models::Answer> {
+        models::ask(&self.transport, model, models::find)
     }
 
     /// What the server has said about the model by now.
@@ -89,8 +94,8 @@ impl Client {
         let body = self.settings.body(prefix, messages, max_tokens);
         self.start("request", move |transport| run_request(transport, body, &sender))?;
         if self.lookup.is_none() {
-            // Without a thread, nothing is known of the model.
-            self.lookup = Lookup::start(&self.transport, &self.settings.model).ok();
+            let answer = models::ask(&self.transport, &self.settings.model, models::describe);
+            self.lookup = Some(Lookup::Asked(answer));
         }
         Ok(receiver)
     }

@@ -16,8 +16,8 @@ use super::transport::Transport;
 use crate::error::{Error, Result};
 use crate::threads;
 
-/// The longest answer, in bytes.
-const LONGEST_ANSWER: u64 = 1024 * 1024;
+/// The longest description, and the longest list of models, in bytes: OpenRouter's list has some 600 KB.
+const LONGEST_ANSWER: u64 = 2 * 1024 * 1024;
 
 /// How long to wait for a description. Nothing waits for it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,19 +37,19 @@ pub struct Description {
 }
 
 impl Description {
-    /// Reads the body of an answer. What is missing in it or makes no sense is unknown.
-    pub fn parse(body: &str) -> Description {
+    /// Reads the body of an answer. What is missing in it or makes no sense is unknown. None if it describes no model.
+    pub fn parse(body: &str) -> Option<Description> {
         let mut answer: Value = serde_json::from_str(body).unwrap_or_default();
         // Another API calls the whole window `max_tokens`; it says `object`, and no `type`.
         if answer["type"] != "model" {
-            return Description::default();
+            return None;
         }
         let max_tokens = answer["max_tokens"].as_u64().and_then(|most| most.try_into().ok());
-        Description {
+        Some(Description {
             max_input_tokens: answer["max_input_tokens"].as_u64().filter(|window| *window >= LEAST_WINDOW),
             max_tokens: max_tokens.filter(|most| *most > 0),
             capabilities: answer["capabilities"].take(),
-        }
+        })
     }
 
     /// Whether the model has the capability at this path, like `["image_input"]` or `["thinking", "types", "adaptive"]`.
@@ -60,28 +60,22 @@ impl Description {
     }
 }
 
+/// What comes of a question about a model: None if the server does not say.
+pub type Answer = Result<Option<Description>>;
+
 /// A question about a model.
 pub enum Lookup {
-    Asked(Receiver<Result<Description>>),
+    Asked(Receiver<Answer>),
     Answered(Description),
 }
 
 impl Lookup {
-    /// Asks on a thread of its own. Fails if no thread can be started.
-    pub fn start(transport: &Arc<Transport>, model: &str) -> Result<Lookup> {
-        let (sender, receiver) = crossbeam_channel::bounded(1);
-        let (transport, model) = (Arc::clone(transport), model.to_owned());
-        let run = move || drop(sender.send(describe(&transport, &model)));
-        let started = threads::start("model", run);
-        started.map(|_| Lookup::Asked(receiver)).map_err(|err| Error::System { doing: "start a thread", err })
-    }
-
     /// What is known by now; None as long as there is no answer. After a failure, nothing is known of the model.
     pub fn description(&mut self) -> Option<&Description> {
         if let Lookup::Asked(answers) = self
             && let Ok(answer) = answers.try_recv()
         {
-            *self = Lookup::Answered(answer.unwrap_or_default());
+            *self = Lookup::Answered(answer.ok().flatten().unwrap_or_default());
         }
         match self {
             Lookup::Asked(_) => None,
@@ -90,9 +84,41 @@ impl Lookup {
     }
 }
 
+/// Asks with `question` (`describe` or `find`) about a model, on a thread of its own. Returns the channel on which the
+/// answer arrives.
+pub fn ask(
+    transport: &Arc<Transport>,
+    model: &str,
+    question: fn(&Transport, &str) -> Answer,
+) -> Receiver<Answer> {
+    let (sender, receiver) = crossbeam_channel::bounded(1);
+    let (transport, model) = (Arc::clone(transport), model.to_owned());
+    // If no thread can be started, there is no answer.
+    let _ = threads::start("model", move || drop(sender.send(question(&transport, &model))));
+    receiver
+}
+
 /// Asks the server to describe a model. Fails if it can't be reached or answers with an error.
-fn describe(transport: &Transport, model: &str) -> Result<Description> {
+pub fn describe(transport: &Transport, model: &str) -> Answer {
     get(transport, &format!("models/{}", encoded(model))).map(|body| Description::parse(&body))
+}
+
+/// The same, but 404 is an error only if the server has no such model: its list of models must be there and lack it. A
+/// server that can't describe models answers 404 for each.
+pub fn find(transport: &Transport, model: &str) -> Answer {
+    match describe(transport, model) {
+        Err(Error::Api { status: 404, kind, .. }) if kind != "not_found_error" => Ok(None),
+        Err(Error::Api { status: 404, .. }) if !lacks(transport, model) => Ok(None),
+        described => described,
+    }
+}
+
+/// Whether the server has a list of its models and the model is not in it.
+fn lacks(transport: &Transport, model: &str) -> bool {
+    // The API sends 20 models unless it is asked for more, at most 1000.
+    let list = get(transport, "models?limit=1000").unwrap_or_default();
+    let list: Value = serde_json::from_str(&list).unwrap_or_default();
+    list["data"].as_array().is_some_and(|models| models.iter().all(|listed| listed["id"] != model))
 }
 
 fn get(transport: &Transport, path: &str) -> Result<String> {
@@ -149,14 +175,14 @@ mod tests {
             ("", None, None),
         ];
         for (body, window, most) in cases {
-            let description = Description::parse(body);
+            let description = Description::parse(body).unwrap_or_default();
             assert_eq!((description.max_input_tokens, description.max_tokens), (window, most), "{body}");
         }
     }
 
     #[test]
     fn a_capability_is_there_or_not_or_unknown() {
-        let whole = Description::parse(WHOLE);
+        let whole = Description::parse(WHOLE).unwrap();
         let cases: [(&[&str], Option<bool>); 7] = [
             (&["image_input"], Some(true)),
             (&["thinking"], Some(true)),
@@ -172,7 +198,7 @@ mod tests {
         }
         for odd in ["null", "[]", "7", r#"{"image_input":true}"#, r#"{"image_input":{"supported":"yes"}}"#] {
             let body = format!(r#"{{"type":"model","capabilities":{odd}}}"#);
-            assert_eq!(Description::parse(&body).supports(&["image_input"]), None, "{odd}");
+            assert_eq!(Description::parse(&body).unwrap().supports(&["image_input"]), None, "{odd}");
         }
     }
 

@@ -9,7 +9,7 @@ use super::roster::{Roster, Row};
 use super::screen::{Busy, Screen};
 use super::stdin::Lines;
 use super::terminal::{Terminal, summary, usage_line};
-use crate::agent::{Agent, Event};
+use crate::agent::{Agent, Event, Switch};
 use crate::api::message::Block;
 use crate::error::{Error, Result};
 use crate::session::transcript::Transcript;
@@ -70,6 +70,13 @@ impl Chat<'_> {
     /// Summarizes the conversation. Fails like `turn`.
     pub fn compact(&mut self) -> Result<()> {
         self.work(Agent::compact).map(drop)
+    }
+
+    /// Switches to another model. Fails with a stop that ends the program.
+    pub fn switch_model(&mut self, model: &str) -> Result<Switch> {
+        let mut progress = Progress::new(&self.console);
+        progress.begin(format!("asking the server about {model}"));
+        self.agent.switch_model(model)
     }
 
     /// Runs a shell command for the user. The model reads the result with the next message. Fails with a stop

@@ -7,6 +7,7 @@ use super::follow::follow;
 use super::line::{self, NO_EFFORT, Slash};
 use super::roster::Roster;
 use super::terminal::usage_line;
+use crate::agent::Switch;
 use crate::cli::args::Effort;
 use crate::error::{Error, Result};
 use crate::session::export;
@@ -20,7 +21,7 @@ pub fn run(chat: &mut Chat, slash: Slash, argument: &str) -> Result<()> {
         Slash::Task => Ok(follow(chat, argument)?),
         Slash::Kill => Ok(from_roster(chat, |roster| roster.kill(argument))),
         Slash::Last => Ok(last(chat, argument)),
-        Slash::Model => Ok(model(chat, argument)),
+        Slash::Model => Ok(model(chat, argument)?),
         Slash::Effort => Ok(effort(chat, argument)),
         Slash::Compact => return chat.compact(),
         Slash::Clear => {
@@ -61,12 +62,18 @@ fn last(chat: &Chat, what: &str) -> String {
     }
 }
 
-fn model(chat: &mut Chat, id: &str) -> String {
+/// Fails with a stop that ends the program.
+fn model(chat: &mut Chat, id: &str) -> Result<String> {
     if id.is_empty() {
-        return chat.agent.model().to_owned();
+        return Ok(chat.agent.model().to_owned());
     }
-    chat.agent.set_model(id);
-    format!("Switched to {id}.")
+    let switch = chat.switch_model(id)?;
+    let current = chat.agent.model();
+    Ok(match switch {
+        Switch::Done => format!("Switched to {id}."),
+        Switch::NoSuchModel => format!("The server has no model {id}: {current} stays."),
+        Switch::Interrupted => format!("Interrupted: {current} stays."),
+    })
 }
 
 fn effort(chat: &mut Chat, name: &str) -> String {

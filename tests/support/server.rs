@@ -13,6 +13,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::binding::{self, Mismatch};
 use super::protocol;
 use super::reply::Reply;
@@ -40,6 +42,8 @@ struct State {
     requests: Vec<Request>,
     /// Answers every question about a model; nothing is known of any if there is none.
     description: Option<Box<dyn Fn() -> Reply + Send>>,
+    /// The only models there are, if that is known.
+    models: Option<&'static [&'static str]>,
     model_requests: Vec<Request>,
     violations: Vec<String>,
     /// By number; kept to shut them down.
@@ -80,7 +84,12 @@ impl Server {
         self.shared.state.lock().unwrap().description = Some(Box::new(describe));
     }
 
-    /// Every `GET /v1/models/ID` so far; they are not among the `requests`.
+    /// Has only these models, and a list of them.
+    pub fn list_models(&self, models: &'static [&'static str]) {
+        self.shared.state.lock().unwrap().models = Some(models);
+    }
+
+    /// Every `GET /v1/models` and `GET /v1/models/ID` so far; they are not among the `requests`.
     pub fn model_requests(&self) -> Vec<Request> {
         self.shared.state.lock().unwrap().model_requests.clone()
     }
@@ -191,7 +200,17 @@ impl State {
             return Err((400, "invalid_request_error", message));
         }
         let nothing = || Reply::error(404, "not_found_error", "nothing is known of this model");
-        Ok(self.description.as_ref().map_or_else(nothing, |describe| describe()))
+        let listed = |models: &[&str]| {
+            let models: Vec<_> = models.iter().map(|id| json!({"type": "model", "id": id})).collect();
+            Reply::json(&json!({"data": models, "has_more": false}))
+        };
+        let model = model_of(request).unwrap_or_default();
+        Ok(match (self.models, &self.description) {
+            (Some(models), _) if model.is_empty() => listed(models),
+            (Some(models), _) if !models.contains(&model) => nothing(),
+            (_, Some(describe)) if !model.is_empty() => describe(),
+            _ => nothing(),
+        })
     }
 }
 
@@ -200,10 +219,10 @@ fn authorize(request: &Request) -> Result<(), Refusal> {
     unauthorized.map_or(Ok(()), |message| Err((401, "authentication_error", message)))
 }
 
-/// The model that a request asks about.
+/// The model that a request asks about; an empty text if it asks for all of them.
 fn model_of(request: &Request) -> Option<&str> {
-    let (_, model) = request.path.split_once("/v1/models/")?;
-    (request.method == "GET" && !model.is_empty()).then_some(model)
+    let (_, path) = request.path.split_once("/v1/models").filter(|_| request.method == "GET")?;
+    Some(path.split('?').next().unwrap_or_default().trim_start_matches('/'))
 }
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
