@@ -80,7 +80,7 @@ fn run(args: Args) -> Result<()> {
             setup::agent(Config::replayed(args, folder, replay), interrupts)
         }),
         Mode::Sessions => ui::print(&session_table()?),
-        Mode::Doctor => doctor::run(&config::survey(&args)?),
+        Mode::Doctor => doctor::run(config::survey(&args)?),
         Mode::Completions(shell) => ui::print(&completions::completions(shell)),
         Mode::Man => ui::print(&help::man()),
         Mode::Help => ui::print(&help::help()),

@@ -283,7 +283,7 @@ fn doctor_names_what_the_credential_comes_from() {
     says(file.env("ANTHROPIC_API_KEY_FILE", path), "ok credential    ANTHROPIC_API_KEY_FILE is set");
     says(printing(&format!("echo {SECRET}")), "ok credential    --key-command is set");
     says(Test::new().env_remove(KEY), "credential    none is set");
-    let header = Test::new().env_remove(KEY).args(["--header", &format!("authorization: {SECRET}")]);
+    let header = Test::new().env_remove(KEY).args(["--header", &format!("authorization: Bearer {SECRET}")]);
     says(header, "ok credential    a header is set");
     says(
         Test::new().env_remove("MODEL_ID").env("ANTHROPIC_MODEL", "m"),

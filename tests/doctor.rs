@@ -1,4 +1,4 @@
-//! `meanwhile doctor`: a line for each thing that is there or missing, an exit code, and no credential sent.
+//! `meanwhile doctor`: a line for each thing that is there or missing, an exit code, and nothing sent that costs.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustls::{ServerConnection, StreamOwned};
+use serde_json::json;
 
 use crate::bare::{bare_root, run_in};
 use crate::support::finished::Finished;
@@ -41,6 +42,11 @@ struct Web {
 #[derive(Clone)]
 enum Answer {
     Bytes(String),
+    /// What it says of a model, and of all models.
+    Account {
+        model: String,
+        list: String,
+    },
     /// It accepts, and says nothing.
     Silence,
 }
@@ -50,6 +56,16 @@ impl Web {
         Web::serve("http", move |mut client, received| match &answer {
             Answer::Bytes(answer) => {
                 read_head(&mut client, received);
+                let _ = client.write_all(answer.as_bytes());
+            }
+            Answer::Account { model, list } => {
+                let head = read_head(&mut client, received);
+                let path = head.split(' ').nth(1).unwrap_or_default();
+                let answer = match path.split(['?', '/']).collect::<Vec<_>>().as_slice() {
+                    [_, "v1", "models", _, ..] if !path.contains('?') => model.clone(),
+                    [_, "v1", "models", ..] => list.clone(),
+                    _ => self::answer(Some(SystemTime::now())),
+                };
                 let _ = client.write_all(answer.as_bytes());
             }
             Answer::Silence => {
@@ -95,7 +111,7 @@ impl Web {
     }
 }
 
-fn read_head(client: &mut impl Read, received: &Mutex<Vec<u8>>) {
+fn read_head(client: &mut impl Read, received: &Mutex<Vec<u8>>) -> String {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -104,7 +120,8 @@ fn read_head(client: &mut impl Read, received: &Mutex<Vec<u8>>) {
             _ => break,
         }
     }
-    received.lock().unwrap().extend(head);
+    received.lock().unwrap().extend(&head);
+    String::from_utf8_lossy(&head).into_owned()
 }
 
 fn answer(date: Option<SystemTime>) -> String {
@@ -188,20 +205,120 @@ fn there_is_a_line_for_each_thing_and_all_is_well() {
 }
 
 #[test]
-fn no_credential_is_sent_and_nothing_that_costs() {
+fn the_credential_goes_only_into_the_question_about_the_model_and_nothing_costs() {
     let web = well();
-    doctor(&web)
-        .env("ANTHROPIC_API_KEY", "secret-key")
-        .env("ANTHROPIC_AUTH_TOKEN", "secret-token")
-        .run()
-        .code(0);
+    doctor(&web).env("ANTHROPIC_API_KEY", "secret-key").run().code(0);
     let received = web.received();
-    assert!(!received.contains("secret"), "{received}");
-    for header in ["x-api-key", "authorization"] {
-        assert!(!received.to_lowercase().contains(header), "{received}");
+    let (first, question) = received.split_once("\r\n\r\n").unwrap();
+    assert!(first.starts_with("HEAD /v1/messages "), "{received}");
+    for header in ["secret", "x-api-key", "authorization"] {
+        assert!(!first.to_lowercase().contains(header), "{first}");
     }
-    assert!(!received.contains("POST"), "{received}");
-    assert_eq!(received.matches("HTTP/1.1").count(), 1, "{received}");
+    assert!(question.starts_with("GET /v1/models/test-model HTTP/1.1\r\n"), "{received}");
+    assert!(question.contains("x-api-key: secret-key"), "{received}");
+    assert_eq!(received.matches("HTTP/1.1").count(), 2, "{received}");
+}
+
+#[test]
+fn a_server_that_only_a_file_of_the_folder_names_gets_no_credential() {
+    let web = well();
+    let finished =
+        Test::new().file(".env", format!("ANTHROPIC_BASE_URL={}\n", web.url)).arg("doctor").run().code(2);
+    check_line(&finished, "credential", "!!", "is not sent to a server");
+    let received = web.received();
+    assert!(!received.contains("test-key") && !received.contains("GET"), "{received}");
+}
+
+fn page(status: u16, kind: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status} Some\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
+}
+
+fn error(status: u16, kind: &str) -> String {
+    let body = json!({"type": "error", "error": {"type": kind, "message": "what the API says"}});
+    page(status, "application/json", &body.to_string())
+}
+
+fn list(ids: &[&str]) -> String {
+    let models: Vec<_> = ids.iter().map(|id| json!({"type": "model", "id": id})).collect();
+    page(200, "application/json", &json!({"data": models, "has_more": false}).to_string())
+}
+
+#[test]
+fn the_server_says_whether_the_key_and_the_model_are_right() {
+    let description = |limits: serde_json::Value| {
+        let mut model = json!({"type": "model", "id": "test-model"});
+        model.as_object_mut().unwrap().extend(limits.as_object().unwrap().clone());
+        page(200, "application/json", &model.to_string())
+    };
+    let whole = description(json!({"max_input_tokens": 1_000_000, "max_tokens": 128_000}));
+    let older = description(json!({}));
+    let html = |status| page(status, "text/html", "<html>no</html>");
+    let other = page(200, "application/json", &json!({"object": "model", "id": "m"}).to_string());
+    let unknown = "does not say whether it is right";
+    // What it says of the model and of all models; then the lines about the credential and the model.
+    let cases = [
+        (
+            whole,
+            html(404),
+            ("ok", "the server accepts it"),
+            ("ok", "a window of 1000000 tokens, replies of up to 128000"),
+        ),
+        (older, html(404), ("ok", "the server accepts it"), ("ok", "the server has the model")),
+        (
+            error(401, "authentication_error"),
+            html(404),
+            ("!!", "401 authentication_error: what the API says"),
+            ("ok", "MODEL_ID is set"),
+        ),
+        (html(401), html(404), ("!!", "401"), ("ok", "MODEL_ID is set")),
+        (
+            error(403, "permission_error"),
+            html(404),
+            ("!!", "403 permission_error"),
+            ("ok", "MODEL_ID is set"),
+        ),
+        (html(403), html(404), ("ok", unknown), ("ok", "MODEL_ID is set")),
+        (
+            error(404, "not_found_error"),
+            list(&["other"]),
+            ("ok", unknown),
+            ("!!", "404 not_found_error: what the API says"),
+        ),
+        (error(404, "not_found_error"), list(&["test-model"]), ("ok", unknown), ("ok", "MODEL_ID is set")),
+        (
+            error(404, "not_found_error"),
+            error(404, "not_found_error"),
+            ("ok", unknown),
+            ("ok", "MODEL_ID is set"),
+        ),
+        (html(404), list(&["other"]), ("ok", unknown), ("ok", "MODEL_ID is set")),
+        (other, html(404), ("ok", unknown), ("ok", "MODEL_ID is set")),
+        (error(529, "overloaded_error"), html(404), ("ok", unknown), ("ok", "MODEL_ID is set")),
+        ("no HTTP".to_owned(), html(404), ("ok", unknown), ("ok", "MODEL_ID is set")),
+    ];
+    for (model, list, credential, name) in cases {
+        let web = Web::start(Answer::Account { model, list });
+        let is_well = credential.0 == "ok" && name.0 == "ok";
+        let finished = doctor(&web).run().code(if is_well { 0 } else { 2 });
+        check_line(&finished, "credential", credential.0, credential.1);
+        check_line(&finished, "model", name.0, name.1);
+        check_line(&finished, "endpoint", "ok", "405");
+    }
+}
+
+#[test]
+fn without_a_credential_a_server_on_this_machine_may_still_want_one() {
+    let refusing = Answer::Account {
+        model: error(401, "authentication_error"),
+        list: error(401, "authentication_error"),
+    };
+    let finished = doctor(&Web::start(refusing)).env_remove("ANTHROPIC_API_KEY").run().code(2);
+    check_line(&finished, "credential", "!!", "none is set, but the server answers 401");
+    let finished = doctor(&well()).env_remove("ANTHROPIC_API_KEY").run().code(0);
+    check_line(&finished, "credential", "ok", "may need none");
 }
 
 #[test]
@@ -216,7 +333,7 @@ fn a_credential_that_the_shell_shows_to_commands_is_said() {
     let web = well();
     for (script, expected) in [
         ("\"$@\"; exit $?", "-- credential    ANTHROPIC_API_KEY is set, but commands can read it"),
-        ("exec \"$@\"", "ok credential    ANTHROPIC_API_KEY is set\n"),
+        ("exec \"$@\"", "ok credential    ANTHROPIC_API_KEY is set;"),
     ] {
         let test = doctor(&web);
         let program = test.command();
@@ -328,9 +445,11 @@ fn tls_is_tried_with_the_certificates_that_count() {
     let (web, certificate) = Web::start_tls(&answer(Some(SystemTime::now())));
     let finished = doctor(&web).file("ca.pem", certificate).env("SSL_CERT_FILE", "ca.pem").run().code(0);
     check_line(&finished, "endpoint", "ok", "https://127.0.0.1");
-    assert!(!web.received().contains("test-key"));
+    let received = web.received();
+    assert_eq!(received.matches("HTTP/1.1").count(), 2, "{received}");
     let finished = doctor(&web).run().code(2);
     check_line(&finished, "endpoint", "!!", "certificate");
+    assert_eq!(web.received(), received, "nothing more");
     check_line(&finished, "dns", "ok", "");
     let finished = doctor(&web).env("SSL_CERT_FILE", "missing.pem").run().code(2);
     check_line(&finished, "endpoint", "!!", "SSL_CERT_FILE");

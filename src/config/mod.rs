@@ -128,6 +128,8 @@ pub struct Survey {
     pub model: Result<String, String>,
     /// The option or variable that it comes from; None if none is needed.
     pub credential: Result<Option<&'static str>, String>,
+    /// The server with its credential, and the model; None if one of them is missing.
+    pub account: Option<(Endpoint, String)>,
     pub state_folder: Option<PathBuf>,
 }
 
@@ -139,12 +141,25 @@ pub fn survey(args: &Args) -> Result<Survey> {
     let server = variables.server();
     let url = server.as_ref().map_or("", |server| &server.url);
     let access = Access::read(&args.gateway, &variables);
-    let credential = access.and_then(|access| access.credential(url, &args.gateway, &folder));
+    let found = access.and_then(|access| {
+        let (headers, secrets) = (access.headers.clone(), access.secrets.clone());
+        Ok((access.credential(url, &args.gateway, &folder)?, headers, secrets))
+    });
     let text = |err: Error| err.to_string();
+    let credential = found.as_ref().map(|(found, ..)| found.from).map_err(Error::to_string);
+    let account = match (&server, &model, found) {
+        (Ok(server), Ok((_, model)), Ok((found, headers, secrets))) => {
+            let (server, credential) = (server.clone(), found.credential);
+            let idle_timeout = args.limits.idle_timeout;
+            Some((Endpoint { server, credential, headers, secrets, idle_timeout }, model.clone()))
+        }
+        _ => None,
+    };
     Ok(Survey {
         server: server.map_err(text),
         model: model.map(|(name, _)| name.into()).map_err(text),
-        credential: credential.map(|found| found.from).map_err(text),
+        credential,
+        account,
         state_folder: state_folder(),
     })
 }

@@ -1,14 +1,19 @@
 //! `meanwhile doctor`: what this machine has and what is missing, a line each.
 //!
-//! It sends no credential, and no request that costs anything.
+//! It sends no request that costs anything. The credential goes only into the question about the model, and only to the
+//! server that it is for.
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::parent_id;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use std::{env, fs, io};
 
-use crate::api::probe::{self, Answer};
+use crate::api::connection::Server;
+use crate::api::models::{self, Answer, Description};
+use crate::api::probe;
+use crate::api::transport::{Endpoint, Source, Transport};
 use crate::command::sandbox::support;
 use crate::config::Survey;
 use crate::config::environment::temp_folder;
@@ -18,6 +23,9 @@ use crate::threads;
 
 /// How long to wait for the server.
 const PATIENCE: Duration = Duration::from_millis(900);
+
+/// How long to wait for what the server says of the credential and the model. A command may have to print the key.
+const ACCOUNT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// TLS and signatures tolerate a few minutes.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
@@ -34,17 +42,19 @@ enum Finding {
 use Finding::{Bad, Good, Poor};
 
 /// Prints the report. Fails if something that is needed is missing.
-pub fn run(survey: &Survey) -> error::Result<()> {
+pub fn run(survey: Survey) -> error::Result<()> {
+    let Survey { server, model: name, credential: source, account, state_folder: state } = survey;
+    let (network, answer) = network(server, account);
     let mut findings = vec![
         ("shell", useful(shell())),
         ("proc", useful(proc())),
-        ("state folder", useful(state_folder(survey.state_folder.as_deref()))),
+        ("state folder", useful(state_folder(state.as_deref()))),
         ("temp folder", useful(folder(&temp_folder(), "commands may need it"))),
         ("sandbox", sandbox()),
-        ("model", needed(survey.model.clone().map(|name| format!("{name} is set")))),
-        ("credential", credential(&survey.credential)),
+        ("model", needed(name.and_then(|name| model(&name, answer.as_ref())))),
+        ("credential", credential(&source, answer.as_ref())),
     ];
-    findings.extend(network(survey));
+    findings.extend(network);
     let is_well = !findings.iter().any(|(_, finding)| matches!(finding, Bad(_)));
     let lines = findings.iter().map(|(name, finding)| match finding {
         Good(text) => format!("ok {name:<13} {text}\n"),
@@ -106,31 +116,85 @@ fn sandbox() -> Finding {
     }
 }
 
-/// Whether it is set, and hidden: a command can read the environment of the shell that started the program.
-fn credential(found: &Result<Option<&'static str>, String>) -> Finding {
+/// Whether the server has the model that `name` names, and how large it is.
+fn model(name: &str, answer: Option<&Answer>) -> Result<String, String> {
+    match answer {
+        Some(Err(err @ Error::Api { status: 404, .. })) => {
+            Err(format!("{name} is set, but {}", complaint(err)))
+        }
+        Some(Ok(Some(description))) => {
+            Ok(format!("{name} is set, and the server has the model{}", size(description)))
+        }
+        _ => Ok(format!("{name} is set")),
+    }
+}
+
+fn size(description: &Description) -> String {
+    let Description { max_input_tokens: Some(window), max_tokens: Some(most), .. } = description else {
+        return String::new();
+    };
+    format!(": a window of {window} tokens, replies of up to {most}")
+}
+
+/// Whether it is set, accepted, and hidden: a command can read the environment of the shell that started the program.
+fn credential(found: &Result<Option<&'static str>, String>, answer: Option<&Answer>) -> Finding {
     let name = match found {
-        Ok(Some(name)) => name,
-        Ok(None) => return Good("none is set, and a server on this machine may need none".into()),
+        Ok(name) => name.unwrap_or_default(),
         Err(text) => return Bad(text.clone()),
     };
+    let set = match name {
+        "" => "none is set".into(),
+        name => format!("{name} is set"),
+    };
+    match answer {
+        Some(Err(err)) if is_refused(err) => return Bad(format!("{set}, but {}", complaint(err))),
+        _ if name.is_empty() => return Good(format!("{set}, and a server on this machine may need none")),
+        _ => {}
+    }
     let value = env::var_os(name).unwrap_or_default();
     let parent = fs::read(format!("/proc/{}/environ", parent_id())).unwrap_or_default();
     let is_it =
         |variable: &[u8]| variable.starts_with(name.as_bytes()) && variable.ends_with(value.as_bytes());
     if !value.is_empty() && parent.split(|byte| *byte == 0).any(is_it) && !name.ends_with("_FILE") {
         return Poor(format!(
-            "{name} is set, but commands can read it in the environment of the process that started meanwhile: \
+            "{set}, but commands can read it in the environment of the process that started meanwhile: \
              start it with `exec meanwhile`"
         ));
     }
-    Good(format!("{name} is set"))
+    match answer {
+        Some(Ok(Some(_))) => Good(format!("{set}, and the server accepts it")),
+        Some(_) => Good(format!("{set}; the server does not say whether it is right")),
+        None => Good(set),
+    }
 }
 
-/// DNS, TLS and the clock, with one request to the server.
-fn network(survey: &Survey) -> Vec<(&'static str, Finding)> {
-    let server = match &survey.server {
-        Ok(server) => server.clone(),
-        Err(text) => return vec![("endpoint", Bad(text.clone()))],
+/// Whether there is no key, or the server refuses it.
+fn is_refused(err: &Error) -> bool {
+    match err {
+        Error::Api { status: 401, .. } | Error::Config(_) => true,
+        // A proxy may forbid the question.
+        Error::Api { status: 403, kind, .. } => kind != "error",
+        _ => false,
+    }
+}
+
+/// What is wrong, without advice to run `doctor`.
+fn complaint(err: &Error) -> String {
+    match err {
+        Error::Api { status, kind, message, .. } => format!("the server answers {status} {kind}: {message}"),
+        _ => err.to_string(),
+    }
+}
+
+/// DNS, TLS and the clock, with one request to the server; and with another, what it says of the account. None if it was
+/// not asked.
+fn network(
+    server: Result<Server, String>,
+    account: Option<(Endpoint, String)>,
+) -> (Vec<(&'static str, Finding)>, Option<Answer>) {
+    let server = match server {
+        Ok(server) => server,
+        Err(text) => return (vec![("endpoint", Bad(text))], None),
     };
     let url = server.url.clone();
     let (address_sender, address) = crossbeam_channel::bounded(1);
@@ -144,14 +208,23 @@ fn network(survey: &Survey) -> Vec<(&'static str, Finding)> {
     let late = || format!("no answer within {}", duration(PATIENCE));
     let until = Instant::now() + PATIENCE;
     let address = address.recv_deadline(until).unwrap_or_else(|_| Err(late()));
-    let answer = answer.recv_deadline(until).unwrap_or_else(|_| Answer { status: Err(late()), date: None });
+    let seen =
+        answer.recv_deadline(until).unwrap_or_else(|_| probe::Answer { status: Err(late()), date: None });
+    let said = account.filter(|_| seen.status.is_ok()).map(|(endpoint, model)| ask(endpoint, &model));
     let answered = |status| format!("{url} answers (status {status} to a request without a credential)");
-    let endpoint = answer.status.map(answered).map_err(|text| format!("{url}: {text}"));
-    let clock = match answer.date {
+    let endpoint = seen.status.map(answered).map_err(|text| format!("{url}: {text}"));
+    let clock = match seen.date {
         None => Poor("the server sent no date to compare with".into()),
         Some(date) => clock(date),
     };
-    vec![("dns", needed(address)), ("endpoint", needed(endpoint)), ("clock", clock)]
+    (vec![("dns", needed(address)), ("endpoint", needed(endpoint)), ("clock", clock)], said)
+}
+
+/// Asks the server about the model, with the credential.
+fn ask(endpoint: Endpoint, model: &str) -> Answer {
+    let transport = Arc::new(Transport::new(Source::Api(endpoint), None)?);
+    let answer = models::ask(&transport, model, models::find);
+    answer.recv_timeout(ACCOUNT_PATIENCE).unwrap_or(Ok(None))
 }
 
 fn clock(server: SystemTime) -> Finding {
