@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Test, gate::Gate, reply::Reply, stream::Block};
+use crate::support::{Test, gate::Gate, reply::Reply, stream::Block, until};
 
 #[test]
 fn a_text_that_was_cut_off_is_continued_three_times_at_most() {
@@ -242,14 +242,16 @@ fn the_last_words_before_silence_are_the_answer() {
 
 #[test]
 fn silence_about_the_results_of_background_tasks_is_no_error() {
-    Test::new()
+    let mut session = Test::new()
         .print("go")
-        .reply(Reply::tool("background_run", json!({"command": "true"})))
+        .reply(Reply::tool("background_run", json!({"command": until("go", "out")})))
         .reply(Reply::text("done"))
         .reply(nothing())
-        .run()
-        .code(0)
-        .stdout("done\n");
+        .spawn();
+    session.close_stdin();
+    session.server().wait_for_requests(2);
+    session.dir().write("go", "");
+    session.wait().code(0).stdout("done\n");
 }
 
 #[test]
@@ -347,4 +349,25 @@ fn a_paused_turn_that_is_not_gone_on_with_stands_in_no_ones_way() {
     let finished = Test::new().print("go").reply(paused()).reply(failed).run().code(3);
     let finished = finished.again().arg("-c").print("go on").reply(Reply::text("fine")).run().code(0);
     assert_eq!(finished.request(0).messages()[1]["content"], looked);
+}
+
+#[test]
+fn an_empty_reply_after_a_pause_is_asked_for_as_the_pause_was() {
+    let call = Block::tool("background_run", json!({"command": "true"}));
+    let finished = Test::new()
+        .print("go")
+        .reply(Reply::message(vec![search("srvtoolu_1"), call]))
+        .reply(nothing())
+        .reply(Reply::message(vec![found("srvtoolu_1"), Block::text("found")]))
+        .reply(Reply::text("seen"))
+        .run()
+        .code(0);
+    assert_eq!(finished.requests[1].body, finished.requests[2].body);
+}
+
+#[test]
+fn each_call_gives_another_chance_to_say_something() {
+    let call = || Reply::tool("bash", json!({"command": "true"}));
+    let test = Test::new().print("go").reply(call()).reply(nothing()).reply(call()).reply(nothing());
+    test.reply(Reply::text("done")).run().code(0).stdout("done\n");
 }

@@ -27,8 +27,9 @@ pub(super) struct Answer {
     /// Somebody waits for an answer. After results of background tasks alone, silence is one.
     is_awaited: bool,
     has_called: bool,
-    /// How often an empty reply may still be asked for again.
+    /// How often an empty reply may still be asked for again, of how often after each call.
     chances: u32,
+    most_chances: u32,
 }
 
 impl Answer {
@@ -36,7 +37,8 @@ impl Answer {
     /// `max_retries` is 0.
     pub fn new(is_awaited: bool, max_retries: u32) -> Answer {
         let chances = max_retries.min(1);
-        Answer { said: String::new(), before: String::new(), is_awaited, has_called: false, chances }
+        let (said, before) = (String::new(), String::new());
+        Answer { said, before, is_awaited, has_called: false, chances, most_chances: chances }
     }
 
     /// Adds what a reply says.
@@ -48,6 +50,7 @@ impl Answer {
                 self.before = said;
             }
             self.has_called = true;
+            self.chances = self.most_chances;
         } else if reply.stop == StopReason::ToolUse && reply.message.is_some() {
             watch(Event::Notice(NO_CALL));
         }
@@ -58,16 +61,15 @@ impl Answer {
         self.said.trim()
     }
 
-    /// The content with which a reply without a word is asked for once more; `is_empty` says that it holds nothing
-    /// at all. None if that would be of no use.
-    pub fn ask_again(&mut self, is_empty: bool, watch: &mut Watch) -> Option<Vec<Block>> {
+    /// Asks once more for a reply without a word, with these words if the same request would not do; `is_empty` says
+    /// that the reply holds nothing at all. None if that would be of no use.
+    pub fn ask_again(&mut self, is_empty: bool, watch: &mut Watch) -> Option<Option<Block>> {
         if !self.is_awaited || !self.said().is_empty() || self.chances == 0 {
             return None;
         }
         self.chances -= 1;
         watch(Event::Notice(EMPTY));
-        let nudge = (self.has_called || !is_empty).then(|| Block::text(NUDGE));
-        Some(nudge.into_iter().collect())
+        Some((self.has_called || !is_empty).then(|| Block::text(NUDGE)))
     }
 
     /// Returns the answer. If the model has said nothing since its last call, its words before it are the answer.

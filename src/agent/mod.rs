@@ -117,7 +117,8 @@ impl Agent {
             }
             answer.add(&reply, watch);
             let said_nothing = reply.message.is_none();
-            is_open = reply.is_open && !said_nothing && pauses < MOST_PAUSES;
+            // An empty reply leaves open what was open.
+            is_open = if said_nothing { is_open } else { reply.is_open && pauses < MOST_PAUSES };
             if let Some(message) = reply.message {
                 self.transcript.push_reply(message);
             }
@@ -143,7 +144,7 @@ impl Agent {
                     return cut_off(answer.said(), watch);
                 }
                 _ => match answer.ask_again(said_nothing, watch) {
-                    Some(content) => content,
+                    Some(content) => content.filter(|_| !is_open).into_iter().collect(),
                     None => return answer.finish(watch),
                 },
             };
