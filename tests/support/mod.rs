@@ -156,6 +156,10 @@ impl Test {
         &self.server
     }
 
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
     pub fn workspace(&self) -> PathBuf {
         self.dir.workspace()
     }
