@@ -96,13 +96,15 @@ const WINDOW: [&str; 42] = [
     "exceeds this model's context window",
 ];
 
-/// About the schema in the field that asks for structured answers (Anthropic and its beta; OpenAI).
-const SCHEMA: [&str; 5] = [
+/// About the schema in the field that asks for structured answers (Anthropic and its beta; OpenAI; vLLM; llama.cpp).
+const SCHEMA: [&str; 7] = [
     "output_config.format.schema",
     "output_format.schema",
     "additionalproperties",
     "invalid schema for response_format",
     "invalid_json_schema",
+    "json schema contains features not supported",
+    "json schema conversion failed",
 ];
 
 /// About the field itself, under the names that it has here and earlier, and in what gateways make of it.
@@ -515,6 +517,8 @@ mod tests {
                 Some(Refusal::Format),
             ),
             ("Invalid schema for response_format 'answer': 'required' is missing", Some(Refusal::Schema)),
+            ("The provided JSON schema contains features not supported by xgrammar.", Some(Refusal::Schema)),
+            ("JSON schema conversion failed:\nUnrecognized schema: {\"not\":{}}", Some(Refusal::Schema)),
             (
                 "In context=(), 'additionalProperties' is required to be supplied and to be false.",
                 Some(Refusal::Schema),

@@ -26,8 +26,8 @@ Exit codes:
     0  done                     3  the API returned an error or could not be reached
     1  error                    4  a limit was reached (one of the --max options)
     2  usage or configuration   5  --on-end fail: a task still ran or had failed
-  130  ended by SIGINT         6  --json-schema: the answer does not fit
-  143  by SIGTERM, 129 by SIGHUP
+    6  --json-schema: the answer does not fit
+  130  ended by SIGINT, 143 by SIGTERM, 129 by SIGHUP
 ";
 
 /// Name, version, and the commit if the Makefile passed it.
