@@ -215,3 +215,27 @@ fn a_refusal_that_the_description_explains_does_not_end_the_run() {
         finished.code == Some(0) && asked(finished.request(1)) == json!({})
     });
 }
+
+#[test]
+fn an_effort_that_the_model_does_not_have_is_not_set() {
+    // The description may come after the first reply.
+    wait_until("a description before the command", || {
+        let test = Test::new()
+            .describe_model(|| described(&["low"], &["disabled"]))
+            .reply(Reply::text("One."))
+            .reply(Reply::text("Two."));
+        let mut session = at_prompt(test);
+        session.send("go\r");
+        session.shows("One.\n(");
+        session.send("/effort max\r");
+        let screen = session.shows_that("an answer", |screen| {
+            screen.contains("effort `max`") && screen.ends_with("meanwhile >")
+        });
+        session.send("go on\r");
+        session.shows("Two.\n(");
+        session.send("\x04");
+        let finished = session.wait().code(0);
+        screen.contains("\nmeanwhile: test-model does not have effort `max`\n")
+            && asked(finished.request(1)) == json!({})
+    });
+}

@@ -96,10 +96,15 @@ impl Agent {
         self.wish.options.effort
     }
 
-    /// Asks for this effort from now on. Fails with a sentence if that does not go with what else is asked for.
+    /// Asks for this effort from now on. Fails with a sentence if the model is known not to have it, or if it does not
+    /// go with what else is asked for.
     pub fn set_effort(&mut self, effort: Option<Effort>) -> Result<(), String> {
         let options = ThinkingOptions { effort, ..self.wish.options };
         options.check(&self.limits)?;
+        let wish = Wish::new(ThinkingOptions { effort, thinking: None });
+        if let Some(missing) = wish.asked(self.client.description(), 0).1.first() {
+            return Err(format!("{} does not have {missing}", self.client.model()));
+        }
         (self.wish.options, self.wish.was_told) = (options, false);
         Ok(())
     }
