@@ -118,7 +118,7 @@ fn body(workspace: &Path, mut tools: Value, messages: Value) -> Value {
         mark(message["content"].as_array_mut().unwrap().last_mut().unwrap());
     }
     json!({
-        "model": "test-model", "max_tokens": 8000, "stream": true,
+        "model": "test-model", "max_tokens": 32000, "stream": true,
         "system": [system], "tools": tools, "messages": messages,
     })
 }

@@ -5,8 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// 2.5 MiB: what a container image is meant to pay for an agent.
-const BUDGET: u64 = 2_621_440;
+/// 2.75 MiB: what a container image is meant to pay for an agent.
+const BUDGET: u64 = 2_883_584;
 
 /// Where `make static` leaves the binary; None after a line about what is skipped.
 pub fn static_binary() -> Option<PathBuf> {
