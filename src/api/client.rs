@@ -66,6 +66,7 @@ impl Client {
         &self.settings.model
     }
 
+    /// Whether answers must have a format.
     pub fn has_format(&self) -> bool {
         self.settings.format.is_some()
     }

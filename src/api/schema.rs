@@ -1,7 +1,7 @@
 //! A JSON schema, and whether a value fits it. Pure.
 //!
-//! It checks the keywords that the API takes and their nearest relatives; others, such as `pattern` and `format`, say
-//! nothing here. The validators that know them all bring a regular expression engine, which takes half a megabyte.
+//! It checks the keywords that the API takes and their nearest relatives; others, such as `pattern` and `format`, are not
+//! checked. That takes 15 KB. The smallest crate that knows them all takes 635 KB, most of it for regular expressions.
 
 use serde_json::{Map, Value, json};
 
