@@ -271,7 +271,7 @@ fn an_interruption_while_the_command_runs_sends_nothing() {
 }
 
 #[test]
-fn doctor_names_what_the_credential_comes_from() {
+fn doctor_names_what_the_credential_comes_from_and_the_headers() {
     let says = |test: Test, expected: &str| {
         let finished = test.arg("doctor").allow_violations().run();
         assert!(finished.stdout.contains(expected), "{expected}: {}", finished.stdout);

@@ -58,6 +58,12 @@ impl Headers {
         self.0.contains_key("authorization") || self.0.contains_key("x-api-key")
     }
 
+    /// The names of those that are sent, in lower case.
+    pub fn names(&self) -> Vec<&str> {
+        let sent = self.0.iter().filter(|(_, value)| !value.is_empty());
+        sent.map(|(name, _)| name.as_str()).collect()
+    }
+
     /// The values that may be secret: all but those of well-known public headers, and URLs without a password. Of two
     /// words (`Bearer TOKEN`) the second.
     pub fn secrets(&self) -> Vec<String> {

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use super::credential::{Credentials, Found};
+use super::environment::in_environment;
+use super::gateway::CUSTOM_HEADERS;
 use super::variables::Variables;
 use super::{gateway, key_command};
 use crate::api::headers::Headers;
@@ -27,6 +29,16 @@ impl Access {
         let credentials = Credentials::read(variables);
         let secrets = Secrets::new([credentials.secrets(), headers.secrets()].concat());
         Ok(Access { headers, credentials, is_foreign: variables.names_foreign_server(), secrets })
+    }
+
+    /// The names of the headers, or that some are not sent; None if there are none.
+    pub fn header_names(&self) -> Option<Result<String, String>> {
+        let is_set = in_environment(CUSTOM_HEADERS).is_ok_and(|lines| lines.is_some());
+        if self.is_foreign && is_set {
+            return Some(Err(format!("`{CUSTOM_HEADERS}` is not sent to a server that only `.env` names")));
+        }
+        let names = self.headers.names();
+        (!names.is_empty()).then(|| Ok(names.join(", ")))
     }
 
     /// The credential for the server at `url`. Fails if it is missing or malformed, or must not be sent there.

@@ -128,6 +128,8 @@ pub struct Survey {
     pub model: Result<String, String>,
     /// The option or variable that it comes from; None if none is needed.
     pub credential: Result<Option<&'static str>, String>,
+    /// The names of the user's headers, or that some are not sent; None if there are none.
+    pub headers: Option<Result<String, String>>,
     /// The server with its credential, and the model; None if one of them is missing.
     pub account: Option<(Endpoint, String)>,
     pub state_folder: Option<PathBuf>,
@@ -141,6 +143,7 @@ pub fn survey(args: &Args) -> Result<Survey> {
     let server = variables.server();
     let url = server.as_ref().map_or("", |server| &server.url);
     let access = Access::read(&args.gateway, &variables);
+    let header_names = access.as_ref().ok().and_then(Access::header_names);
     let found = access.and_then(|access| {
         let (headers, secrets) = (access.headers.clone(), access.secrets.clone());
         Ok((access.credential(url, &args.gateway, &folder)?, headers, secrets))
@@ -159,6 +162,7 @@ pub fn survey(args: &Args) -> Result<Survey> {
         server: server.map_err(text),
         model: model.map(|(name, _)| name.into()).map_err(text),
         credential,
+        headers: header_names,
         account,
         state_folder: state_folder(),
     })

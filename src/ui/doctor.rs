@@ -43,7 +43,7 @@ use Finding::{Bad, Good, Poor};
 
 /// Prints the report. Fails if something that is needed is missing.
 pub fn run(survey: Survey) -> error::Result<()> {
-    let Survey { server, model: name, credential: source, account, state_folder: state } = survey;
+    let Survey { server, model: name, credential: source, headers, account, state_folder: state } = survey;
     let (network, answer) = network(server, account);
     let mut findings = vec![
         ("shell", useful(shell())),
@@ -54,6 +54,7 @@ pub fn run(survey: Survey) -> error::Result<()> {
         ("model", needed(name.and_then(|name| model(&name, answer.as_ref())))),
         ("credential", credential(&source, answer.as_ref())),
     ];
+    findings.extend(headers.map(|found| ("headers", useful(found))));
     findings.extend(network);
     let is_well = !findings.iter().any(|(_, finding)| matches!(finding, Bad(_)));
     let lines = findings.iter().map(|(name, finding)| match finding {
