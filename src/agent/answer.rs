@@ -5,7 +5,7 @@
 //! an answer is helped by that, and gateways send one when they have lost the reply. So it is asked for once more.
 
 use super::{Event, Watch};
-use crate::api::message::Block;
+use crate::api::message::{Block, Encoded};
 use crate::api::reply::{Reply, StopReason};
 use crate::error::{Error, Result};
 
@@ -22,8 +22,8 @@ const NO_CALL: &str = "the reply says that it ends with a call, but it holds non
 pub(super) struct Answer {
     /// Since the last call: text before a call is not the answer.
     said: String,
-    /// Before the last call that came with a text.
-    before: String,
+    /// The last message with calls that has a text. It shares the history's, since it may be large.
+    before: Option<Encoded>,
     /// Somebody waits for an answer. After results of background tasks alone, silence is one.
     is_awaited: bool,
     has_called: bool,
@@ -37,21 +37,23 @@ impl Answer {
     /// `max_retries` is 0.
     pub fn new(is_awaited: bool, max_retries: u32) -> Answer {
         let chances = max_retries.min(1);
-        let (said, before) = (String::new(), String::new());
-        Answer { said, before, is_awaited, has_called: false, chances, most_chances: chances }
+        let said = String::new();
+        Answer { said, before: None, is_awaited, has_called: false, chances, most_chances: chances }
     }
 
     /// Adds what a reply says.
     pub fn add(&mut self, reply: &Reply, watch: &mut Watch) {
-        self.said += &reply.said;
         if !reply.calls.is_empty() {
-            let said = std::mem::take(&mut self.said);
-            if !said.trim().is_empty() {
-                self.before = said;
+            if !reply.said.trim().is_empty() {
+                self.before = reply.message.clone();
             }
+            self.said.clear();
             self.has_called = true;
             self.chances = self.most_chances;
-        } else if reply.stop == StopReason::ToolUse && reply.message.is_some() {
+            return;
+        }
+        self.said += &reply.said;
+        if reply.stop == StopReason::ToolUse && reply.message.is_some() {
             watch(Event::Notice(NO_CALL));
         }
     }
@@ -78,10 +80,11 @@ impl Answer {
         if !self.said().is_empty() || !self.is_awaited {
             return Ok(self.said().to_owned());
         }
-        if self.before.trim().is_empty() {
+        let Some(before) = &self.before else {
             return Err(Error::Protocol("it is empty".into()));
-        }
+        };
         watch(Event::Notice(EMPTY_AGAIN));
-        Ok(self.before.trim().to_owned())
+        let texts: Vec<String> = before.decode().content.into_iter().filter_map(Block::into_text).collect();
+        Ok(texts.join("\n\n").trim().to_owned())
     }
 }
