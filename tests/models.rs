@@ -1,5 +1,7 @@
 //! What the server says about a model, and the limits that follow from it.
 
+use std::process::Stdio;
+
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -40,7 +42,7 @@ fn two_requests(test: Test) -> Vec<Value> {
         .print("go")
         .reply(Reply::tool("bash", json!({"command": "true"})).gate(&gate))
         .reply(Reply::text("done"))
-        .spawn();
+        .start(Stdio::null());
     wait_until("the question", || session.server().model_requests().len() == 1);
     gate.open();
     let finished = session.wait().code(0).stdout("done\n").stderr_lacks("model");
@@ -155,16 +157,16 @@ fn the_answer_is_in_no_recording_and_a_recording_asks_nobody() {
         .args(["--record", "replies"])
         .print("go")
         .reply(Reply::text("done").gate(&gate))
-        .spawn();
+        .start(Stdio::null());
     wait_until("the question", || session.server().model_requests().len() == 1);
     gate.open();
     let finished = session.wait().code(0);
     let recorded = std::fs::read_to_string(finished.dir.workspace().join("replies")).unwrap();
     assert!(recorded.contains("done") && !recorded.contains("max_input_tokens"), "{recorded}");
-    let session = finished.again().args(["--replay", "replies"]).print("go").spawn();
-    let server = session.server().model_requests();
-    session.wait().code(0).stdout("done\n");
-    assert!(server.is_empty());
+    let mut session = finished.again().args(["--replay", "replies"]).print("go").start(Stdio::null());
+    session.expect("done");
+    assert!(session.server().model_requests().is_empty());
+    session.wait().code(0);
 }
 
 /// At the prompt, types `/model` with this model, and waits for the answer. Then says something and returns the model

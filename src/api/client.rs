@@ -54,7 +54,7 @@ impl Client {
 
     /// Asks the server whether it has a model. Returns the channel on which the answer arrives.
     pub fn find(&self, model: &str) -> Receiver<models::Answer> {
-        models::ask(&self.transport, model, models::find)
+        models::ask(&self.transport, model, models::find, crossbeam_channel::bounded(0).1)
     }
 
     /// What the server has said about the model by now.
@@ -92,10 +92,12 @@ impl Client {
     ) -> Result<Receiver<Progress>> {
         // The network may be so many reads ahead of the terminal: a slow terminal slows the stream.
         let (sender, receiver) = crossbeam_channel::bounded(64);
-        let body = self.settings.body(prefix, messages, max_tokens);
+        let (sent, ready) = crossbeam_channel::bounded(1);
+        let body = self.settings.body(prefix, messages, max_tokens).tell(sent);
         self.start("request", move |transport| run_request(transport, body, &sender))?;
         if self.lookup.is_none() {
-            let answer = models::ask(&self.transport, &self.settings.model, models::describe);
+            // The question takes no time from the request: it waits until that is sent.
+            let answer = models::ask(&self.transport, &self.settings.model, models::describe, ready);
             self.lookup = Some(Lookup::Asked(answer));
         }
         Ok(receiver)

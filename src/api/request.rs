@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use crossbeam_channel::Sender;
 use serde_json::{Map, Value, json};
 
 use super::message::{Encoded, Role};
@@ -108,6 +109,8 @@ pub struct Body {
     /// The piece that is read next, and from which of its bytes on.
     next: usize,
     at: usize,
+    /// Told when all was read.
+    sent: Option<Sender<()>>,
 }
 
 #[derive(Clone)]
@@ -139,7 +142,12 @@ impl Body {
             }
         }
         pieces.push(Piece::Fixed("]}"));
-        Body { pieces, next: 0, at: 0 }
+        Body { pieces, next: 0, at: 0, sent: None }
+    }
+
+    /// Sends a message on the channel when the whole body was read.
+    pub fn tell(self, sent: Sender<()>) -> Body {
+        Body { sent: Some(sent), ..self }
     }
 
     /// In bytes.
@@ -173,6 +181,11 @@ impl Read for Body {
             }
             self.next += 1;
             self.at = 0;
+        }
+        if self.next == self.pieces.len()
+            && let Some(sent) = self.sent.take()
+        {
+            let _ = sent.try_send(());
         }
         Ok(filled)
     }

@@ -224,7 +224,7 @@ fn network(
 /// Asks the server about the model, with the credential.
 fn ask(endpoint: Endpoint, model: &str) -> Answer {
     let transport = Arc::new(Transport::new(Source::Api(endpoint), None)?);
-    let answer = models::ask(&transport, model, models::find);
+    let answer = models::ask(&transport, model, models::find, crossbeam_channel::bounded(0).1);
     answer.recv_timeout(ACCOUNT_PATIENCE).unwrap_or(Ok(None))
 }
 
