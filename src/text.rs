@@ -14,6 +14,13 @@ pub fn last(text: &str, limit: usize) -> &str {
     text.char_indices().rev().take(limit).last().map_or("", |(start, _)| &text[start..])
 }
 
+/// Where `needle`, which is not empty, is in `text`. Its first byte is looked for at the speed of memory, so it should
+/// be a rare one.
+pub fn positions<'a>(text: &'a str, needle: &'a str) -> impl Iterator<Item = usize> + 'a {
+    let (text, needle) = (text.as_bytes(), needle.as_bytes());
+    memchr::memchr_iter(needle[0], text).filter(|at| text[*at..].starts_with(needle))
+}
+
 /// The first `limit` characters of `text`, on one line.
 pub fn one_line(text: &str, limit: usize) -> String {
     first(text, limit).replace(['\n', '\r', '\t'], " ")
@@ -118,6 +125,7 @@ mod tests {
         assert_eq!(head_and_tail("äöüß", 4), "äöüß");
         assert_eq!(head_and_tail("0123456789", 4), "01\n... (6 characters left out) ...\n89");
         assert_eq!(one_line("a\nb\tc", 4), "a b ");
+        assert_eq!(positions("äxäxäx", "xäx").collect::<Vec<_>>(), [2, 5]);
     }
 
     #[test]

@@ -142,7 +142,7 @@ fn jpeg_size(file: &[u8]) -> Option<(u32, u32)> {
             _ => return None,
         }
     }
-    memchr::memmem::find(file.get(at..)?, &[0xff, 0xd9]).and(size)
+    memchr::memchr_iter(0xd9, file).any(|end| end > at && file[end - 1] == 0xff).then_some(size?)
 }
 
 /// The first chunk tells which kind of WebP it is (<https://developers.google.com/speed/webp/docs/riff_container>).

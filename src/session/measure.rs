@@ -1,10 +1,11 @@
 //! How many tokens a request takes: what the server has counted, and an estimate of the rest. Pure.
 
-use memchr::{memchr, memmem};
+use memchr::memchr;
 
 use crate::api::message::Encoded;
 use crate::api::reply::Usage;
 use crate::api::request::Prefix;
+use crate::text;
 
 /// Lower than the average, so that the estimate is too high rather than too low.
 const BYTES_PER_TOKEN: u64 = 3;
@@ -89,7 +90,7 @@ pub fn size(prefix: &Prefix, messages: &[Encoded]) -> u64 {
 /// Returns the size of a message in bytes. A picture counts as a text with as many tokens.
 pub fn weight(message: &Encoded) -> u64 {
     let mut weight = message.len() as u64;
-    for at in memmem::find_iter(message.as_str().as_bytes(), DATA) {
+    for at in text::positions(message.as_str(), DATA) {
         let data = message.as_str()[at..].split_once(r#""data":""#);
         let length = data.and_then(|(_, data)| memchr(b'"', data.as_bytes())).unwrap_or(0) as u64;
         weight = weight.saturating_sub(length) + PICTURE * BYTES_PER_TOKEN;

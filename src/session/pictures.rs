@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::compaction::remove_thinking;
 use crate::api::message::{Block, Encoded};
+use crate::text;
 
 /// With more pictures in a request, the API refuses those with a side of more than 2000 pixels; with more than 100, it
 /// refuses the request (<https://docs.anthropic.com/en/docs/build-with-claude/vision>).
@@ -13,7 +14,7 @@ const MOST: usize = 20;
 const LONGEST: usize = 20 * 1024 * 1024;
 
 /// Stands in a history before the data of a picture. In a text, the quotes would be escaped.
-const BEGIN: &str = r#"{"type":"image","source":{"type":"base64","#;
+const BEGIN: &str = r#""type":"image","source":{"type":"base64","#;
 
 /// What takes the place of a picture.
 const GONE: &str = "(a picture was here, and was taken out of the conversation)";
@@ -37,7 +38,7 @@ pub fn kept(messages: &[Encoded]) -> Option<usize> {
 /// The lengths of the data of the pictures in a message, the last one first, in bytes.
 fn lengths(message: &Encoded) -> Vec<usize> {
     let text = message.as_str();
-    let begins = memchr::memmem::find_iter(text.as_bytes(), BEGIN).collect::<Vec<_>>().into_iter().rev();
+    let begins = text::positions(text, BEGIN).collect::<Vec<_>>().into_iter().rev();
     let data = begins.filter_map(|at| text[at..].split_once(r#""data":""#));
     data.filter_map(|(_, data)| memchr::memchr(b'"', data.as_bytes())).collect()
 }
