@@ -184,3 +184,30 @@ fn a_reply_that_is_not_streamed_shows_its_thoughts_too() {
     session.send("\x04");
     session.wait().code(0);
 }
+
+#[test]
+fn thoughts_of_a_reply_that_was_lost_do_not_run_into_the_next() {
+    let gate = Gate::new();
+    let lost = vec![Block::thinking("First. Lost."), Block::text("No.")];
+    let reply = vec![Block::thinking("Second."), Block::text("The answer.")];
+    let test = Test::new().reply(Reply::message(lost).hold_after("First", &gate).cut_after(700));
+    let mut session = at_prompt(test.reply(Reply::message(reply)));
+    session.send("go\r");
+    session.shows("\n  First.\n");
+    gate.open();
+    session.shows("\nThe answer.\n(");
+    session.send("/last thinking\r");
+    session.shows("meanwhile > /last thinking\nSecond.\nmeanwhile >");
+
+    let short = Reply::message(vec![Block::thinking("Too long.")]).stop("max_tokens");
+    let reply = vec![Block::thinking("Short."), Block::text("The answer.")];
+    let mut again = at_prompt(Test::new().reply(short).reply(Reply::message(reply)));
+    again.send("go\r");
+    again.shows("\nThe answer.\n(");
+    again.send("/last thinking\r");
+    again.shows("meanwhile > /last thinking\nShort.\nmeanwhile >");
+    for mut session in [session, again] {
+        session.send("\x04");
+        session.wait().code(0);
+    }
+}

@@ -100,7 +100,8 @@ impl Chat<'_> {
             progress.note(&event);
             match &event {
                 Event::ToolResult { answer, .. } => last_result.clone_from(&answer.text),
-                Event::Request => is_new_thought = true,
+                // The reply so far may have been given up.
+                Event::Request | Event::Retry { .. } | Event::Notice(_) => is_new_thought = true,
                 Event::Thinking(thought) if !thought.is_empty() => {
                     if std::mem::take(&mut is_new_thought) {
                         last_thinking.clear();
@@ -143,6 +144,7 @@ impl<'a> Progress<'a> {
     fn note(&mut self, event: &Event) {
         match event {
             Event::Request => self.begin(WAITING.into()),
+            Event::Notice(_) if self.busy.what == THINKING => self.begin(WAITING.into()),
             Event::ToolCall(call) => self.begin(summary(call)),
             Event::Retry { .. } => self.begin("waiting to try again".into()),
             Event::Thinking(thought) => self.think(thought),
