@@ -34,7 +34,7 @@ pub struct Measure {
 impl Measure {
     /// Takes note of what a request and its reply took. Some gateways count nothing, or only the reply.
     pub fn used(&mut self, usage: &Usage) {
-        let is_counted = usage.context() > usage.output;
+        let is_counted = [usage.input, usage.cache_read, usage.cache_write].iter().any(|count| *count > 0);
         let is_plausible = usage.context().saturating_mul(MOST_BYTES_PER_TOKEN) > self.size;
         self.request = (is_counted && is_plausible).then_some(usage.context());
     }
@@ -59,7 +59,7 @@ impl Measure {
         self.counted = None;
     }
 
-    /// Takes note of what the server has counted for a request of this size. No token is shorter than a byte.
+    /// Takes note of what the server has counted for a request of this size, if that can be.
     pub fn counted(&mut self, tokens: u64, size: u64) {
         if tokens <= size {
             self.counted = Some((tokens, size));
@@ -75,7 +75,9 @@ impl Measure {
     pub fn tokens_of(&self, size: u64) -> u64 {
         let (tokens, counted) = self.counted.unwrap_or_default();
         if size < counted {
-            return (u128::from(tokens) * u128::from(size) / u128::from(counted)) as u64;
+            let share = u128::from(tokens) * u128::from(size) / u128::from(counted);
+            // No token is shorter than a byte.
+            return size.min(share.try_into().unwrap_or(size));
         }
         tokens.saturating_add((size - counted) / BYTES_PER_TOKEN)
     }
