@@ -150,6 +150,7 @@ impl fmt::Display for Error {
             Error::System { doing, err } => write!(f, "failed to {doing}: {err}"),
             Error::Api { status, kind, message, request_id, retry_after, refusal, .. } => {
                 match status {
+                    200 if kind == "unknown" => write!(f, "the API broke off its reply: {message}")?,
                     200 => write!(f, "the API broke off its reply: {kind}: {message}")?,
                     _ => write!(f, "the API answered {status} {kind}: {message}")?,
                 }

@@ -321,11 +321,11 @@ fn errors_that_are_spelled_in_their_own_way() {
             "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Busy\"}}",
             "overloaded_error: Busy",
         ),
-        ("data: {\"type\":\"error\",\"error\":{\"message\":\"Busy\"}}", "unknown: Busy"),
-        ("data: {\"error\":{\"message\":\"Busy\",\"code\":502}}", "unknown: Busy"),
-        ("data: {\"error\":\"Busy\"}", "unknown: Busy"),
+        ("data: {\"type\":\"error\",\"error\":{\"message\":\"Busy\"}}", "its reply: Busy"),
+        ("data: {\"error\":{\"message\":\"Busy\",\"code\":502}}", "its reply: Busy"),
+        ("data: {\"error\":\"Busy\"}", "its reply: Busy"),
         ("event: error\ndata: {\"error\":{\"type\":\"api_error\",\"message\":\"Busy\"}}", "api_error: Busy"),
-        ("event: error\ndata: Busy", "unknown: Busy"),
+        ("event: error\ndata: Busy", "its reply: Busy"),
         (
             "event:error\n:HTTP_STATUS/429\ndata:{\"code\":\"Throttling\",\"message\":\"Busy\"}",
             "Throttling: Busy",
@@ -334,10 +334,7 @@ fn errors_that_are_spelled_in_their_own_way() {
         check(format!("{half}{error}\n\n"), Named(expected));
         check(format!("{error}\n\ndata: [DONE]\n\n"), Named(expected));
     }
-    check(
-        json!({"error": {"message": "Busy"}}).to_string(),
-        Named("the API broke off its reply: unknown: Busy"),
-    );
+    check(json!({"error": {"message": "Busy"}}).to_string(), Named("the API broke off its reply: Busy"));
     check_response(400, &[], json!({"error": "Busy"}).to_string(), Named("Busy"));
     check_response(400, &[], json!({"detail": "Busy"}).to_string(), Named("Busy"));
 }
@@ -438,7 +435,7 @@ fn one_session_goes_on_after_all_of_them() {
         ("<html>Sign in</html>", "it is a page"),
         (&whole[..whole.len() / 2], "the reply broke off"),
         (&framed(&[stop()]), "it is empty"),
-        ("event: error\ndata: Busy\n\n", "unknown: Busy"),
+        ("event: error\ndata: Busy\n\n", "its reply: Busy"),
         (&framed(&[open(0), text(0, "half"), end("refusal"), stop()]), "the model refused to answer"),
         (&framed(&[open(0), text(0, "a call"), end("tool_use"), stop()]), "it holds none"),
         ("upstream failed", "it holds no event"),
