@@ -332,3 +332,33 @@ fn a_summary_takes_the_thinking_behind_it_and_no_other() {
     let next = finished.again().arg("-c").print("more").reply(thoughtful("yes")).run().code(0);
     assert_grows([&last, &next.requests[0]]);
 }
+
+#[test]
+fn a_turn_that_leaves_behind_a_shortened_result_brings_no_thinking_back() {
+    let usage = json!({"input_tokens": 9000, "output_tokens": 20});
+    let mut session = Test::new()
+        .arg("--context-window=10000")
+        .reply(Reply::message(vec![call("head -c 12000 /dev/zero | tr '\\0' x")]))
+        .reply(thoughtful("one").usage(usage))
+        .reply(thoughtful("no").stop("refusal"))
+        .reply(thoughtful("three"))
+        .spawn();
+    for (line, answer) in [("a", "one"), ("b", "shortened"), ("c", "three")] {
+        session.send_line(line);
+        session.expect(answer);
+    }
+    session.close_stdin();
+    let finished = session.wait().code(0);
+    assert_eq!([1, 2, 3].map(|n| thoughts(&finished, n)), [1, 1, 1]);
+}
+
+#[test]
+fn a_budget_of_thinking_is_not_asked_for_behind_calls_that_have_lost_theirs() {
+    let finished = filled().args(["--thinking", "2000"]).reply(thoughtful("done")).run().code(0);
+    let budgets: Vec<&Value> =
+        finished.requests.iter().map(|request| &request.body["thinking"]["budget_tokens"]).collect();
+    assert_eq!(budgets, [&json!(2000), &json!(2000), &json!(2000), &Value::Null]);
+    let next = finished.again().arg("-c").args(["--thinking", "2000", "-p", "more"]);
+    let next = next.reply(thoughtful("yes")).run().code(0);
+    assert_eq!(next.request(0).body["thinking"]["budget_tokens"], 2000);
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 use serde_json::{Map, Value, json};
 
-use super::message::{Encoded, Role};
+use super::message::{Block, Encoded, Role};
 use super::web;
 
 /// Tells the API to cache everything up to here, for five minutes
@@ -71,16 +71,25 @@ impl Settings {
 
     /// The request with these messages. The reply may take up to `max_tokens`.
     pub fn body(&self, prefix: &Prefix, messages: Vec<Encoded>, max_tokens: u32) -> Body {
-        Body::new(self.head(prefix, max_tokens), messages, self.marker())
+        let head = self.head(prefix, self.thinking(&messages), max_tokens);
+        Body::new(head, messages, self.marker())
+    }
+
+    /// What is asked of the model's thinking behind these messages. The API takes a budget only if the calls whose
+    /// results come last have thinking before them
+    /// (<https://platform.claude.com/docs/en/build-with-claude/extended-thinking>).
+    fn thinking(&self, messages: &[Encoded]) -> Option<&Value> {
+        let is_taken = |thinking: &&Value| thinking["type"] != "enabled" || !ends_with_bare_calls(messages);
+        self.asked.thinking.as_ref().filter(is_taken)
     }
 
     /// The request up to its first message. The system prompt and the tools end with a cache marker each.
-    fn head(&self, prefix: &Prefix, max_tokens: u32) -> String {
+    fn head(&self, prefix: &Prefix, thinking: Option<&Value>, max_tokens: u32) -> String {
         let mut fields = json!({"model": self.model, "max_tokens": max_tokens, "stream": true});
         for (name, value) in &self.fields {
             fields[name] = value.clone();
         }
-        if let (Some(thinking), Value::Null) = (&self.asked.thinking, &fields["thinking"]) {
+        if let (Some(thinking), Value::Null) = (thinking, &fields["thinking"]) {
             fields["thinking"] = thinking.clone();
         }
         for (name, value) in [("format", self.format.clone()), ("effort", self.asked.effort.map(Value::from))]
@@ -100,6 +109,14 @@ impl Settings {
             r#"{fields},"system":[{{"type":"text","text":{system}{marker}}}],"tools":{tools}{marker}}}],"messages":["#
         )
     }
+}
+
+/// Whether the model's last message has calls, and does not begin with thinking.
+fn ends_with_bare_calls(messages: &[Encoded]) -> bool {
+    let last = messages.iter().rfind(|message| message.role() == Role::Assistant);
+    let content = last.map(|last| last.decode().content).unwrap_or_default();
+    let is_thought = content.first().is_some_and(Block::is_thinking);
+    !is_thought && content.iter().any(|block| block.kind() == "tool_use")
 }
 
 /// The body of a request: pieces of the history, read one after another without being copied.

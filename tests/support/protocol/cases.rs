@@ -148,6 +148,19 @@ fn thinking_and_effort() {
     thinking(json!({"type": "disabled", "display": "summarized"}), "thinking.display");
     thinking(json!({"type": "adaptive", "display": "full"}), "thinking.display");
     thinking(json!({"type": "on"}), "thinking.type");
+    let mut body = with(
+        request(json!([user("a"), {"role": "assistant", "content": [call("t1")]}])),
+        "max_tokens",
+        json!(2000),
+    );
+    body["messages"]
+        .as_array_mut()
+        .expect("an array")
+        .push(json!({"role": "user", "content": [result("t1")]}));
+    body["thinking"] = json!({"type": "adaptive"});
+    check(&body, "");
+    body["thinking"] = json!({"type": "enabled", "budget_tokens": 1024});
+    check(&body, "messages.1.content.0.type: Expected `thinking`");
     let effort = |effort: &str| json!({"effort": effort});
     check_field("output_config", effort("xhigh"), "");
     check_field("output_config", effort("extreme"), "output_config.effort");

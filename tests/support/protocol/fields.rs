@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{Checked, check_keys, ensure, is_filled, is_word};
+use super::{Checked, blocks, check_keys, ensure, is_filled, is_word};
 
 const MAX_TOOL_NAME: usize = 64;
 const TOOL_FIELDS: [&str; 5] = ["name", "description", "input_schema", "cache_control", "type"];
@@ -112,7 +112,26 @@ pub fn check_thinking(body: &Value) -> Checked {
         ensure!(budget >= LEAST_BUDGET, "thinking.enabled.budget_tokens: must be at least {LEAST_BUDGET}");
         let most = body["max_tokens"].as_u64().unwrap_or(0);
         ensure!(budget < most, "`max_tokens` must be greater than `thinking.budget_tokens`");
+        return check_calls_behind_thinking(body);
     }
+    Ok(())
+}
+
+/// With a budget, calls whose results come last have thinking before them.
+fn check_calls_behind_thinking(body: &Value) -> Checked {
+    let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let Some(n) = messages.iter().rposition(|message| message["role"] == "assistant") else {
+        return Ok(());
+    };
+    let content = blocks(&messages[n]);
+    let first = content.first().and_then(|block| block["type"].as_str()).unwrap_or_default();
+    let has_calls = content.iter().any(|block| block["type"] == "tool_use");
+    let thinks = !has_calls || first == "thinking" || first == "redacted_thinking";
+    ensure!(
+        thinks,
+        "messages.{n}.content.0.type: Expected `thinking` or `redacted_thinking`, but found `{first}`. When \
+         `thinking` is enabled, a final `assistant` message must start with a thinking block"
+    );
     Ok(())
 }
 
