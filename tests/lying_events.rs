@@ -205,8 +205,12 @@ fn counts_of_tokens_may_be_anything() {
     let call = call.usage(json!({"input_tokens": u64::MAX, "output_tokens": u64::MAX}));
     let finished = test.reply(call).run().code(4);
     finished.stderr_contains("--max-total-tokens");
-    // Nothing makes room for so much: the session goes on.
-    let mut session = Test::new().reply(counted(&json!(u64::MAX))).reply(counted(&json!(u64::MAX))).spawn();
+    // A context that is so full is made smaller before it is sent again.
+    let mut session = Test::new()
+        .reply(counted(&json!(u64::MAX)))
+        .reply(Reply::text("a summary"))
+        .reply(counted(&json!(u64::MAX)))
+        .spawn();
     session.send_line("go");
     session.expect("fine");
     session.send_line("/usage");
