@@ -249,3 +249,23 @@ fn ctrl_c_ends_the_wait_for_a_switch() {
     session.wait().code(0);
     never.open();
 }
+
+#[test]
+fn a_terminal_says_it_too_and_its_wait_can_be_interrupted() {
+    let never = Gate::new();
+    let hanging = never.clone();
+    let test =
+        Test::new().env("TERM", "xterm-256color").describe_model(move || described(OWN).gate(&hanging));
+    test.server().list_models(&["test-model", "slow"]);
+    let mut session = test.spawn_pty();
+    session.shows("meanwhile >");
+    session.send("/model nonsense\r");
+    session.shows("The server has no model nonsense: test-model stays.");
+    session.send("/model slow\r");
+    session.shows("asking the server about slow");
+    session.send("\x03");
+    session.shows("Interrupted: test-model stays.");
+    session.send("\x04");
+    session.wait().code(0);
+    never.open();
+}

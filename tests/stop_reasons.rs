@@ -47,6 +47,26 @@ fn an_answer_that_was_cut_off_before_its_first_word_is_asked_for_with_twice_the_
 }
 
 #[test]
+fn a_summary_that_was_cut_off_before_its_first_word_is_asked_for_with_twice_the_limit() {
+    let mut session = Test::new()
+        .reply(Reply::text("first answer"))
+        .reply(Reply::message(vec![Block::thinking("hm")]).stop("max_tokens"))
+        .reply(Reply::text("SUMMARY"))
+        .reply(Reply::text("second answer"))
+        .spawn();
+    session.send_line(&"one ".repeat(500));
+    session.expect("first answer");
+    session.send_line("/compact");
+    session.send_line("two");
+    session.expect("second answer");
+    session.close_stdin();
+    let finished = session.wait().code(0);
+    let limits: Vec<_> = finished.requests.iter().map(|request| request.body["max_tokens"].clone()).collect();
+    assert_eq!(limits, [32_000, 32_000, 64_000, 64_000]);
+    assert!(finished.request(3).body["messages"].to_string().contains("SUMMARY"));
+}
+
+#[test]
 fn an_answer_that_is_still_cut_off_before_its_first_word_is_an_error() {
     for (limit, requests) in [(8, 4), (50_000, 3), (128_000, 1)] {
         let mut test = Test::new().arg(format!("--max-output-tokens={limit}")).print("go");

@@ -116,7 +116,7 @@ impl Agent {
                 let size = u128::from(most) * compaction::size(messages) as u128 / u128::from(tokens);
                 asked = compaction::excerpt(messages, size as usize);
             }
-            let reply = self.request(&with_instruction(&asked), &mut |event| {
+            let reply = self.request_a_word(&with_instruction(&asked), &mut |event| {
                 if let Event::Retry { .. } | Event::Notice(_) = event {
                     watch(event);
                 }
