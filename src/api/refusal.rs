@@ -17,12 +17,13 @@ const FULL: [&str; 3] =
     ["exceed_context_size_error", "context_length_exceeded", "model_context_window_exceeded"];
 
 /// About a thinking block or its signature (Anthropic, Bedrock, Vertex and gateways before them).
-const THINKING: [&str; 5] = [
+const THINKING: [&str; 6] = [
     "invalid signature in thinking block",
     "bound to a different conversation",
     "blocks in the latest assistant message cannot be modified",
     "invalid data in redacted_thinking block",
     "thinking.signature",
+    "thought signature is not valid",
 ];
 
 /// The limit of a reply is higher than the model's. `{}` is any number, `*` any text; there are no
@@ -477,6 +478,7 @@ mod tests {
             "messages.1.content.0: `thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified. These blocks must remain as they were in the original response.",
             "messages.1.content.0: Invalid `data` in `redacted_thinking` block",
             "messages.1.content.0.thinking.signature.str: Input should be a valid string",
+            "Unable to submit request because Thought signature is not valid.",
         ] {
             for status in [200, 400, 429] {
                 says(status, message, Some(Refusal::Thinking));
