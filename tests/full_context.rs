@@ -1,9 +1,10 @@
 //! A server that says that a request does not fit is understood, whatever its words: the request that follows is
 //! smaller, and the session goes on.
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Test, finished::Finished, reply::Reply, session::Session};
+use crate::support::{Test, finished::Finished, gate::Gate, reply::Reply, session::Session};
 
 /// What follows a refusal.
 enum Then {
@@ -352,6 +353,30 @@ fn what_is_older_is_summarized_for_a_message_that_does_not_fit_beside_it() {
         assert!(finished.request(3).body.to_string().contains("THE SUMMARY"), "{message}");
         assert!(finished.request(3).last_text().ends_with("two"), "{message}");
     }
+}
+
+#[test]
+fn an_interrupt_while_room_is_made_takes_the_message_back() {
+    let gate = Gate::new();
+    let mut session = Test::new()
+        .reply(Reply::text(&"first answer ".repeat(1000)))
+        .reply(refuse(400, &anthropic(LONG)))
+        .reply(Reply::text("THE SUMMARY").gate(&gate))
+        .reply(Reply::text("third answer"))
+        .spawn();
+    session.send_line("one");
+    session.expect("first answer");
+    session.send_line("two");
+    session.server().wait_for_requests(3);
+    session.signal(Signal::INT);
+    session.expect("taken out of the conversation");
+    gate.open();
+    session.send_line("three");
+    session.expect("third answer");
+    session.close_stdin();
+    let finished = session.wait().code(0);
+    let asked: Vec<&str> = finished.request(3).messages().iter().map(last_text).collect();
+    assert_eq!((asked[0], asked[2], asked.len()), ("one", "three", 3));
 }
 
 #[test]

@@ -168,6 +168,9 @@ const TOOLS: [&str; 8] = [
     "type of tool",
 ];
 
+/// A window that the account does not have, with status 429 (Anthropic, for subscriptions).
+const LONG_CONTEXT: &str = "required for long context requests";
+
 /// Says that too much was sent in a while, which waiting cures, in words like those above.
 const RATES: [&str; 4] = ["per minute", "per day", "rate limit", "quota"];
 
@@ -189,6 +192,9 @@ pub fn of(status: u16, body: &Value) -> Option<Refusal> {
     }
     if is_about(&THINKING) {
         return Some(Refusal::Thinking);
+    }
+    if find(LONG_CONTEXT, &words).is_some() {
+        return Some(Refusal::Window { prompt: None, window: None });
     }
     // 429 and 529: the same request may succeed later. With 413, it is larger than the rate itself.
     let is_rate = status != 413 && RATES.iter().any(|rate| words.contains(rate));
@@ -483,6 +489,16 @@ mod tests {
             for status in [200, 400, 429] {
                 says(status, message, Some(Refusal::Thinking));
             }
+        }
+    }
+
+    #[test]
+    fn a_window_that_the_account_does_not_have_is_no_rate_limit() {
+        for message in [
+            "Extra usage is required for long context requests.",
+            "Usage credits are required for long context requests.",
+        ] {
+            says(429, message, window(0, 0));
         }
     }
 
