@@ -113,6 +113,14 @@ impl Error {
         self
     }
 
+    /// Leaves out what the user can do about a refusal.
+    pub fn without_advice(mut self) -> Error {
+        if let Error::Api { refusal, .. } = &mut self {
+            *refusal = None;
+        }
+        self
+    }
+
     /// The option whose limit ended the run, if one did.
     pub fn limit(&self) -> Option<&'static str> {
         match self {

@@ -178,7 +178,7 @@ impl Agent {
     /// with it stays. Returns the error that says so.
     pub(super) fn take_back(
         &mut self,
-        err: &Error,
+        err: Error,
         start: Mark,
         rest: Vec<Block>,
         watch: &mut Watch,
@@ -199,7 +199,7 @@ impl Agent {
         let rest = if fits { rest } else { compaction::shortened_texts(rest) };
         self.leave_out(start, rest);
         watch(Event::TakenBack(TAKEN_BACK));
-        Error::TooLong(text)
+        Error::TooLong(format!("{text}; {}", err.without_advice()))
     }
 }
 

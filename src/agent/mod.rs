@@ -173,7 +173,7 @@ impl Agent {
         let Error::Stopped(stop) = err else {
             let is_about_web = err.refusal() == Some(Refusal::Tools) && self.transcript.prefix().has_web();
             return match unanswered {
-                Some((start, rest)) if is_too_large(&err) => self.take_back(&err, start, rest, watch),
+                Some((start, rest)) if is_too_large(&err) => self.take_back(err, start, rest, watch),
                 _ if is_about_web => err.with_advice(NO_WEB),
                 _ => err,
             };
