@@ -128,7 +128,7 @@ pub fn long_history(stage: &Stage) -> [Row; 2] {
         request.answer(&done);
         client.finish();
 
-        let running = stage.start(&[]);
+        let running = stage.start(&["--context-window", "100000000"]);
         let growth = HISTORY / 51_000;
         turns(stage, &large, growth, |request| request.ended).1.answer(&large);
         let (times, mut request) = turns(stage, &small, TURNS, |request| request.ended);
