@@ -380,6 +380,27 @@ fn an_interrupt_while_room_is_made_takes_the_message_back() {
 }
 
 #[test]
+fn a_summary_that_is_refused_is_asked_for_in_other_requests_only() {
+    let mut test = Test::new().reply(Reply::text(&"first answer ".repeat(1000)));
+    for _ in 0..9 {
+        test = test.reply(refuse(400, &anthropic("Input is too long for requested model.")));
+    }
+    let mut session = test.allow_unused().spawn();
+    session.send_line("one");
+    session.expect("first answer");
+    session.send_line("/compact");
+    session.expect("`/clear` starts over");
+    session.close_stdin();
+    let finished = session.wait().code(0);
+    let requests: Vec<String> = finished.requests.iter().map(|request| request.body.to_string()).collect();
+    assert!((3..=6).contains(&requests.len()), "{} requests", requests.len());
+    for pair in requests[1..].windows(2) {
+        assert!(pair[1].len() < pair[0].len(), "{} bytes after {}", pair[1].len(), pair[0].len());
+    }
+    assert!(!finished.stdout.contains("`/compact` makes"), "{}", finished.stdout);
+}
+
+#[test]
 fn print_says_that_its_task_is_too_long() {
     let finished = Test::new()
         .stdin(&"word ".repeat(130_000))

@@ -21,6 +21,8 @@ const SUMMARY_SHARE: u64 = 4;
 /// How many smaller requests for one summary are made if the server finds the first too large.
 const MOST_EXCERPTS: u32 = 4;
 
+const TOO_LONG: &str = "the server finds even a part of the conversation too long; `/clear` starts over";
+
 impl Agent {
     /// Makes the history smaller if it fills the window. Fails if that is stopped; other failures are notices.
     pub(super) fn make_room(&mut self, watch: &mut Watch) -> Result<()> {
@@ -107,14 +109,18 @@ impl Agent {
 
     /// Asks for a summary of the messages, or of an excerpt of them if the window has no room for all.
     fn request_summary(&mut self, messages: &[Encoded], watch: &mut Watch) -> Result<Reply> {
-        let (mut asked, mut most, mut excerpts) = (messages.to_vec(), u64::MAX, 0);
-        loop {
+        let (mut refused, mut most) = (Vec::new(), u64::MAX);
+        for _ in 0..=MOST_EXCERPTS {
             let window = self.room().window;
             most = most.min(window - SUMMARY.min(window / SUMMARY_SHARE));
             let tokens = self.transcript.tokens_of(messages).max(1);
+            let mut asked = messages.to_vec();
             if tokens > most {
                 let size = u128::from(most) * compaction::size(messages) as u128 / u128::from(tokens);
                 asked = compaction::excerpt(messages, size as usize);
+            }
+            if asked == refused {
+                break;
             }
             let reply = self.request_a_word(&with_instruction(&asked), &mut |event| {
                 if let Event::Retry { .. } | Event::Notice(_) = event {
@@ -122,13 +128,13 @@ impl Agent {
                 }
             });
             match reply {
-                Err(unfinished) if is_too_large(&unfinished.err) && excerpts < MOST_EXCERPTS => {
-                    excerpts += 1;
-                    most = most.min(self.transcript.tokens_of(&asked)) / 2;
-                }
+                Err(unfinished) if is_too_large(&unfinished.err) => {}
                 done => return Ok(done?),
             }
+            most = most.min(self.transcript.tokens_of(&asked)) / 2;
+            refused = asked;
         }
+        Err(Error::TooLong(TOO_LONG.into()))
     }
 
     fn percent(&mut self, percent: u64) -> u64 {
