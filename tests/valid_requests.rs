@@ -6,6 +6,7 @@ use std::{fs, path::PathBuf, time::Duration};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::pictures::pixel;
 use crate::support::{
     Test, binding::ELSEWHERE, dir::Dir, finished::Finished, gate::Gate, random::Random, reply::Reply,
     session::Session, stream::Block, stream::unique_id,
@@ -17,7 +18,7 @@ const PROMPT: &str = "meanwhile > ";
 fn answer(random: &mut Random) -> Reply {
     let quick = || Block::tool("bash", json!({"command": "echo x"}));
     let long = || Block::tool("bash", json!({"command": "head -c 8000 /dev/zero | tr '\\0' x"}));
-    match random.below(32) {
+    match random.below(34) {
         0 => Reply::text("words"),
         1 => Reply::message(vec![Block::text("first"), quick(), quick()]),
         2 => Reply::tool("background_run", json!({"command": "echo background"})),
@@ -52,6 +53,7 @@ fn answer(random: &mut Random) -> Reply {
         25 => Reply::text("half").stop("model_context_window_exceeded"),
         26 => Reply::error(413, "request_too_large", "too large"),
         27 => Reply::message(vec![Block::signed("unsigned", ""), Block::thinking("hm"), quick()]),
+        28 | 29 => Reply::tool("read_file", json!({"path": "picture.png"})),
         _ => full(random, Reply::tool("bash", json!({"command": "echo more"}))),
     }
 }
@@ -165,6 +167,7 @@ fn converse(seed: u64) {
     let random = &mut Random::new(seed);
     let gate = Gate::new();
     let mut dir = Dir::new();
+    dir.write("picture.png", pixel());
     for _ in 0..1 + random.below(4) {
         if random.below(2) == 0 {
             dir.write("AGENTS.md", format!("Rule {}.\n", random.below(100)));
@@ -176,6 +179,17 @@ fn converse(seed: u64) {
             0 => test,
             1 => test.arg("--context-window=6000"),
             _ => test.arg("--context-window=20000"),
+        };
+        test = match random.below(12) {
+            0 => test.arg("--thinking=2000"),
+            1 => test.arg("--thinking=on"),
+            2 => test.arg("--effort=low"),
+            3 => test.arg("--cache-ttl=1h"),
+            4 => test.arg("--web"),
+            5 => test.describe_model(|| {
+                Reply::json(&json!({"id": "test-model", "max_input_tokens": 9000, "max_tokens": 2000}))
+            }),
+            _ => test,
         };
         let finished = one_run(test, random, &gate);
         if finished.signal.is_some() && random.below(3) == 0 {
