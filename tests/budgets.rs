@@ -37,6 +37,14 @@ fn the_tree_of_crates_is_small() {
     assert!(crates.len() <= MOST_CRATES, "{} crates, {MOST_CRATES} are allowed:\n{tree}", crates.len());
 }
 
+/// Everything that is sent before the user has said much is paid for with each new conversation.
+#[test]
+fn the_first_request_is_smaller_than_6_kb() {
+    let finished = Test::new().print("go").reply(Reply::text("done")).run().code(0);
+    let length: usize = finished.request(0).header("content-length").unwrap().parse().unwrap();
+    assert!(length < 6000, "it has {length} bytes");
+}
+
 fn threads(pid: Pid) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{}/task", pid.as_raw_pid())).expect("it runs");
     let names = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
