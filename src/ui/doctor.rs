@@ -211,13 +211,13 @@ fn network(
     let address = address.recv_deadline(until).unwrap_or_else(|_| Err(late()));
     let seen =
         answer.recv_deadline(until).unwrap_or_else(|_| probe::Answer { status: Err(late()), date: None });
-    let said = account.filter(|_| seen.status.is_ok()).map(|(endpoint, model)| ask(endpoint, &model));
     let answered = |status| format!("{url} answers (status {status} to a request without a credential)");
     let endpoint = seen.status.map(answered).map_err(|text| format!("{url}: {text}"));
     let clock = match seen.date {
         None => Poor("the server sent no date to compare with".into()),
         Some(date) => clock(date),
     };
+    let said = account.filter(|_| endpoint.is_ok()).map(|(account, model)| ask(account, &model));
     (vec![("dns", needed(address)), ("endpoint", needed(endpoint)), ("clock", clock)], said)
 }
 
