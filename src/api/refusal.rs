@@ -12,10 +12,6 @@ use crate::text::first;
 /// In characters: a longer message repeats what was sent.
 const LONGEST_MESSAGE: usize = 4096;
 
-/// What `error.type` or `error.code` says without words.
-const FULL: [&str; 3] =
-    ["exceed_context_size_error", "context_length_exceeded", "model_context_window_exceeded"];
-
 /// About a thinking block or its signature (Anthropic, Bedrock, Vertex and gateways before them).
 const THINKING: [&str; 6] = [
     "invalid signature in thinking block",
@@ -45,7 +41,7 @@ const MAX_TOKENS: [&str; 8] = [
 
 /// The window is full. `{prompt}` are tokens of the request, without its reply; several of them are added.
 /// Where a server counts the reply too, or gives a lower bound, there is no `{prompt}`.
-const WINDOW: [&str; 42] = [
+const WINDOW: [&str; 44] = [
     // Anthropic.
     "prompt is too long: {prompt} tokens > {window} maximum",
     "exceed context limit: {prompt} + {} > {window}",
@@ -90,7 +86,10 @@ const WINDOW: [&str; 42] = [
     // Bedrock; LiteLLM; what several say.
     "input is too long",
     "contextwindowexceedederror",
+    // Types and codes of errors.
+    "exceed_context_size_error",
     "context_length_exceeded",
+    "model_context_window_exceeded",
     "prompt is too long",
     "exceeds the context window",
     "exceeds the model's context window",
@@ -184,7 +183,9 @@ pub fn of(status: u16, body: &Value) -> Option<Refusal> {
     let words = [&error["message"], &body["error"], &body["detail"], body];
     // Gateways nest the error that they got in their own.
     let words = words.into_iter().find_map(Value::as_str).map_or_else(|| body.to_string(), str::to_owned);
-    let words = first(&words, LONGEST_MESSAGE).to_lowercase().replace('`', "").replace("\\u003e", ">");
+    let kinds = [&error["type"], &error["code"]].map(|kind| kind.as_str().unwrap_or_default());
+    let words = format!("{}\n{}", first(&words, LONGEST_MESSAGE), kinds.join("\n"));
+    let words = words.to_lowercase().replace('`', "").replace("\\u003e", ">");
     let is_about = |patterns: &[&str]| patterns.iter().any(|pattern| find(pattern, &words).is_some());
     // OpenRouter, when nobody serves a model that sees.
     if status == 404 {
@@ -201,40 +202,32 @@ pub fn of(status: u16, body: &Value) -> Option<Refusal> {
     if matches!(status, 429 | 529) || is_rate {
         return None;
     }
-    if let Some(most) = MAX_TOKENS.iter().find_map(|pattern| find(pattern, &words)?.most) {
+    if let Some(most) = MAX_TOKENS.iter().find_map(|pattern| find(pattern, &words)?.limit) {
         return Some(Refusal::MaxTokens { most });
     }
-    let kinds = [&error["type"], &error["code"]].map(|kind| kind.as_str().unwrap_or_default());
-    let found = WINDOW.iter().find_map(|pattern| find(pattern, &words));
-    if found.is_some() || kinds.iter().any(|kind| FULL.contains(kind)) {
-        let Found { prompt, window, .. } = found.unwrap_or_default();
+    if let Some(Found { prompt, limit: window }) = WINDOW.iter().find_map(|pattern| find(pattern, &words)) {
         let field = |name: &str| error[name].as_u64().and_then(|number| number.try_into().ok());
         let (prompt, window) = (field("n_prompt_tokens").or(prompt), field("n_ctx").or(window));
         return Some(Refusal::Window { prompt, window });
     }
     // Tools have schemas too, and `output_config` has another field.
-    let is_other = is_about(&["input_schema", "output_config.effort"]);
-    if is_about(&SCHEMA) && !is_other {
-        return Some(Refusal::Schema);
-    }
-    if is_about(&FORMAT) && !is_other {
-        return Some(Refusal::Format);
-    }
-    if is_about(&PICTURE) {
-        return Some(Refusal::Picture);
-    }
-    if is_about(&TOOLS) {
-        return Some(Refusal::Tools);
-    }
-    (status == 413 || kinds.contains(&"request_too_large")).then_some(Refusal::TooLarge)
+    let others = if is_about(&["input_schema", "output_config.effort"]) { 2 } else { 0 };
+    let table = [
+        (&SCHEMA[..], Refusal::Schema),
+        (&FORMAT, Refusal::Format),
+        (&PICTURE, Refusal::Picture),
+        (&TOOLS, Refusal::Tools),
+        (&["request_too_large"], Refusal::TooLarge),
+    ];
+    let found = table.into_iter().skip(others).find(|(patterns, _)| is_about(patterns));
+    found.map(|(_, refusal)| refusal).or((status == 413).then_some(Refusal::TooLarge))
 }
 
 /// The numbers that a pattern names.
 #[derive(Default)]
 struct Found {
     prompt: Option<u32>,
-    window: Option<u32>,
-    most: Option<u32>,
+    limit: Option<u32>,
 }
 
 /// Looks for the pattern anywhere in the text.
@@ -251,8 +244,7 @@ fn read(mut pattern: &str, mut text: &str) -> Option<Found> {
             let (value, after) = number(text)?;
             match name {
                 "prompt" => found.prompt = Some(found.prompt.unwrap_or(0).saturating_add(value)),
-                "window" => found.window = Some(value),
-                "most" => found.most = Some(value),
+                "window" | "most" => found.limit = Some(value),
                 _ => {}
             }
             (pattern, text) = (rest, after);
