@@ -1,6 +1,5 @@
 //! What identifies the user to the API: a key or a token, known from the start or printed by a command.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use ureq::http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
@@ -68,42 +67,29 @@ type Print = dyn Fn() -> Result<Key, String> + Send + Sync;
 /// A key that a command prints: when it is first needed, and again after the server has rejected it.
 pub struct Printed {
     print: Box<Print>,
-    /// How often the command has run.
-    runs: AtomicU64,
-    last: Mutex<Option<Result<Key, String>>>,
+    last: Mutex<Option<Key>>,
 }
 
 impl Printed {
     pub fn new(print: impl Fn() -> Result<Key, String> + Send + Sync + 'static) -> Printed {
-        Printed { print: Box::new(print), runs: AtomicU64::new(0), last: Mutex::new(None) }
+        Printed { print: Box::new(print), last: Mutex::new(None) }
     }
 
-    /// The last key, unless it is `rejected`; then what the command prints now. Requests that need a key at the same
-    /// time share one run, also if that fails.
+    /// The last key, unless it is `rejected`; then what the command prints now.
     fn other_than(&self, rejected: Option<&Key>) -> Result<Key> {
-        let runs = self.runs.load(Ordering::Acquire);
+        // Requests that need a key at the same time share one run.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_waited = self.runs.load(Ordering::Acquire) != runs;
-        let of_use = |last: &&Result<Key, String>| match last {
-            Ok(key) => has_waited || Some(key) != rejected,
-            Err(_) => has_waited,
-        };
-        let outcome = match last.as_ref().filter(of_use) {
-            Some(outcome) => outcome,
-            None => {
-                let outcome = (self.print)();
-                self.runs.fetch_add(1, Ordering::Release);
-                last.insert(outcome)
-            }
-        };
-        outcome.clone().map_err(Error::Config)
+        if let Some(key) = last.as_ref().filter(|key| Some(*key) != rejected) {
+            return Ok(key.clone());
+        }
+        let key = (self.print)().map_err(Error::Config)?;
+        Ok(last.insert(key).clone())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-    use std::thread;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
 
@@ -121,27 +107,5 @@ mod tests {
         assert_eq!(credential.another(&first).unwrap(), Some(second.clone()));
         assert_eq!(credential.another(&second).unwrap(), None);
         assert_eq!(credential.key().unwrap(), second);
-    }
-    #[test]
-    fn requests_that_wait_for_a_run_share_its_failure() {
-        let (started, has_started) = mpsc::channel();
-        let (go, may_go) = mpsc::channel::<()>();
-        let may_go = Mutex::new(may_go);
-        let printed = Printed::new(move || {
-            started.send(()).unwrap();
-            let _ = may_go.lock().unwrap().recv();
-            Err("no".into())
-        });
-        let failure = |printed: &Printed| printed.other_than(None).unwrap_err().to_string();
-        thread::scope(|scope| {
-            let first = scope.spawn(|| failure(&printed));
-            has_started.recv().unwrap();
-            let second = scope.spawn(|| failure(&printed));
-            // If the second comes too late to wait, it runs the command again, which now ends at once.
-            drop(go);
-            assert_eq!([first, second].map(|thread| thread.join().unwrap()), ["no", "no"]);
-        });
-        // Later it may succeed.
-        assert_eq!(failure(&printed), "no");
     }
 }
