@@ -58,16 +58,15 @@ impl Wish {
             missing.push(format!("effort `{name}`"));
             effort = None;
         }
+        let is_told = self.is_seen && has_type("adaptive") == Some(true);
+        let mut adaptive = json!({"type": "adaptive"});
+        if is_told {
+            adaptive["display"] = "summarized".into();
+        }
+        let thinks = self.has_thought || has_type("disabled") == Some(false);
         let (thinking, kind) = match self.options.thinking {
-            None if self.is_seen && has_type("adaptive") == Some(true) => {
-                let thinks = self.has_thought || has_type("disabled") == Some(false);
-                (thinks.then(|| json!({"type": "adaptive", "display": "summarized"})), "")
-            }
-            None => (None, ""),
-            Some(Thinking::On) if self.is_seen && has_type("adaptive") == Some(true) => {
-                (Some(json!({"type": "adaptive", "display": "summarized"})), "")
-            }
-            Some(Thinking::On) => (Some(json!({"type": "adaptive"})), "adaptive"),
+            None => ((is_told && thinks).then_some(adaptive), ""),
+            Some(Thinking::On) => (Some(adaptive), "adaptive"),
             Some(Thinking::Off) => (Some(json!({"type": "disabled"})), "disabled"),
             Some(Thinking::Budget(budget)) => (enabled(budget, max_tokens), "enabled"),
         };

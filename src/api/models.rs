@@ -54,7 +54,6 @@ impl Description {
 
     /// Whether the model has the capability at this path, like `["image_input"]` or `["thinking", "types", "adaptive"]`.
     /// None if that is unknown.
-    #[allow(dead_code)]
     pub fn supports(&self, path: &[&str]) -> Option<bool> {
         path.iter().fold(&self.capabilities, |value, name| &value[name])["supported"].as_bool()
     }
