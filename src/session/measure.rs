@@ -1,7 +1,5 @@
 //! How many tokens a request takes: what the server has counted, and an estimate of the rest. Pure.
 
-use memchr::memchr;
-
 use crate::api::message::Encoded;
 use crate::api::reply::Usage;
 use crate::api::request::Prefix;
@@ -91,13 +89,17 @@ pub fn size(prefix: &Prefix, messages: &[Encoded]) -> u64 {
 
 /// Returns the size of a message in bytes. A picture counts as a text with as many tokens.
 pub fn weight(message: &Encoded) -> u64 {
-    let mut weight = message.len() as u64;
-    for at in text::positions(message.as_str(), DATA) {
-        let data = message.as_str()[at..].split_once(r#""data":""#);
-        let length = data.and_then(|(_, data)| memchr(b'"', data.as_bytes())).unwrap_or(0) as u64;
-        weight = weight.saturating_sub(length) + PICTURE * BYTES_PER_TOKEN;
-    }
-    weight
+    let lengths = lengths(message, DATA);
+    lengths.iter().fold(message.len() as u64, |weight, length| {
+        weight.saturating_sub(*length as u64) + PICTURE * BYTES_PER_TOKEN
+    })
+}
+
+/// The lengths of the data of what begins so in a message, in bytes.
+pub fn lengths(message: &Encoded, begin: &str) -> Vec<usize> {
+    let text = message.as_str();
+    let data = text::positions(text, begin).filter_map(|at| text[at..].split_once(r#""data":""#));
+    data.filter_map(|(_, data)| memchr::memchr(b'"', data.as_bytes())).collect()
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::compaction::remove_thinking;
+use super::measure::lengths;
 use crate::api::message::{Block, Encoded};
-use crate::text;
 
 /// With more pictures in a request, the API refuses those with a side of more than 2000 pixels; with more than 100, it
 /// refuses the request (<https://docs.anthropic.com/en/docs/build-with-claude/vision>).
@@ -22,7 +22,8 @@ const GONE: &str = "(a picture was here, and was taken out of the conversation)"
 /// Returns how many pictures at the end stay if there are more than a request may hold: half of what it may, so that
 /// the history seldom changes. None if all stay.
 pub fn kept(messages: &[Encoded]) -> Option<usize> {
-    let lengths: Vec<usize> = messages.iter().rev().flat_map(lengths).collect();
+    let all = messages.iter().rev().flat_map(|message| lengths(message, BEGIN).into_iter().rev());
+    let lengths: Vec<usize> = all.collect();
     if lengths.len() <= MOST && lengths.iter().sum::<usize>() <= LONGEST {
         return None;
     }
@@ -35,24 +36,16 @@ pub fn kept(messages: &[Encoded]) -> Option<usize> {
     Some(lengths.iter().take(MOST / 2).take_while(fits).count())
 }
 
-/// The lengths of the data of the pictures in a message, the last one first, in bytes.
-fn lengths(message: &Encoded) -> Vec<usize> {
-    let text = message.as_str();
-    let begins = text::positions(text, BEGIN).collect::<Vec<_>>().into_iter().rev();
-    let data = begins.filter_map(|at| text[at..].split_once(r#""data":""#));
-    data.filter_map(|(_, data)| memchr::memchr(b'"', data.as_bytes())).collect()
-}
-
 /// Returns how many pictures there are.
 pub fn count(messages: &[Encoded]) -> usize {
-    messages.iter().map(|message| lengths(message).len()).sum()
+    messages.iter().map(|message| lengths(message, BEGIN).len()).sum()
 }
 
 /// Returns the messages with all but the last `keep` pictures, without these, and their numbers.
 pub fn removed(messages: &[Encoded], mut keep: usize) -> Vec<(usize, Encoded)> {
     let mut changed = Vec::new();
     for (index, encoded) in
-        messages.iter().enumerate().rev().filter(|(_, message)| !lengths(message).is_empty())
+        messages.iter().enumerate().rev().filter(|(_, message)| !lengths(message, BEGIN).is_empty())
     {
         let mut message = encoded.decode();
         for block in message.content.iter_mut().rev() {
@@ -150,7 +143,7 @@ mod tests {
         assert_eq!(removed(&history, 3), [(0, first.clone())]);
         assert_eq!(removed(&history, 2), [(0, first), (2, whole)]);
         let none = removed(&history, 0);
-        assert!(none.iter().all(|(_, message)| lengths(message).is_empty()) && none.len() == 2);
+        assert!(none.iter().all(|(_, message)| lengths(message, BEGIN).is_empty()) && none.len() == 2);
     }
 
     #[test]
