@@ -16,8 +16,8 @@ use crate::text;
 
 /// An error's body is a short JSON text, but a proxy may send any page. In bytes.
 const LONGEST_ERROR: u64 = 1024 * 1024;
-/// A reply that is not streamed, in bytes.
-const LONGEST_MESSAGE: usize = 64 * 1024 * 1024;
+/// No model writes so much in one reply. Without a limit, a server could send comments forever. In bytes.
+const LONGEST_REPLY: usize = 64 * 1024 * 1024;
 
 /// What a request sends to its caller: any number of thoughts and texts, then how it ended.
 #[derive(Debug)]
@@ -37,8 +37,8 @@ pub fn receive(response: &mut Response, progress: &Sender<Progress>) -> Result<R
     if !matches!(response.status, 200 | 201 | 203) {
         return Err(error_response(response));
     }
-    let (fold, form) = (Fold::default(), Form::Unknown(0));
-    let mut reader = Reader { head: head(response), fold, form, events: 0 };
+    let (fold, form) = (Fold::default(), Form::Unknown);
+    let mut reader = Reader { head: head(response), fold, form, size: 0, has_events: false };
     let mut buffer = [0; 16 * 1024];
     let (mut news, mut since) = (0, Instant::now());
     loop {
@@ -82,14 +82,16 @@ struct Reader {
     head: String,
     fold: Fold,
     form: Form,
-    /// How many events have come, of whatever kind.
-    events: usize,
+    /// How many bytes have come.
+    size: usize,
+    /// An event has come, of whatever kind.
+    has_events: bool,
 }
 
 /// What the body turned out to be. Servers name the wrong content type, so its beginning tells.
 enum Form {
-    /// It is blank so far, for so many bytes.
-    Unknown(usize),
+    /// It is blank so far.
+    Unknown,
     /// With the first bytes.
     Events(sse::Decoder, Vec<u8>),
     /// A whole message, or events one after another.
@@ -97,76 +99,54 @@ enum Form {
 }
 
 impl Reader {
-    /// Takes the next bytes; no bytes are the end. Returns whether the reply is whole.
+    /// Takes the next bytes; no bytes are the end. Returns whether the reply is whole. Fails if the body holds nothing
+    /// that looks like a reply.
     fn take(&mut self, bytes: &[u8], shown: &mut Shown) -> Result<bool> {
-        if let Form::Unknown(blank) = self.form {
-            self.form = self.form_of(bytes, blank)?;
+        self.size += bytes.len();
+        if self.size > LONGEST_REPLY {
+            return Err(Error::Protocol("it is longer than 64 MiB".into()));
         }
-        if bytes.is_empty() { self.end(shown) } else { self.more(bytes, shown) }
+        if let Form::Unknown = self.form {
+            self.form = self.form_of(bytes)?;
+        }
+        let mut is_whole = Ok(false);
+        let each = |name: &str, data: &str| {
+            self.has_events = true;
+            if let Ok(false) = is_whole {
+                is_whole = self.fold.event(name, data, shown);
+            }
+        };
+        match (&mut self.form, bytes) {
+            (Form::Unknown, []) => return Err(Error::CutOff("it is empty".into())),
+            (Form::Unknown, _) => {}
+            (Form::Json(whole), []) => {
+                let whole = String::from_utf8_lossy(whole);
+                is_whole = self.fold.event("", whole.trim_start_matches('\u{feff}'), shown);
+            }
+            (Form::Json(whole), _) => whole.extend_from_slice(bytes),
+            (Form::Events(decoder, begin), []) => {
+                decoder.finish(each);
+                let is_begun = |field: &&[u8]| begin.starts_with(field) || field.starts_with(begin);
+                if !self.has_events && ![&b"event"[..], b"data", b"id", b"retry", b":"].iter().any(is_begun) {
+                    let text = format!("it holds no event{}{}", self.head, beginning(begin));
+                    return Err(Error::Protocol(text));
+                }
+            }
+            (Form::Events(decoder, _), _) => decoder.feed(bytes, each),
+        }
+        is_whole
     }
 
-    fn form_of(&self, begin: &[u8], blank: usize) -> Result<Form> {
+    fn form_of(&self, begin: &[u8]) -> Result<Form> {
         let rest = begin.strip_prefix(b"\xef\xbb\xbf").unwrap_or(begin).trim_ascii_start();
         let fault = |what: &str| Err(Error::Protocol(format!("{what}{}{}", self.head, beginning(rest))));
         match rest {
-            [] if blank > LONGEST_MESSAGE => fault("it is blank"),
-            [] => Ok(Form::Unknown(blank + begin.len())),
+            [] => Ok(Form::Unknown),
             [b'{' | b'[', ..] => Ok(Form::Json(Vec::new())),
             [b'<', ..] => fault("it is a page, not a reply"),
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, ..] | [_, 0, ..] => fault("it is not UTF-8"),
             [0x1f, 0x8b, ..] => fault("it is compressed, which nobody has asked for"),
             _ => Ok(Form::Events(sse::Decoder::default(), rest.to_vec())),
-        }
-    }
-
-    fn more(&mut self, bytes: &[u8], shown: &mut Shown) -> Result<bool> {
-        let mut is_whole = Ok(false);
-        match &mut self.form {
-            Form::Events(decoder, _) => {
-                decoder.feed(bytes, folding(&mut self.fold, &mut self.events, &mut is_whole, shown))?;
-            }
-            Form::Json(whole) if whole.len() + bytes.len() > LONGEST_MESSAGE => {
-                return Err(Error::Protocol("it is longer than 64 MiB".into()));
-            }
-            Form::Json(whole) => whole.extend_from_slice(bytes),
-            Form::Unknown(_) => {}
-        }
-        is_whole
-    }
-
-    /// Fails if the body holds nothing that looks like a reply.
-    fn end(&mut self, shown: &mut Shown) -> Result<bool> {
-        match std::mem::replace(&mut self.form, Form::Unknown(0)) {
-            Form::Unknown(_) => Err(Error::CutOff("it is empty".into())),
-            Form::Json(whole) => {
-                let whole = String::from_utf8_lossy(&whole);
-                self.fold.event("", whole.trim_start_matches('\u{feff}'), shown)
-            }
-            Form::Events(decoder, begin) => {
-                let mut is_whole = Ok(false);
-                decoder.finish(folding(&mut self.fold, &mut self.events, &mut is_whole, shown));
-                let is_begun = |field: &&[u8]| begin.starts_with(field) || field.starts_with(&begin);
-                if self.events == 0 && ![&b"event"[..], b"data", b"id", b"retry", b":"].iter().any(is_begun) {
-                    let text = format!("it holds no event{}{}", self.head, beginning(&begin));
-                    return Err(Error::Protocol(text));
-                }
-                is_whole
-            }
-        }
-    }
-}
-
-/// Takes events until the reply is whole, and counts them.
-fn folding(
-    fold: &mut Fold,
-    events: &mut usize,
-    is_whole: &mut Result<bool>,
-    shown: &mut Shown,
-) -> impl FnMut(&str, &str) {
-    move |name, data| {
-        *events += 1;
-        if let Ok(false) = is_whole {
-            *is_whole = fold.event(name, data, shown);
         }
     }
 }

@@ -24,7 +24,7 @@ pub fn fold_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Result<Re
         }
     };
     for piece in pieces {
-        decoder.feed(piece, &mut each).unwrap();
+        decoder.feed(piece, &mut each);
     }
     decoder.finish(&mut each);
     (is_whole.and_then(|_| fold.finish()), shown.text)
