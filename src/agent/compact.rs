@@ -1,6 +1,6 @@
 //! Keeps the history within the context window.
 
-use super::fit::is_too_large;
+use super::fit::{Step, is_too_large};
 use super::{Agent, Event, Watch};
 use crate::api::message::{self, Block, Encoded, Message};
 use crate::api::reply::{Reply, StopReason};
@@ -26,17 +26,11 @@ const TOO_LONG: &str = "the server finds even a part of the conversation too lon
 impl Agent {
     /// Makes the history smaller if it fills the window. Fails if that is stopped; other failures are notices.
     pub(super) fn make_room(&mut self, watch: &mut Watch) -> Result<()> {
-        if self.transcript.tokens() < self.percent(FULL) {
-            return Ok(());
-        }
-        // What is older is no reason why a message does not fit.
-        let fits = self.newest_fits();
-        if fits && let Some(keep) = kept(&self.transcript.messages(), true) {
-            self.make_smaller(keep, watch)?;
-        }
         // The last step alone may have read more than there is room for.
-        if self.transcript.tokens() >= self.room().window && (fits || self.newest_has_results()) {
-            self.shorten_all(SHORT_RESULT, watch);
+        for (step, most) in [(Step::Older, FULL), (Step::Results(SHORT_RESULT), 100)] {
+            if self.transcript.tokens() >= self.percent(most) {
+                self.shrink(step, None, watch)?;
+            }
         }
         Ok(())
     }

@@ -31,7 +31,7 @@ pub(super) struct Unanswered<'a> {
 
 /// A way to make the history smaller.
 #[derive(Clone, Copy)]
-enum Step {
+pub(super) enum Step {
     /// Shorten the older results, or summarize what is older if that is not enough.
     Older,
     /// Summarize what is older.
@@ -115,13 +115,21 @@ impl Agent {
     }
 
     /// Makes the history smaller in this way, if that helps. Fails if that is stopped.
-    fn shrink(&mut self, step: Step, unanswered: Option<&mut Unanswered>, watch: &mut Watch) -> Result<()> {
-        let fits = self.newest_fits();
+    pub(super) fn shrink(
+        &mut self,
+        step: Step,
+        unanswered: Option<&mut Unanswered>,
+        watch: &mut Watch,
+    ) -> Result<()> {
+        let messages = self.transcript.messages();
+        let newest = &messages[messages.len().saturating_sub(1)..];
+        // What is older is no reason why the newest message alone does not fit.
+        let fits = self.transcript.tokens_of(newest).saturating_add(LEAST) <= self.room().window;
         // A message without results is not helped by shorter ones.
-        if !fits && !self.newest_has_results() {
+        if !fits && !newest.iter().any(has_results) {
             return Ok(());
         }
-        let keep = kept(&self.transcript.messages(), true).filter(|_| fits);
+        let keep = kept(&messages, true).filter(|_| fits);
         match (step, keep, unanswered) {
             (Step::Older, Some(keep), _) => self.make_smaller(keep, watch),
             (Step::Summary, Some(keep), _) => self.try_to_summarize(keep, watch),
@@ -154,24 +162,12 @@ impl Agent {
     }
 
     /// Shortens all tool results, those of the last step included.
-    pub(super) fn shorten_all(&mut self, limit: usize, watch: &mut Watch) {
+    fn shorten_all(&mut self, limit: usize, watch: &mut Watch) {
         let before = self.transcript.size();
         self.transcript.shorten(0, limit);
         if self.transcript.size() < before {
             watch(Event::Notice("tool results were shortened to make room"));
         }
-    }
-
-    /// Whether the newest message alone fits into the window, as far as is known.
-    pub(super) fn newest_fits(&mut self) -> bool {
-        let messages = self.transcript.messages();
-        let newest = &messages[messages.len().saturating_sub(1)..];
-        self.transcript.tokens_of(newest).saturating_add(LEAST) <= self.room().window
-    }
-
-    pub(super) fn newest_has_results(&self) -> bool {
-        let newest = self.transcript.messages().pop();
-        newest.is_some_and(|newest| newest.decode().content.iter().any(|block| block.kind() == "tool_result"))
     }
 
     /// Takes a message that does not fit out of the history, so that the next one can be sent; what else was sent
@@ -206,4 +202,8 @@ impl Agent {
 /// Whether the server says that the history, or a message in it, is too large.
 pub(super) fn is_too_large(err: &Error) -> bool {
     matches!(err.refusal(), Some(Refusal::Window { .. } | Refusal::TooLarge))
+}
+
+fn has_results(message: &Encoded) -> bool {
+    message.decode().content.iter().any(|block| block.kind() == "tool_result")
 }
