@@ -17,7 +17,28 @@ pub enum Key {
     Bearer(String),
 }
 
+/// The longest key, in bytes. Servers take no larger heads; signed tokens have some thousand bytes.
+pub const LONGEST_KEY: usize = 16 * 1024;
+
+/// How a key of some kind is sent.
+pub type Kind = fn(String) -> Key;
+
 impl Key {
+    /// The key in a text, without the line end that an editor or a command leaves behind it. None if it is no key.
+    pub fn parse(text: &str, kind: Kind) -> Option<Key> {
+        let text = text.trim();
+        let is_key = (1..=LONGEST_KEY).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        is_key.then(|| kind(text.to_owned()))
+    }
+
+    /// The key itself.
+    pub fn secret(&self) -> Option<&str> {
+        match self {
+            Key::None => None,
+            Key::Plain(key) | Key::Bearer(key) => Some(key),
+        }
+    }
+
     /// Sets its header. Fails if it has a character that no header can have.
     pub(super) fn set_in(&self, to: &mut HeaderMap) -> Result<()> {
         let (name, value) = match self {

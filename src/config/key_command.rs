@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::credential::key;
 use crate::api::credential::{Key, Printed};
 use crate::command::capture::{Captured, capture};
 use crate::command::exit::Exit;
@@ -49,17 +48,15 @@ fn run(command: &str, settings: &start::Settings, secrets: &Secrets) -> Result<K
     }
     let key = printed_key(stdout.trim())
         .ok_or("--key-command has to print one key, or `Bearer` and a token, and nothing else")?;
-    if let Key::Plain(value) | Key::Bearer(value) = &key {
-        secrets.add(value.clone());
-    }
+    key.secret().into_iter().for_each(|key| secrets.add(key.to_owned()));
     Ok(key)
 }
 
 /// The key in what was printed: a key, or the word `Bearer` and a token.
 fn printed_key(text: &str) -> Option<Key> {
     match text.split_once(' ') {
-        Some(("Bearer", token)) => key(token, Key::Bearer),
-        _ => key(text, Key::Plain),
+        Some(("Bearer", token)) => Key::parse(token, Key::Bearer),
+        _ => Key::parse(text, Key::Plain),
     }
 }
 

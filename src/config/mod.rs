@@ -3,7 +3,6 @@
 //! One rule protects the key: a credential that is not in `.env` is never sent to a server that only `.env` names,
 //! because that file comes with the repository.
 
-mod access;
 mod credential;
 mod dotenv;
 pub mod environment;
@@ -26,8 +25,7 @@ use crate::cli::args::{Args, Commands, Limits, RunOptions, SandboxMode, Service,
 use crate::command::sandbox::Sandbox;
 use crate::error::{Error, Result};
 use crate::secrets::Secrets;
-use access::Access;
-use credential::{API_KEY_FILE, AUTH_TOKEN_FILE};
+use credential::{API_KEY_FILE, AUTH_TOKEN_FILE, Access};
 use environment::temp_folder;
 use variables::{API_KEY, AUTH_TOKEN, Variables, no_model, read};
 
@@ -73,10 +71,9 @@ impl Config {
         let (source, model) = match &args.replay {
             Some(path) => (Source::Recording(recording(path)?), model.unwrap_or(RECORDED.into())),
             None => {
-                let (server, headers) = (variables.server()?, access.headers.clone());
-                let credential = access.credential(&server.url, &args.gateway, &folder)?.credential;
-                let (secrets, idle_timeout) = (secrets.clone(), args.limits.idle_timeout);
-                let endpoint = Endpoint { server, credential, headers, secrets, idle_timeout };
+                let server = variables.server()?;
+                let found = access.find(&server.url, &args.gateway, &folder)?;
+                let endpoint = found.endpoint(server, args.limits.idle_timeout);
                 (Source::Api(endpoint), model.ok_or_else(no_model)?)
             }
         };
@@ -144,17 +141,12 @@ pub fn survey(args: &Args) -> Result<Survey> {
     let url = server.as_ref().map_or("", |server| &server.url);
     let access = Access::read(&args.gateway, &variables);
     let header_names = access.as_ref().ok().and_then(Access::header_names);
-    let found = access.and_then(|access| {
-        let (headers, secrets) = (access.headers.clone(), access.secrets.clone());
-        Ok((access.credential(url, &args.gateway, &folder)?, headers, secrets))
-    });
+    let found = access.and_then(|access| access.find(url, &args.gateway, &folder));
     let text = |err: Error| err.to_string();
-    let credential = found.as_ref().map(|(found, ..)| found.from).map_err(Error::to_string);
+    let credential = found.as_ref().map(|found| found.from).map_err(Error::to_string);
     let account = match (&server, &model, found) {
-        (Ok(server), Ok((_, model)), Ok((found, headers, secrets))) => {
-            let (server, credential) = (server.clone(), found.credential);
-            let idle_timeout = args.limits.idle_timeout;
-            Some((Endpoint { server, credential, headers, secrets, idle_timeout }, model.clone()))
+        (Ok(server), Ok((_, model)), Ok(found)) => {
+            Some((found.endpoint(server.clone(), args.limits.idle_timeout), model.clone()))
         }
         _ => None,
     };
