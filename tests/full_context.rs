@@ -401,6 +401,42 @@ fn a_summary_that_is_refused_is_asked_for_in_other_requests_only() {
 }
 
 #[test]
+fn a_message_is_kept_when_the_program_is_killed_while_room_is_made() {
+    let gate = Gate::new();
+    let mut session = Test::new()
+        .reply(Reply::text(&"first answer ".repeat(1000)))
+        .reply(refuse(400, &anthropic(LONG)))
+        .reply(Reply::text("THE SUMMARY").gate(&gate))
+        .spawn();
+    session.send_line("one");
+    session.expect("first answer");
+    session.send_line("two");
+    session.server().wait_for_requests(3);
+    session.signal(Signal::KILL);
+    let killed = session.wait();
+    gate.open();
+    let next = killed.again().arg("-c").print("three").reply(Reply::text("third answer")).run().code(0);
+    assert_eq!(next.request(0).last_text(), "two\nthree");
+}
+
+/// What tasks have printed does not fit, and no message of the user came with it.
+#[test]
+fn results_of_tasks_that_do_not_fit_do_not_end_the_session() {
+    let (full, task) = ("prompt is too long: 3000 tokens > 2000 maximum", json!({"command": "seq 9"}));
+    let finished = Test::new()
+        .print("start")
+        .reply(Reply::tool("background_run", task))
+        .reply(Reply::text("started"))
+        .reply(refuse(400, &anthropic(full)))
+        .reply(Reply::text("THE SUMMARY"))
+        .reply(Reply::text("the end"))
+        .run()
+        .code(0)
+        .stdout("the end\n");
+    assert!(finished.request(4).body.to_string().contains("THE SUMMARY"));
+}
+
+#[test]
 fn print_says_that_its_task_is_too_long() {
     let finished = Test::new()
         .stdin(&"word ".repeat(130_000))

@@ -49,15 +49,8 @@ impl Agent {
 
     /// Summarizes all but the last `keep` messages. Fails like `make_room`.
     pub(super) fn try_to_summarize(&mut self, keep: usize, watch: &mut Watch) -> Result<()> {
-        match self.summarize(keep, watch) {
-            Err(err @ Error::Stopped(_)) => Err(err),
-            // The request may still fit.
-            Err(err) => {
-                watch(Event::Notice(&format!("the conversation could not be summarized: {err}")));
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-        }
+        let done = self.summarize(keep, watch);
+        unless_stopped(done, watch).map(drop)
     }
 
     /// Summarizes the conversation for the user. Fails if the model writes no summary.
@@ -82,23 +75,38 @@ impl Agent {
         if self.transcript.messages().len() <= keep {
             return Ok(());
         }
-        watch(Event::Notice("summarizing the older part of the conversation"));
         // The request for the summary has to fit as well.
         self.transcript.shorten(keep, SHORT_RESULT);
         let messages = self.transcript.messages();
+        let summary = self.summary_of(&messages[..messages.len() - keep], watch)?;
+        self.transcript.compact(&summary, keep);
+        self.tell_changes();
+        Ok(())
+    }
+
+    /// Returns what takes the place of the messages, if the model writes it. Fails like `make_room`.
+    pub(super) fn try_summary_of(
+        &mut self,
+        messages: &[Encoded],
+        watch: &mut Watch,
+    ) -> Result<Option<String>> {
+        let written = self.summary_of(messages, watch);
+        unless_stopped(written, watch)
+    }
+
+    /// Returns what takes the place of the messages: a summary that the model writes. Fails if it writes none.
+    fn summary_of(&mut self, messages: &[Encoded], watch: &mut Watch) -> Result<String> {
+        watch(Event::Notice("summarizing the older part of the conversation"));
         // The format is for answers.
         let format = self.client.set_format(None);
-        let reply = self.request_summary(&messages[..messages.len() - keep], watch);
+        let reply = self.request_summary(messages, watch);
         self.client.set_format(format);
         let reply = reply?;
         let text = whole_summary(&reply)?;
         let running = self.context.tasks.list().filter(|task| task.status() == Status::Running);
         let tasks: Vec<String> = running.map(|task| format!("{}: {}", task.id, task.command)).collect();
         let tasks = if tasks.is_empty() { "none".into() } else { tasks.join("\n") };
-        let text = format!("{INTRODUCTION}\n\n{text}\n\nRunning background tasks: {tasks}");
-        self.transcript.compact(&text, keep);
-        self.tell_changes();
-        Ok(())
+        Ok(format!("{INTRODUCTION}\n\n{text}\n\nRunning background tasks: {tasks}"))
     }
 
     /// Asks for a summary of the messages, or of an excerpt of them if the window has no room for all.
@@ -133,6 +141,18 @@ impl Agent {
 
     fn percent(&mut self, percent: u64) -> u64 {
         self.room().window.saturating_mul(percent) / 100
+    }
+}
+
+/// Says why there is no summary: the request may still fit. Fails if that was stopped.
+fn unless_stopped<T>(done: Result<T>, watch: &mut Watch) -> Result<Option<T>> {
+    match done {
+        Ok(done) => Ok(Some(done)),
+        Err(err @ Error::Stopped(_)) => Err(err),
+        Err(err) => {
+            watch(Event::Notice(&format!("the conversation could not be summarized: {err}")));
+            Ok(None)
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::request::Unfinished;
 use super::{Agent, Event, Watch};
-use crate::api::message::{Block, Encoded, Message};
+use crate::api::message::{Block, Encoded, Message, Role};
 use crate::api::reply::Reply;
 use crate::error::{Error, Refusal, Result};
 use crate::session::compaction::{self, HARD_RESULT, SHORT_RESULT, kept};
@@ -124,16 +124,13 @@ impl Agent {
         let messages = self.transcript.messages();
         let newest = &messages[messages.len().saturating_sub(1)..];
         // What is older is no reason why the newest message alone does not fit.
-        let fits = self.transcript.tokens_of(newest).saturating_add(LEAST) <= self.room().window;
-        // A message without results is not helped by shorter ones.
-        if !fits && !newest.iter().any(has_results) {
-            return Ok(());
-        }
+        let fits = self.fits(newest);
         let keep = kept(&messages, true).filter(|_| fits);
         match (step, keep, unanswered) {
             (Step::Older, Some(keep), _) => self.make_smaller(keep, watch),
             (Step::Summary, Some(keep), _) => self.try_to_summarize(keep, watch),
-            (Step::Results(limit), ..) => {
+            // A message without results is not helped by shorter ones.
+            (Step::Results(limit), ..) if fits || newest.iter().any(has_results) => {
                 self.shorten_all(limit, watch);
                 Ok(())
             }
@@ -143,22 +140,32 @@ impl Agent {
         }
     }
 
-    /// Summarizes all that came before the newest message. Fails if that is stopped.
+    /// Summarizes all that came before the newest message, if this fits alone. Fails if that is stopped. Until there is
+    /// a summary, the history stays as it is: the program may be killed.
     fn summarize_before(&mut self, newest: &mut Unanswered, watch: &mut Watch) -> Result<()> {
-        let before = newest.start.last.as_ref().map(|last| last.decode().content).unwrap_or_default();
-        let last = self.transcript.messages().pop();
-        let mut content = last.map(|last| last.decode().content).unwrap_or_default();
-        if content.starts_with(&before) {
+        let mut older = self.transcript.messages();
+        let mut content = older.pop().map(|last| last.decode().content).unwrap_or_default();
+        // What it was added to is older.
+        let before = newest.start.last.as_ref().filter(|last| last.role() == Role::User);
+        let before = before.map(|last| last.decode().content).unwrap_or_default();
+        if !before.is_empty() && content.starts_with(&before) {
             content.drain(..before.len());
+            older.push(Message::user(before).encode());
         }
-        if content.iter().any(|block| block.kind() == "tool_result") {
+        if older.is_empty() || content.is_empty() {
             return Ok(());
         }
+        let alone = Message::user(content.clone()).encode();
+        if has_results(&alone) || !self.fits(&[alone]) {
+            return Ok(());
+        }
+        let Some(summary) = self.try_summary_of(&older, watch)? else { return Ok(()) };
         self.leave_out(newest.start.clone(), Vec::new());
-        let done = self.try_to_summarize(0, watch);
+        self.transcript.compact(&summary, 0);
         *newest.start = self.transcript.mark();
         self.transcript.push_user(content, newest.prompt);
-        done
+        self.tell_changes();
+        Ok(())
     }
 
     /// Shortens all tool results, those of the last step included.
@@ -168,6 +175,11 @@ impl Agent {
         if self.transcript.size() < before {
             watch(Event::Notice("tool results were shortened to make room"));
         }
+    }
+
+    /// Whether a request with only these messages fits into the window, as far as is known.
+    fn fits(&mut self, messages: &[Encoded]) -> bool {
+        self.transcript.tokens_of(messages).saturating_add(LEAST) <= self.room().window
     }
 
     /// Takes a message that does not fit out of the history, so that the next one can be sent; what else was sent
@@ -190,8 +202,7 @@ impl Agent {
         if alone >= self.room().window {
             text = format!("{text}; what is sent before every message takes {alone} of them");
         }
-        let message = Message::user(rest.clone()).encode();
-        let fits = self.transcript.tokens_of(&[message]).saturating_add(LEAST) <= self.room().window;
+        let fits = self.fits(&[Message::user(rest.clone()).encode()]);
         let rest = if fits { rest } else { compaction::shortened_texts(rest) };
         self.leave_out(start, rest);
         watch(Event::TakenBack(TAKEN_BACK));
