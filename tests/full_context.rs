@@ -158,6 +158,26 @@ fn a_refusal_in_the_stream_is_understood_too() {
         .stderr_lacks("trying again");
 }
 
+/// A small window, of which the server says nothing, has no room for a reply of the usual length.
+#[test]
+fn the_reply_to_a_small_request_is_what_is_too_long() {
+    let full = anthropic("Please reduce the length of the messages or completion.");
+    let finished = Test::new()
+        .print("go")
+        .reply(refuse(400, &full))
+        .reply(Reply::tool("bash", json!({"command": "echo 1"})))
+        .reply(Reply::text("the end"))
+        .run()
+        .code(0)
+        .stdout("the end\n");
+    let longest: Vec<u64> =
+        finished.requests.iter().map(|request| request.body["max_tokens"].as_u64().unwrap()).collect();
+    assert_eq!(longest[0], 32_000);
+    assert!((1024..4096).contains(&longest[1]), "{longest:?}");
+    assert_eq!(longest[1], longest[2]);
+    finished.stderr_lacks("too long");
+}
+
 #[test]
 fn what_the_server_has_said_holds_for_the_rest_of_the_run() {
     let limit =
@@ -393,7 +413,7 @@ fn a_summary_that_is_refused_is_asked_for_in_other_requests_only() {
     session.close_stdin();
     let finished = session.wait().code(0);
     let requests: Vec<String> = finished.requests.iter().map(|request| request.body.to_string()).collect();
-    assert!((3..=6).contains(&requests.len()), "{} requests", requests.len());
+    assert!((3..=7).contains(&requests.len()), "{} requests", requests.len());
     for pair in requests[1..].windows(2) {
         assert!(pair[1].len() < pair[0].len(), "{} bytes after {}", pair[1].len(), pair[0].len());
     }

@@ -95,6 +95,13 @@ impl Agent {
             }
             Refusal::Window { prompt, window } => {
                 let estimate = self.transcript.tokens_of(messages);
+                let left = SMALLEST_WINDOW.saturating_sub(estimate.saturating_add(estimate / MARGIN));
+                if (prompt, window) == (None, None) && left >= LEAST {
+                    // So small a request fits into any window: the reply is too long.
+                    let most = left as u32;
+                    self.learned.output = Some(most);
+                    return (most < max_tokens).then_some(most);
+                }
                 let known = self.learned.window.unwrap_or(u64::MAX);
                 let window_or_estimate = window.map_or(estimate.max(SMALLEST_WINDOW), u64::from);
                 self.learned.window = Some(window_or_estimate.min(known));
