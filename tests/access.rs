@@ -154,6 +154,23 @@ fn a_server_that_only_dotenv_names_gets_nothing_from_elsewhere() {
 }
 
 #[test]
+fn a_server_that_only_dotenv_names_reads_no_secret_that_is_for_another() {
+    let server = Server::start();
+    server.push(Reply::tool("read_file", json!({"path": "notes"})));
+    server.push(Reply::text("done"));
+    let named = || {
+        let dotenv = format!("{BASE_URL}={}\n{KEY}=other\n", server.url());
+        Test::new().env(HEADERS, format!("x-one: {SECRET}")).file(".env", dotenv).file("notes", SECRET)
+    };
+    named().print("go").run().code(0);
+    assert_eq!(server.requests()[1].tool_result(0).0, "[credential]");
+    let body = format!("{{\"metadata\": {{\"api_key\": \"{SECRET}\"}}}}");
+    check_refused(named().args(["--body", &body]), &["--body", BASE_URL]);
+    server.push(Reply::text("done"));
+    named().args(["--body", r#"{"service_tier": "auto"}"#]).print("go").run().code(0);
+}
+
+#[test]
 fn a_server_that_the_environment_names_too_gets_all() {
     let test = Test::new().env(HEADERS, "x-one: 1");
     let text = format!("{BASE_URL}={}/v1\n", test.server().url());

@@ -26,21 +26,27 @@ const FIXED: [(&str, &str); 6] = [
 /// The headers of the environment and then those of the options, which replace them. A header may be a credential, so
 /// a server that only `.env` names gets none of those: fails if an option asks for one there, or for one that can't be.
 pub fn headers(variables: &Variables, typed: &Gateway) -> Result<Headers> {
-    let mut headers = Headers::default();
     let is_foreign = variables.names_foreign_server();
     if is_foreign && !typed.headers.is_empty() {
         return Err(not_sent("--header"));
     }
-    let custom = in_environment(CUSTOM_HEADERS)?.filter(|_| !is_foreign).unwrap_or_default();
-    for (at, line) in custom.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let added = headers.add(line);
-        added.map_err(|err| Error::Config(format!("line {} of `{CUSTOM_HEADERS}` {err}", at + 1)))?;
-    }
+    let mut headers = if is_foreign { Headers::default() } else { custom_headers()? };
     if let Some(betas) = in_environment(BETAS)? {
         headers.add_betas(&betas).map_err(|err| Error::Config(format!("`{BETAS}` {err}")))?;
     }
     for line in &typed.headers {
         headers.add(line).map_err(|err| Error::Usage(format!("--header {err}")))?;
+    }
+    Ok(headers)
+}
+
+/// The headers of the environment. Fails if one is malformed.
+pub fn custom_headers() -> Result<Headers> {
+    let mut headers = Headers::default();
+    let lines = in_environment(CUSTOM_HEADERS)?.unwrap_or_default();
+    for (at, line) in lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let added = headers.add(line);
+        added.map_err(|err| Error::Config(format!("line {} of `{CUSTOM_HEADERS}` {err}", at + 1)))?;
     }
     Ok(headers)
 }

@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::secrets::Secrets;
 use credential::{API_KEY_FILE, AUTH_TOKEN_FILE, Access};
 use environment::temp_folder;
-use variables::{API_KEY, AUTH_TOKEN, Variables, no_model, read};
+use variables::{API_KEY, AUTH_TOKEN, Variables, no_model, not_sent, read};
 
 /// The model of a recording, if none is named: no request asks for it.
 const RECORDED: &str = "recorded";
@@ -66,7 +66,11 @@ impl Config {
         let secrets = access.secrets.clone();
         let schema = args.json_schema.as_deref().map(schema).transpose()?;
         let fields = gateway::fields(&args.gateway.bodies)?;
-        gateway::secrets(&fields).into_iter().for_each(|secret| secrets.add(secret));
+        let secret_fields = gateway::secrets(&fields);
+        if variables.names_foreign_server() && !secret_fields.is_empty() {
+            return Err(not_sent("--body"));
+        }
+        secret_fields.into_iter().for_each(|secret| secrets.add(secret));
         let model = model(&args, &variables)?.map(|(_, model)| model);
         let (source, model) = match &args.replay {
             Some(path) => (Source::Recording(recording(path)?), model.unwrap_or(RECORDED.into())),
