@@ -310,6 +310,16 @@ fn the_server_says_whether_the_key_and_the_model_are_right() {
 }
 
 #[test]
+fn a_server_adds_no_lines_of_its_own() {
+    let error =
+        json!({"type": "error", "error": {"type": "authentication_error", "message": "no\nok credential"}});
+    let model = page(401, "application/json", &error.to_string());
+    let web = Web::start(Answer::Account { model, list: list(&[]) });
+    let finished = doctor(&web).run().code(2);
+    check_line(&finished, "credential", "!!", "401 authentication_error: no ok credential");
+}
+
+#[test]
 fn without_a_credential_a_server_on_this_machine_may_still_want_one() {
     let refusing = Answer::Account {
         model: error(401, "authentication_error"),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use std::{env, fs, io};
 
 use crate::api::connection::Server;
+use crate::api::credential::Credential;
 use crate::api::models::{self, Answer, Description};
 use crate::api::probe;
 use crate::api::transport::{Endpoint, Source, Transport};
@@ -18,14 +19,20 @@ use crate::command::sandbox::support;
 use crate::config::Survey;
 use crate::config::environment::temp_folder;
 use crate::error::{self, Error};
-use crate::text::{duration, visible};
+use crate::text::{duration, one_line, visible};
 use crate::threads;
 
 /// How long to wait for the server.
 const PATIENCE: Duration = Duration::from_millis(900);
 
-/// How long to wait for what the server says of the credential and the model. A command may have to print the key.
+/// How long to wait for what the server says of the credential and the model.
 const ACCOUNT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The same if a command has to print the key first, which may take 30 s: it may ask for a password.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(35);
+
+/// How much of what the server says is shown, in characters.
+const LONGEST_COMPLAINT: usize = 500;
 
 /// TLS and signatures tolerate a few minutes.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
@@ -182,7 +189,10 @@ fn is_refused(err: &Error) -> bool {
 /// What is wrong, without advice to run `doctor`.
 fn complaint(err: &Error) -> String {
     match err {
-        Error::Api { status, kind, message, .. } => format!("the server answers {status} {kind}: {message}"),
+        Error::Api { status, kind, message, .. } => {
+            // On one line, so that a server can't add findings of its own.
+            one_line(&format!("the server answers {status} {kind}: {message}"), LONGEST_COMPLAINT)
+        }
         _ => err.to_string(),
     }
 }
@@ -223,9 +233,13 @@ fn network(
 
 /// Asks the server about the model, with the credential.
 fn ask(endpoint: Endpoint, model: &str) -> Answer {
+    let patience = match endpoint.credential {
+        Credential::Known(_) => ACCOUNT_PATIENCE,
+        Credential::Printed(_) => COMMAND_PATIENCE,
+    };
     let transport = Arc::new(Transport::new(Source::Api(endpoint), None)?);
     let answer = models::ask(&transport, model, models::find, crossbeam_channel::bounded(0).1);
-    answer.recv_timeout(ACCOUNT_PATIENCE).unwrap_or(Ok(None))
+    answer.recv_timeout(patience).unwrap_or(Ok(None))
 }
 
 fn clock(server: SystemTime) -> Finding {
