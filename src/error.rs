@@ -160,6 +160,8 @@ impl fmt::Display for Error {
                 match status {
                     200 if kind == "unknown" => write!(f, "the API broke off its reply: {message}")?,
                     200 => write!(f, "the API broke off its reply: {kind}: {message}")?,
+                    // A proxy's page without a word.
+                    _ if message.is_empty() => write!(f, "the API answered {status}")?,
                     _ => write!(f, "the API answered {status} {kind}: {message}")?,
                 }
                 if let Some(id) = request_id {

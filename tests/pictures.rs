@@ -242,7 +242,7 @@ fn a_model_that_takes_no_pictures_gets_none() {
     let mut session = test.spawn();
     session.send_line("go");
     // The description comes beside the first request, so some pictures may be read before it.
-    session.expect("Error: a.png is a picture, and the model that you are takes no pictures");
+    session.expect("Error: a.png is a picture, and this model takes no pictures");
     session.send_line("see @a.png");
     session.expect("the model takes no pictures: what was attached is left out");
     session.expect("tokens in");

@@ -98,7 +98,7 @@ fn a_server_without_these_tools_is_named_with_the_option() {
     for says in says {
         let refused = || Reply::error(400, "invalid_request_error", says);
         let finished = Test::new().arg("--web").print("go").reply(refused()).run().code(3);
-        let advice = "(the server may not have the tools for the web: try without --web)";
+        let advice = "(the server may not have the tools for the web: begin a session without --web)";
         assert!(finished.stderr.contains(says) && finished.stderr.contains(advice), "{}", finished.stderr);
         let finished = Test::new().print("go").reply(refused()).run().code(3);
         assert!(finished.stderr.contains(says) && !finished.stderr.contains("--web"), "{}", finished.stderr);

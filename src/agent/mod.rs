@@ -45,7 +45,7 @@ const TAKEN_BACK: &str = "there was no reply yet, so the message was taken out o
 
 const CUT_OFF: &str = "the answer was cut off by its length limit; --max-output-tokens raises it";
 
-const NO_WEB: &str = " (the server may not have the tools for the web: try without --web)";
+const NO_WEB: &str = " (the server may not have the tools for the web: begin a session without --web)";
 
 /// How often a turn that the API has paused is continued. It pauses after some calls of server tools.
 const MOST_PAUSES: u32 = 50;

@@ -25,7 +25,7 @@ fn run(context: &mut Context, input: &Input) -> Result<Outcome, Outcome> {
     let content = context.workspace.read(path)?;
     if let Some(format) = Format::of(&content) {
         if !context.takes_pictures {
-            let text = format!("{path} is a picture, and the model that you are takes no pictures");
+            let text = format!("{path} is a picture, and this model takes no pictures");
             return Err(Answer::error(text).into());
         }
         let picture = Picture::new(path, format, &content).map_err(Answer::error)?;
