@@ -17,20 +17,23 @@ const MAPS: [&str; 3] = ["properties", "$defs", "definitions"];
 
 /// Bounds, which structured answers do not have
 /// (<https://docs.anthropic.com/en/docs/build-with-claude/structured-outputs>, "JSON Schema limitations").
-const BOUNDS: [&str; 12] = [
-    "minimum",
-    "maximum",
-    "exclusiveMinimum",
-    "exclusiveMaximum",
-    "multipleOf",
-    "minLength",
-    "maxLength",
-    "minItems",
-    "maxItems",
-    "uniqueItems",
-    "minProperties",
-    "maxProperties",
+const BOUNDS: [Bound; 12] = [
+    ("number", "minimum", f64::ge),
+    ("number", "maximum", f64::le),
+    ("number", "exclusiveMinimum", f64::gt),
+    ("number", "exclusiveMaximum", f64::lt),
+    ("number", "multipleOf", unchecked),
+    ("string", "minLength", f64::ge),
+    ("string", "maxLength", f64::le),
+    ("array", "minItems", f64::ge),
+    ("array", "maxItems", f64::le),
+    ("array", "uniqueItems", unchecked),
+    ("object", "minProperties", f64::ge),
+    ("object", "maxProperties", f64::le),
 ];
+
+/// The type of the values that have the bound, its keyword, and whether a size is within it.
+type Bound = (&'static str, &'static str, fn(&f64, &f64) -> bool);
 
 /// A schema that values can be checked against.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,7 +91,7 @@ pub fn plain(schema: &Value) -> Value {
             value if SCHEMA.contains(&kind) => plain(value),
             value => value.clone(),
         };
-        let to = if BOUNDS.contains(&kind) { &mut bounds } else { &mut kept };
+        let to = if BOUNDS.iter().any(|(_, name, _)| *name == kind) { &mut bounds } else { &mut kept };
         to.insert(name.clone(), value);
     }
     if kept.contains_key("properties") {
@@ -193,13 +196,11 @@ impl Check<'_> {
             found = Check { root: self.root, followed: &followed }.check(target, value, at);
         }
         found.extend(list("allOf").into_iter().flatten().flat_map(|schema| self.check(schema, value, at)));
-        if list("anyOf").is_some_and(|schemas| !schemas.iter().any(fits)) {
-            found.push(format!("{} fits none of `anyOf`", place(at)));
-        }
-        if let Some(count) = list("oneOf").map(|schemas| schemas.iter().filter(|schema| fits(schema)).count())
-            && count != 1
-        {
-            found.push(format!("{} fits {count} of `oneOf`, not 1", place(at)));
+        for (name, most) in [("anyOf", usize::MAX), ("oneOf", 1)] {
+            let count = list(name).map(|schemas| schemas.iter().filter(|schema| fits(schema)).count());
+            if let Some(count) = count.filter(|count| !(1..=most).contains(count)) {
+                found.push(format!("{} fits {count} of `{name}`", place(at)));
+            }
         }
         if keywords.get("not").is_some_and(fits) {
             found.push(format!("{} fits `not`", place(at)));
@@ -298,24 +299,21 @@ fn same(one: &Value, other: &Value) -> bool {
 
 /// Returns the first bound of a size or a number that `value` violates, as the schema has it.
 fn out_of_bounds(keywords: &Map<String, Value>, value: &Value) -> Option<Value> {
-    let (size, least, most) = match value {
-        Value::Number(number) => (number.as_f64()?, "minimum", "maximum"),
-        Value::String(text) => (text.chars().count() as f64, "minLength", "maxLength"),
-        Value::Array(items) => (items.len() as f64, "minItems", "maxItems"),
-        Value::Object(fields) => (fields.len() as f64, "minProperties", "maxProperties"),
+    let size = match value {
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => text.chars().count() as f64,
+        Value::Array(items) => items.len() as f64,
+        Value::Object(fields) => fields.len() as f64,
         _ => return None,
     };
-    let violated = |name: &str, is_fine: &dyn Fn(f64) -> bool| {
-        let bound = keywords.get(name)?;
-        (!is_fine(bound.as_f64()?)).then(|| json!({ name: bound }))
-    };
-    let exclusive = |name: &str, is_fine: &dyn Fn(f64) -> bool| {
-        value.is_number().then(|| violated(name, is_fine)).flatten()
-    };
-    violated(least, &|bound| size >= bound)
-        .or_else(|| violated(most, &|bound| size <= bound))
-        .or_else(|| exclusive("exclusiveMinimum", &|bound| size > bound))
-        .or_else(|| exclusive("exclusiveMaximum", &|bound| size < bound))
+    BOUNDS.iter().filter(|(of, ..)| *of == kind(value)).find_map(|(_, name, fits)| {
+        let bound = keywords.get(*name)?;
+        (!fits(&size, &bound.as_f64()?)).then(|| json!({ *name: bound }))
+    })
+}
+
+fn unchecked(_: &f64, _: &f64) -> bool {
+    true
 }
 
 /// A place in the answer, to be named in a sentence.
@@ -415,11 +413,11 @@ mod tests {
     fn schemas_are_combined() {
         check(
             r#"{"anyOf":[{"type":"string"},{"type":"null"}]}"#,
-            &[("\"a\"", ""), ("1", "the answer fits none of `anyOf`")],
+            &[("\"a\"", ""), ("1", "the answer fits 0 of `anyOf`")],
         );
         check(
             r#"{"oneOf":[{"type":"number"},{"minimum":5}]}"#,
-            &[("1", ""), ("\"a\"", ""), ("6", "the answer fits 2 of `oneOf`, not 1")],
+            &[("1", ""), ("\"a\"", ""), ("6", "the answer fits 2 of `oneOf`")],
         );
         check(
             r#"{"allOf":[{"required":["a"]},{"required":["b"]}]}"#,
