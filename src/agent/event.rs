@@ -14,7 +14,7 @@ pub enum Event<'a> {
     Request,
     /// More of what the model thinks, as it arrives. Empty if the API does not tell what.
     Thinking(&'a str),
-    /// What a tool that the server has run has found, in one line.
+    /// The result of a tool that the server has run, in one line.
     Web(&'a str),
     /// More of the model's text, as it arrives.
     Text(&'a str),

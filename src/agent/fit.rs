@@ -16,7 +16,7 @@ const LEAST: u64 = 1024;
 /// one than this, in tokens.
 const SMALLEST_WINDOW: u64 = 4096;
 
-/// An estimate may be wrong by this part, a twentieth.
+/// An estimate may be too low by this part: a twentieth.
 const MARGIN: u64 = 20;
 
 const TAKEN_BACK: &str = "the message was taken out of the conversation";
@@ -73,7 +73,7 @@ impl Agent {
         }
     }
 
-    /// How long the reply to a request may be that takes so many tokens.
+    /// Returns the longest reply for which a request of so many tokens leaves room, in tokens.
     pub(super) fn longest_reply(&mut self, tokens: u64) -> u32 {
         let room = self.room();
         let left = room.window.saturating_sub(tokens.saturating_add(tokens / MARGIN)).max(LEAST);
@@ -130,7 +130,7 @@ impl Agent {
     ) -> Result<()> {
         let messages = self.transcript.messages();
         let newest = &messages[messages.len().saturating_sub(1)..];
-        // What is older is no reason why the newest message alone does not fit.
+        // If the newest message alone does not fit, smaller ones before it do not help.
         let fits = self.fits(newest);
         let keep = kept(&messages, true).filter(|_| fits);
         match (step, keep, unanswered) {

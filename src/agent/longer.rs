@@ -1,6 +1,5 @@
 //! A reply that reached its length limit before its first word (the model has only thought), or in the middle of JSON
-//! that the server writes after a schema (it would begin anew). It is of no use, and to go on with it is not possible,
-//! so the same is asked again with twice the limit.
+//! that the server writes after a schema. It can't be continued, so the same request is made with twice the limit.
 
 use super::request::Unfinished;
 use super::{Agent, Event, Watch};

@@ -117,7 +117,7 @@ impl Agent {
             }
             answer.add(&reply, watch);
             let said_nothing = reply.message.is_none();
-            // An empty reply leaves open what was open.
+            // An empty reply changes nothing about that.
             is_open = if said_nothing { is_open } else { reply.is_open && pauses < MOST_PAUSES };
             if let Some(message) = reply.message {
                 self.transcript.push_reply(message);
@@ -197,7 +197,7 @@ impl Agent {
         delivered.iter().for_each(|id| self.transcript.task_delivered(id));
     }
 
-    /// Makes one request of a turn, and says so; see `request_in_turn`.
+    /// Makes one request of a turn, and shows that it was made; see `request_in_turn`.
     fn shown_request(
         &mut self,
         unanswered: Option<Unanswered>,

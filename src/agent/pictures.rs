@@ -1,4 +1,4 @@
-//! Keeps pictures from the server that would not take them: one that is refused would be sent with every later request.
+//! Leaves out the pictures that the server would refuse: it would refuse every later request with them too.
 
 use super::{Agent, Event, Watch};
 use crate::api::message::{Block, Encoded};

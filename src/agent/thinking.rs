@@ -1,8 +1,8 @@
 //! How hard the model works and how it thinks: what the user asks for, as far as the model is known to have it.
 //!
-//! Only one thing is asked for by itself: if somebody sees it, a model that thinks anyway is asked to tell what
+//! Only one thing is asked for by itself: if somebody sees it, a model that thinks anyway is asked to say what it thinks
 //! (<https://platform.claude.com/docs/en/build-with-claude/thinking>). Its description does not say whether it thinks
-//! unasked. A model that can't stop does, and so does one that was seen to.
+//! unasked. One that can't stop does, and so does one that has thought before.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ const LEAST_BUDGET: u32 = 1024;
 /// What is left for the answer besides a budget, in tokens.
 const ANSWER: u32 = 8192;
 
-/// What is wanted of the model's thinking.
+/// What the user wants of the model's thinking.
 #[derive(Default)]
 pub(super) struct Wish {
     options: ThinkingOptions,
@@ -108,7 +108,7 @@ impl Agent {
         Ok(())
     }
 
-    /// Says what is to be asked of a model that is new.
+    /// Forgets what was learned of the model before.
     pub(super) fn meet_model(&mut self) {
         (self.wish.has_thought, self.wish.was_told) = (false, false);
         self.learned = self.wish.learned(&self.limits);

@@ -14,7 +14,7 @@ use crate::tools::{self, Outcome};
 /// How long a switch to another model waits for the server, which may not know that model.
 const MODEL_WAIT: Duration = Duration::from_secs(2);
 
-/// What has become of a switch to another model. Only the first is one.
+/// How a switch to another model ended.
 pub enum Switch {
     Done,
     /// The server has no such model.

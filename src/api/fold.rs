@@ -1,7 +1,7 @@
 //! Folds the events of a stream into one assistant message, its stop reason and its usage. Pure.
 //!
-//! A gateway may leave out, add, repeat or spell in its own way whatever it likes: what can be understood is, the
-//! rest is named in an error, and no text is lost. The blocks stand in the order in which they began; several may be
+//! A gateway may leave out, add, repeat or spell in its own way whatever it likes. No text is lost, and what can't be
+//! understood is named in an error. The blocks stand in the order in which they began; several may be
 //! open at once. A delta of an unknown kind is merged into its block field by field.
 
 use std::collections::BTreeMap;
@@ -70,7 +70,7 @@ impl Fold {
         self.news
     }
 
-    /// Whether it was said why the reply has ended. Nothing that matters follows.
+    /// Whether the reply has its stop reason or its end. Nothing that matters follows.
     pub fn has_ended(&self) -> bool {
         self.is_whole || self.end.stop.is_some()
     }

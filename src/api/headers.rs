@@ -53,7 +53,7 @@ impl Headers {
         self.add(&format!("{BETAS}: {}", betas.join(",")))
     }
 
-    /// Whether one of them is, or takes away, what identifies the user.
+    /// Whether one of them sets or removes the credential.
     pub fn has_credential(&self) -> bool {
         self.0.contains_key("authorization") || self.0.contains_key("x-api-key")
     }

@@ -1,7 +1,7 @@
 //! What a server says about a model: its limits and its capabilities
-//! (<https://docs.anthropic.com/en/api/models>). To ask costs nothing.
+//! (<https://docs.anthropic.com/en/api/models>). The question costs nothing.
 //!
-//! Other servers answer in other shapes, or not at all. Whatever is not said as the API says it is unknown.
+//! Other servers answer in other shapes, or not at all. What they say in another shape counts as unknown.
 
 use std::fmt::Write;
 use std::io::{self, Read};
@@ -22,7 +22,7 @@ const LONGEST_ANSWER: u64 = 2 * 1024 * 1024;
 /// How long to wait for a description. Nothing waits for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// No model of use has a smaller window, in tokens: a smaller number counts something else.
+/// No useful model has a smaller window, in tokens: a smaller number counts something else.
 const LEAST_WINDOW: u64 = 1024;
 
 /// What is known of a model.
@@ -59,7 +59,7 @@ impl Description {
     }
 }
 
-/// What comes of a question about a model: None if the server does not say.
+/// The answer to a question about a model: None if the server does not describe it.
 pub type Answer = Result<Option<Description>>;
 
 /// A question about a model.

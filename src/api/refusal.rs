@@ -143,7 +143,7 @@ const PICTURE: [&str; 26] = [
     "failed to decode image",
     "represent a valid image",
     "unable to process image",
-    // Models without eyes: OpenRouter, llama.cpp, vLLM, DeepSeek, Ollama and others.
+    // Models that take none: OpenRouter, llama.cpp, vLLM, DeepSeek, Ollama and others.
     "image input",
     "image_url",
     "images are not supported",
@@ -187,7 +187,7 @@ pub fn of(status: u16, body: &Value) -> Option<Refusal> {
     let words = format!("{}\n{}", first(&words, LONGEST_MESSAGE), kinds.join("\n"));
     let words = words.to_lowercase().replace('`', "").replace("\\u003e", ">");
     let is_about = |patterns: &[&str]| patterns.iter().any(|pattern| find(pattern, &words).is_some());
-    // OpenRouter, when nobody serves a model that sees.
+    // OpenRouter says so if no provider of the model takes pictures.
     if status == 404 {
         return is_about(&PICTURE).then_some(Refusal::Picture);
     }

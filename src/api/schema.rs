@@ -15,7 +15,7 @@ const SCHEMA: [&str; 3] = ["items", "additionalProperties", "not"];
 const LISTS: [&str; 5] = ["items", "prefixItems", "allOf", "anyOf", "oneOf"];
 const MAPS: [&str; 3] = ["properties", "$defs", "definitions"];
 
-/// Bounds, which structured answers do not have
+/// Bounds, which the API refuses in the schema of an answer
 /// (<https://docs.anthropic.com/en/docs/build-with-claude/structured-outputs>, "JSON Schema limitations").
 const BOUNDS: [Bound; 12] = [
     ("number", "minimum", f64::ge),
@@ -42,15 +42,15 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// Fails with what the text is or has, if it is no schema or can't be checked: not JSON, not an object, a type that
-    /// there is not, a reference that leads nowhere.
+    /// Fails with what the text is or has, if it is no schema or can't be checked: not JSON, not an object, an unknown
+    /// type, a reference that leads nowhere.
     pub fn parse(text: &str) -> Result<Schema, String> {
         let text = text.trim_start_matches('\u{feff}');
         let root: Value = serde_json::from_str(text).map_err(|err| format!("is not JSON: {err}"))?;
         if !root.is_object() {
             return Err("is not a JSON object".into());
         }
-        // As other APIs want it.
+        // Other APIs take the schema in such an object.
         if root["schema"].is_object() {
             return Err("has the schema in its field `schema`: give what is in there".into());
         }

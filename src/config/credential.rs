@@ -1,4 +1,4 @@
-//! All that opens a server: the headers of the user, and the credential, which of those that are set goes there.
+//! What gives access to a server: the headers of the user, and one of the credentials that are set.
 //!
 //! Two rules hold. A bearer token wins over a key, as in other clients: who sets one means a gateway, and the key is
 //! left from the shell's profile. And a server that only `.env` names gets what the same file holds, or nothing:
@@ -52,7 +52,7 @@ pub struct Access {
 /// A variable that is set, and the credential in it or in its file.
 type Candidate = (&'static str, Result<Key>);
 
-/// What opens a server.
+/// What is sent to a server for access to it.
 pub struct Found {
     /// The option or variable that the credential comes from; None if the server needs none.
     pub from: Option<&'static str>,
@@ -92,8 +92,8 @@ impl Access {
         (!names.is_empty()).then(|| Ok(names.join(", ")))
     }
 
-    /// What opens the server at `url`. Fails if there is no credential, none that may be sent to that server, or if it
-    /// is malformed.
+    /// What to send to the server at `url`. Fails if there is no credential, none that may be sent there, or if it is
+    /// malformed.
     pub fn find(self, url: &str, typed: &Gateway, folder: &Path) -> Result<Found> {
         let Access { headers, dotenv, environment, is_foreign, secrets } = self;
         let withheld = if is_foreign { environment.len() } else { 0 };
@@ -118,7 +118,7 @@ impl Access {
 }
 
 impl Found {
-    /// The way to the server.
+    /// The server with what is sent to it for access.
     pub fn endpoint(self, server: Server, idle_timeout: Duration) -> Endpoint {
         let Found { credential, headers, secrets, .. } = self;
         Endpoint { server, credential, headers, secrets, idle_timeout }

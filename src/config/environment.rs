@@ -1,5 +1,5 @@
-//! The variables of the environment. An empty one counts as not set, and a line end behind a value is none of it: a file
-//! with variables may have been written on another system.
+//! The variables of the environment. An empty one counts as not set. A line end behind a value is not a part of it: a
+//! file with variables may have been written on another system.
 
 use std::env;
 use std::path::PathBuf;

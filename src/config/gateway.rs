@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 pub const CUSTOM_HEADERS: &str = "ANTHROPIC_CUSTOM_HEADERS";
 pub const BETAS: &str = "ANTHROPIC_BETAS";
 
-/// Fields of the body that are not the user's to set, and what is.
+/// Fields of the body that `--body` can't set, and what to use instead.
 const FIXED: [(&str, &str); 6] = [
     ("model", "use --model"),
     ("max_tokens", "use --max-output-tokens"),

@@ -95,7 +95,7 @@ pub fn weight(message: &Encoded) -> u64 {
     })
 }
 
-/// The lengths of the data of what begins so in a message, in bytes.
+/// Returns how much data follows each `begin` in a message, in bytes.
 pub fn lengths(message: &Encoded, begin: &str) -> Vec<usize> {
     let text = message.as_str();
     let data = text::positions(text, begin).filter_map(|at| text[at..].split_once(r#""data":""#));

@@ -53,7 +53,7 @@ impl Terminal {
             Event::Text(text) => self.text(text),
             Event::Reply { .. } => self.end_line(),
             Event::Request | Event::TaskStarted { .. } | Event::TaskEnded(_) => {}
-            Event::Discarded => self.line("(connection lost; the partial reply above was discarded)"),
+            Event::Discarded => self.line("(the partial reply above was discarded)"),
             Event::Retry { err, wait, failures, of } => {
                 let wait = duration(wait);
                 let err = sentence(&err.to_string());
