@@ -415,7 +415,9 @@ fn a_summary_that_is_refused_is_asked_for_in_other_requests_only() {
     let requests: Vec<String> = finished.requests.iter().map(|request| request.body.to_string()).collect();
     assert!((3..=7).contains(&requests.len()), "{} requests", requests.len());
     for pair in requests[1..].windows(2) {
-        assert!(pair[1].len() < pair[0].len(), "{} bytes after {}", pair[1].len(), pair[0].len());
+        assert!(pair[1].len() <= pair[0].len(), "{} bytes after {}", pair[1].len(), pair[0].len());
+        // A shorter reply may take as many digits.
+        assert_ne!(pair[1], pair[0]);
     }
     assert!(!finished.stdout.contains("`/compact` makes"), "{}", finished.stdout);
 }
