@@ -12,14 +12,17 @@ use crate::text::first;
 /// In characters: a longer message repeats what was sent.
 const LONGEST_MESSAGE: usize = 4096;
 
-/// About a thinking block or its signature (Anthropic, Bedrock, Vertex and gateways before them).
-const THINKING: [&str; 6] = [
-    "invalid signature in thinking block",
+/// About a thinking block or its signature (Anthropic, Bedrock, Vertex and gateways before them; the last from servers
+/// that know no such blocks).
+const THINKING: [&str; 8] = [
+    "signature*thinking",
+    "thinking*signature",
+    "thought signature",
     "bound to a different conversation",
     "blocks in the latest assistant message cannot be modified",
     "invalid data in redacted_thinking block",
-    "thinking.signature",
-    "thought signature is not valid",
+    "tag 'thinking'",
+    "tag 'redacted_thinking'",
 ];
 
 /// The limit of a reply is higher than the model's. `{}` is any number, `*` any text; there are no
@@ -477,6 +480,10 @@ mod tests {
             "messages.1.content.0: Invalid `data` in `redacted_thinking` block",
             "messages.1.content.0.thinking.signature.str: Input should be a valid string",
             "Unable to submit request because Thought signature is not valid.",
+            "Corrupted thought signature.",
+            "messages.1.content.0: each thinking block must contain signature",
+            "Invalid thinking signature",
+            "messages.1.content.0: Input tag 'thinking' found using 'type' does not match any of the expected tags: 'text', 'tool_use'",
         ] {
             for status in [200, 400, 429] {
                 says(status, message, Some(Refusal::Thinking));
