@@ -227,8 +227,11 @@ fn numbered(values: &[Value]) -> Option<Vec<(usize, Encoded)>> {
 /// Returns None if there is no system prompt or no tool. (The file may be damaged, or written by hand.)
 fn parse_prefix(value: &Value) -> Option<Prefix> {
     let (system, tools) = (value["system"].as_str()?, value["tools"].as_str()?);
-    serde_json::from_str::<Vec<Map<String, Value>>>(tools).ok().filter(|tools| !tools.is_empty())?;
-    Some(Prefix { system: system.to_owned(), tools: tools.trim().to_owned() })
+    let tools = tools.trim();
+    let all: Vec<Map<String, Value>> = serde_json::from_str(tools).ok()?;
+    // The cache marker goes into the last one.
+    let can_be_sent = all.last().is_some_and(|last| !last.is_empty()) && tools.ends_with("}]");
+    can_be_sent.then(|| Prefix { system: system.to_owned(), tools: tools.to_owned() })
 }
 
 fn write_prefix(value: &mut Value, prefix: &Prefix) {
@@ -307,6 +310,10 @@ mod tests {
 
     #[test]
     fn a_damaged_line_is_no_record() {
+        let prefix = |tools: &str| json!({"type": "prefix", "system": "You", "tools": tools}).to_string();
+        for tools in ["", "[]", "[{}]", "[{\"name\":\"bash\"} ]", "[1]"] {
+            assert_eq!(parse(&prefix(tools)), None, "{tools}");
+        }
         for line in ["", "[]", "{}", "{\"type\":1}", "{\"type\":\"roll_back\"}", "{\"role\":\"user\"}", "\0"]
         {
             assert_eq!(parse(line), None, "{line}");

@@ -66,9 +66,9 @@ pub fn answers_another(message: &Encoded) -> bool {
 
 /// The content of a user message with a result for each of `calls` and for no other call.
 fn answered(calls: Vec<String>, mut content: Vec<Block>) -> Vec<Block> {
-    let known: HashSet<&str> = calls.iter().map(String::as_str).collect();
+    let mut open: HashSet<&str> = calls.iter().map(String::as_str).collect();
     content.retain(|block| {
-        block.kind() != "tool_result" || block.str("tool_use_id").is_some_and(|id| known.contains(id))
+        block.kind() != "tool_result" || block.str("tool_use_id").is_some_and(|id| open.remove(id))
     });
     let found: HashSet<&str> = ids(&content, "tool_result", "tool_use_id").collect();
     let lost = calls.iter().filter(|id| !found.contains(id.as_str()));
@@ -155,6 +155,8 @@ mod tests {
         );
         let strange = json!([result("a"), result("c"), result("b")]);
         check(&results(strange), &results(json!([result("a"), result("b")])));
+        let twice = json!([result("a"), result("b"), result("a")]);
+        check(&results(twice), &results(json!([result("a"), result("b")])));
         check(&[task.clone(), user(json!([result("a")]))], std::slice::from_ref(&task));
         let open = results(json!([result("a"), lost("b")]));
         check(&results(json!([result("a")]))[..3], &open[..3]);
