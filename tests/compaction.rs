@@ -206,6 +206,28 @@ fn a_summary_that_is_refused_or_cut_off_takes_no_place() {
 }
 
 #[test]
+fn a_summary_that_fails_leaves_the_history_as_it_was() {
+    let command = json!({"command": "head -c 5000 /dev/zero | tr '\\0' x"});
+    let mut session = Test::new()
+        .reply(Reply::message(vec![Block::thinking("First."), Block::tool("bash", command)]))
+        .reply(Reply::text("seen"))
+        .reply(Reply::error(400, "invalid_request_error", "no"))
+        .reply(Reply::text("the end"))
+        .spawn();
+    session.send_line("one");
+    session.expect("seen");
+    session.send_line("/compact");
+    session.expect("answered 400");
+    session.send_line("two");
+    session.expect("the end");
+    session.close_stdin();
+    let finished = session.wait().code(0);
+    let (before, after) = (finished.request(1).messages(), finished.request(3).messages());
+    assert_eq!(after[1], before[1]);
+    assert_eq!(after[2]["content"][0]["content"], before[2]["content"][0]["content"]);
+}
+
+#[test]
 fn an_interrupt_after_that_keeps_what_was_said() {
     let gate = Gate::new();
     let mut session = Test::new()

@@ -7,6 +7,7 @@ use crate::api::reply::{Reply, StopReason};
 use crate::background::task::Status;
 use crate::error::{Error, Result};
 use crate::session::compaction::{self, INSTRUCTION, INTRODUCTION, SHORT_RESULT, kept};
+use crate::session::pictures;
 
 /// When the history takes more than this part of the context window, in percent, it is made smaller.
 const FULL: u64 = 80;
@@ -72,13 +73,15 @@ impl Agent {
 
     /// Replaces all but the last `keep` messages by a summary that the model writes. Fails if it writes none.
     fn summarize(&mut self, keep: usize, watch: &mut Watch) -> Result<()> {
-        if self.transcript.messages().len() <= keep {
+        let mut older = self.transcript.messages();
+        older.truncate(older.len().saturating_sub(keep));
+        if older.is_empty() {
             return Ok(());
         }
-        // The request for the summary has to fit as well.
-        self.transcript.shorten(keep, SHORT_RESULT);
-        let messages = self.transcript.messages();
-        let summary = self.summary_of(&messages[..messages.len() - keep], watch)?;
+        // The request for the summary has to fit as well. The history stays as it is: there may be no summary.
+        let shortened = compaction::shortened(&older, SHORT_RESULT);
+        pictures::replace(&mut older, &shortened);
+        let summary = self.summary_of(&older, watch)?;
         self.transcript.compact(&summary, keep);
         self.tell_changes();
         Ok(())
