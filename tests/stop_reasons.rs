@@ -372,6 +372,16 @@ fn a_paused_turn_that_is_not_gone_on_with_stands_in_no_ones_way() {
 }
 
 #[test]
+fn a_turn_that_is_paused_without_end_is_left_with_a_word() {
+    let paused = |n: u32| Reply::message(vec![search(&format!("srvtoolu_{n}"))]).stop("pause_turn");
+    let first = Test::new()
+        .print("go")
+        .reply(Reply::message(vec![Block::text("I look."), search("srvtoolu_0")]).stop("pause_turn"));
+    let test = (1..51).fold(first, |test, n| test.reply(paused(n)));
+    test.run().code(0).stderr_contains("the server has paused the turn too often");
+}
+
+#[test]
 fn an_empty_reply_after_a_pause_is_asked_for_as_the_pause_was() {
     let call = Block::tool("background_run", json!({"command": "true"}));
     let finished = Test::new()

@@ -26,7 +26,7 @@ pub(super) struct Unanswered<'a> {
     /// The point before it.
     pub start: &'a mut Mark,
     /// The index of the block where the user's own words begin.
-    pub prompt: Option<usize>,
+    pub prompt: usize,
 }
 
 /// A way to make the history smaller.
@@ -170,7 +170,7 @@ impl Agent {
         self.leave_out(newest.start.clone(), Vec::new());
         self.transcript.compact(&summary, 0);
         *newest.start = self.transcript.mark();
-        self.transcript.push_user(content, newest.prompt);
+        self.transcript.push_user(content, Some(newest.prompt));
         self.tell_changes();
         Ok(())
     }

@@ -50,6 +50,8 @@ const NO_WEB: &str = " (the server may not have the tools for the web: begin a s
 /// How often a turn that the API has paused is continued. It pauses after some calls of server tools.
 const MOST_PAUSES: u32 = 50;
 
+const PAUSED: &str = "the server has paused the turn too often: the answer may not be complete";
+
 pub struct Agent {
     client: Client,
     transcript: Transcript,
@@ -98,19 +100,18 @@ impl Agent {
         let content = content.into_iter().map(|block| self.masked(block));
         let mut content: Vec<Block> = pending.iter().cloned().chain(content).collect();
         let mut answer = Answer::new(prompt.is_some(), self.limits.max_retries);
-        let (words, mut is_unanswered, mut is_open) = (prompt, prompt.is_some(), false);
-        let (mut continuations, mut pauses) = (0, 0);
+        let (mut unanswered, mut is_open, mut continuations, mut pauses) = (prompt, false, 0, 0);
         loop {
             let results = self.push_with_results(content, prompt.take(), is_open, watch);
-            let newest = is_unanswered.then_some(Unanswered { start: &mut start, prompt: words });
+            let newest = unanswered.map(|prompt| Unanswered { start: &mut start, prompt });
             let reply = match self.shown_request(newest, watch) {
                 Ok(reply) => reply,
                 Err(unfinished) => {
-                    let unanswered = is_unanswered.then(|| (start, [pending, results].concat()));
+                    let unanswered = unanswered.map(|_| (start, [pending, results].concat()));
                     return Err(self.leave_off(*unfinished, unanswered, watch));
                 }
             };
-            is_unanswered = false;
+            unanswered = None;
             if reply.stop == StopReason::Refusal {
                 self.pending = pending;
                 return Err(self.refused(&reply, start));
@@ -131,6 +132,7 @@ impl Agent {
                     pauses += 1;
                     Vec::new()
                 }
+                StopReason::PauseTurn if !said_nothing => return left_paused(&answer, watch),
                 StopReason::MaxTokens if continuations < MOST_CONTINUATIONS && !said_nothing => {
                     continuations += 1;
                     vec![Block::text(CONTINUE)]
@@ -270,6 +272,12 @@ impl Agent {
         }
         stop.map_or(Ok(()), |stop| Err(Error::Stopped(stop)))
     }
+}
+
+/// Returns the answer of a turn that the server pauses again and again.
+fn left_paused(answer: &Answer, watch: &mut Watch) -> Result<String> {
+    watch(Event::Notice(PAUSED));
+    answer.finish(watch)
 }
 
 /// Returns an incomplete answer, which is better than none. Fails if it is empty.
