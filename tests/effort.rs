@@ -1,5 +1,8 @@
 //! How hard the model is to work and how it is to think: what is sent, and what contradicts itself.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -174,6 +177,29 @@ fn a_model_that_is_seen_to_think_is_asked_to_tell_what() {
     let thinks = Reply::message(vec![Block::thinking(""), Block::tool("bash", json!({"command": "true"}))]);
     let (asked, _) = asked_until(test(), thinks, &summarized);
     assert_eq!(asked.last(), Some(&summarized));
+}
+
+#[test]
+fn a_server_that_refuses_to_tell_what_a_model_thinks_is_asked_once_only() {
+    let mut test = Test::new().args(["--output-format", "stream-json"]).print("go").allow_unused();
+    test = test.describe_model(|| described(&["low"], &["adaptive"]));
+    let was_refused = Arc::new(AtomicBool::new(false));
+    for _ in 0..100 {
+        let was_refused = Arc::clone(&was_refused);
+        test = test.reply(Reply::with(move |request| {
+            let is_asked = asked(request) != json!({});
+            match was_refused.fetch_or(is_asked, Ordering::Relaxed) {
+                _ if is_asked => {
+                    let words = "thinking.adaptive.display: Extra inputs are not permitted";
+                    Reply::error(400, "invalid_request_error", words)
+                }
+                true => Reply::text("Done."),
+                false => call(),
+            }
+        }));
+    }
+    let finished = test.run().code(0);
+    assert_eq!(finished.requests.iter().filter(|request| asked(request) != json!({})).count(), 1);
 }
 
 #[test]

@@ -56,6 +56,7 @@ impl Agent {
                     self.transcript.add_usage(&reply.usage);
                     self.run.turns += 1;
                     self.run.usage.add(&reply.usage);
+                    self.note_accepted();
                     return Ok(reply);
                 }
                 Err(unfinished) => unfinished,
@@ -80,9 +81,8 @@ impl Agent {
                 max_tokens = shorter;
                 continue;
             }
-            // The description of the model has come meanwhile, and says that it does not have what was asked for.
-            if let Error::Api { status: 400, .. } = err
-                && self.ask_for_thinking(max_tokens, watch)
+            if let Error::Api { status: 400 | 422, .. } = err
+                && self.ask_for_less(refusal, max_tokens, watch)
             {
                 continue;
             }

@@ -11,6 +11,7 @@ use super::{Agent, Event, Watch};
 use crate::api::models::Description;
 use crate::api::request::Asked;
 use crate::cli::args::{Effort, Limits, Thinking, ThinkingOptions};
+use crate::error::Refusal;
 
 /// The smallest budget that the API takes, in tokens
 /// (<https://platform.claude.com/docs/en/build-with-claude/extended-thinking>).
@@ -25,6 +26,8 @@ pub(super) struct Wish {
     options: ThinkingOptions,
     /// Somebody sees what the model thinks.
     is_seen: bool,
+    /// The server has accepted a request that asks to tell what the model thinks.
+    is_accepted: bool,
     /// The model was seen to think.
     has_thought: bool,
     /// The user knows what the model does not have.
@@ -110,8 +113,27 @@ impl Agent {
 
     /// Forgets what was learned of the model before.
     pub(super) fn meet_model(&mut self) {
-        (self.wish.has_thought, self.wish.was_told) = (false, false);
+        let options = self.wish.options;
+        self.wish = Wish { is_seen: self.wish.is_seen, ..Wish::new(options) };
         self.learned = self.wish.learned(&self.limits);
+    }
+
+    /// Notes that the server has accepted the last request.
+    pub(super) fn note_accepted(&mut self) {
+        self.wish.is_accepted |= asks_to_tell(self.client.asked());
+    }
+
+    /// Decides after a refusal what the next request asks of the model's thinking. Returns whether it asks for less: a
+    /// server may not know what was asked for by itself, and the description of the model may have come meanwhile.
+    pub(super) fn ask_for_less(
+        &mut self,
+        refusal: Option<Refusal>,
+        max_tokens: u32,
+        watch: &mut Watch,
+    ) -> bool {
+        let may_be_unknown = refusal.is_none() && !self.wish.is_accepted && asks_to_tell(self.client.asked());
+        self.wish.is_seen &= !may_be_unknown;
+        self.ask_for_thinking(max_tokens, watch) || may_be_unknown
     }
 
     /// Notes that the model thinks.
@@ -134,6 +156,11 @@ impl Agent {
     }
 }
 
+/// Whether the model is asked to tell what it thinks, which nobody but this program asks for.
+fn asks_to_tell(asked: &Asked) -> bool {
+    asked.thinking.as_ref().is_some_and(|thinking| thinking.get("display").is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +181,7 @@ mod tests {
     const SEEN: Wish = Wish {
         options: ThinkingOptions { effort: None, thinking: None },
         is_seen: true,
+        is_accepted: false,
         has_thought: false,
         was_told: false,
     };

@@ -76,6 +76,11 @@ impl Client {
         std::mem::replace(&mut self.settings.format, format)
     }
 
+    /// What is asked of the model's thinking.
+    pub fn asked(&self) -> &Asked {
+        &self.settings.asked
+    }
+
     /// Asks this of the model's thinking from now on. Returns what was asked before.
     pub fn ask(&mut self, asked: Asked) -> Asked {
         std::mem::replace(&mut self.settings.asked, asked)
