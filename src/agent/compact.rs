@@ -133,8 +133,8 @@ impl Agent {
                 }
             });
             match reply {
-                Err(unfinished) if is_too_large(&unfinished.err) => {}
-                done => return Ok(done?),
+                Err(err) if is_too_large(&err) => {}
+                done => return done,
             }
             most = most.min(self.transcript.tokens_of(&asked)) / 2;
             refused = asked;

@@ -1,7 +1,6 @@
 //! What follows when the server says that a request does not fit: a shorter reply, a shorter history, or the newest
 //! message leaves it. No request is sent twice, and there is an end to it.
 
-use super::request::Unfinished;
 use super::{Agent, Event, Watch};
 use crate::api::message::{Block, Encoded, Message, Role};
 use crate::api::reply::Reply;
@@ -53,21 +52,21 @@ impl Agent {
         &mut self,
         mut unanswered: Option<Unanswered>,
         watch: &mut Watch,
-    ) -> Result<Reply, Box<Unfinished>> {
+    ) -> Result<Reply> {
         self.check_limits()?;
         self.make_room(watch)?;
         let mut steps = STEPS.iter();
         loop {
             // A summary is a reply too.
             self.check_limits()?;
-            let unfinished = match self.request_a_word(&self.transcript.messages(), watch) {
-                Err(unfinished) if is_too_large(&unfinished.err) => unfinished,
-                Err(unfinished) if self.asks_otherwise(&unfinished.err, watch) => continue,
+            let err = match self.request_a_word(&self.transcript.messages(), watch) {
+                Err(err) if is_too_large(&err) => err,
+                Err(err) if self.asks_otherwise(&err, watch) => continue,
                 done => return done,
             };
             let history = self.transcript.messages();
             while self.transcript.messages() == history {
-                let Some(step) = steps.next() else { return Err(unfinished) };
+                let Some(step) = steps.next() else { return Err(err) };
                 self.shrink(*step, unanswered.as_mut(), watch)?;
             }
         }

@@ -1,10 +1,10 @@
 //! A reply that reached its length limit before its first word (the model has only thought), or in the middle of JSON
 //! that the server writes after a schema. It can't be continued, so the same request is made with twice the limit.
 
-use super::request::Unfinished;
 use super::{Agent, Event, Watch};
 use crate::api::message::Encoded;
 use crate::api::reply::{Reply, StopReason};
+use crate::error::Result;
 
 /// How often the limit is doubled for one reply: each time the model thinks anew, and that costs.
 const MOST_DOUBLINGS: u32 = 3;
@@ -16,11 +16,7 @@ const JSON_TOO_SHORT: &str = "the answer reached its length limit; asking again 
 
 impl Agent {
     /// Sends a history and returns the reply, like `request`, but with a longer limit where that is needed.
-    pub(super) fn request_a_word(
-        &mut self,
-        messages: &[Encoded],
-        watch: &mut Watch,
-    ) -> Result<Reply, Box<Unfinished>> {
+    pub(super) fn request_a_word(&mut self, messages: &[Encoded], watch: &mut Watch) -> Result<Reply> {
         let mut doublings = 0;
         loop {
             let reply = self.request(messages, watch)?;

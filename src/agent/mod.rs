@@ -19,7 +19,6 @@ mod user;
 use answer::Answer;
 pub use event::{About, Event, Refused, Run, Watch};
 use fit::{Unanswered, is_too_large};
-use request::Unfinished;
 use room::{Learned, Room};
 use thinking::Wish;
 pub use user::Switch;
@@ -105,10 +104,10 @@ impl Agent {
             let results = self.push_with_results(content, prompt.take(), is_open, watch);
             let newest = unanswered.map(|prompt| Unanswered { start: &mut start, prompt });
             let reply = match self.shown_request(newest, watch) {
-                Ok(reply) => reply,
-                Err(unfinished) => {
+                (Ok(reply), _) => reply,
+                (Err(err), said) => {
                     let unanswered = unanswered.map(|_| (start, [pending, results].concat()));
-                    return Err(self.leave_off(*unfinished, unanswered, watch));
+                    return Err(self.leave_off(err, &said, unanswered, watch));
                 }
             };
             unanswered = None;
@@ -167,11 +166,11 @@ impl Agent {
     /// on it later; what else was sent with it stays. So does one that is too long. Returns what ended the turn.
     fn leave_off(
         &mut self,
-        unfinished: Unfinished,
+        err: Error,
+        said: &str,
         unanswered: Option<(Mark, Vec<Block>)>,
         watch: &mut Watch,
     ) -> Error {
-        let Unfinished { err, said } = unfinished;
         let Error::Stopped(stop) = err else {
             let is_about_web = err.refusal() == Some(Refusal::Tools) && self.transcript.prefix().has_web();
             return match unanswered {
@@ -199,18 +198,28 @@ impl Agent {
         delivered.iter().for_each(|id| self.transcript.task_delivered(id));
     }
 
-    /// Makes one request of a turn, and shows that it was made; see `request_in_turn`.
+    /// Makes one request of a turn, and shows that it was made; see `request_in_turn`. Returns the reply, and the text
+    /// that was shown of it.
     fn shown_request(
         &mut self,
         unanswered: Option<Unanswered>,
         watch: &mut Watch,
-    ) -> Result<Reply, Box<Unfinished>> {
+    ) -> (Result<Reply>, String) {
         self.limit_pictures(watch);
-        let sent = Instant::now();
+        let (sent, mut said) = (Instant::now(), String::new());
         watch(Event::Request);
-        let reply = self.request_in_turn(unanswered, watch)?;
-        watch(Event::Reply { reply: &reply, time: sent.elapsed() });
-        Ok(reply)
+        let reply = self.request_in_turn(unanswered, &mut |event| {
+            match event {
+                Event::Text(text) => said += text,
+                Event::Discarded => said.clear(),
+                _ => {}
+            }
+            watch(event);
+        });
+        if let Ok(reply) = &reply {
+            watch(Event::Reply { reply, time: sent.elapsed() });
+        }
+        (reply, said)
     }
 
     /// The limits of the next request.

@@ -13,45 +13,20 @@ use crate::{
 const THINKING_REFUSED: &str =
     "the server refused earlier thinking of the model: it was taken out of the conversation";
 
-/// A request that has no complete reply.
-pub(super) struct Unfinished {
-    pub err: Error,
-    /// The text of the incomplete reply.
-    pub said: String,
-}
-
-impl Unfinished {
-    /// In a box, since it is large and rare.
-    fn new(err: Error, said: String) -> Box<Unfinished> {
-        Box::new(Unfinished { err, said })
-    }
-}
-
-impl From<Error> for Box<Unfinished> {
-    fn from(err: Error) -> Box<Unfinished> {
-        Unfinished::new(err, String::new())
-    }
-}
-
-impl From<Box<Unfinished>> for Error {
-    fn from(unfinished: Box<Unfinished>) -> Error {
-        unfinished.err
-    }
-}
-
 impl Agent {
     /// Sends a history and returns the reply. Tries again after errors that may pass, once after an impossible reply,
     /// and says that the text shown so far is discarded.
-    pub(super) fn request(
-        &mut self,
-        messages: &[Encoded],
-        watch: &mut Watch,
-    ) -> Result<Reply, Box<Unfinished>> {
+    pub(super) fn request(&mut self, messages: &[Encoded], watch: &mut Watch) -> Result<Reply> {
         let mut messages = messages.to_vec();
         let (mut failures, mut was_impossible) = (0, false);
         let mut max_tokens = self.longest_reply(self.transcript.tokens_of(&messages));
         loop {
-            let unfinished = match self.attempt(messages.clone(), max_tokens, watch) {
+            let mut is_shown = false;
+            let reply = self.attempt(messages.clone(), max_tokens, &mut |event| {
+                is_shown |= matches!(event, Event::Text(_));
+                watch(event);
+            });
+            let err = match reply {
                 Ok(reply) => {
                     self.transcript.add_usage(&reply.usage);
                     self.run.turns += 1;
@@ -59,13 +34,10 @@ impl Agent {
                     self.note_accepted();
                     return Ok(reply);
                 }
-                Err(unfinished) => unfinished,
+                Err(err @ Error::Stopped(_)) => return Err(err),
+                Err(err) => err,
             };
-            let Unfinished { err, said } = *unfinished;
-            if let Error::Stopped(_) = err {
-                return Err(Unfinished::new(err, said));
-            }
-            if !said.is_empty() {
+            if is_shown {
                 watch(Event::Discarded);
             }
             let refusal = err.refusal();
@@ -92,7 +64,7 @@ impl Agent {
             let is_first = matches!(err, Error::Protocol(_)) && !std::mem::replace(&mut was_impossible, true);
             let asked = if is_first { Some(None) } else { err.retry() };
             let Some(asked) = asked.filter(|_| failures < self.limits.max_retries) else {
-                return Err(err.into());
+                return Err(err);
             };
             failures += 1;
             let wait = retry::wait(failures, asked);
@@ -102,41 +74,30 @@ impl Agent {
         }
     }
 
-    fn attempt(
-        &mut self,
-        messages: Vec<Encoded>,
-        max_tokens: u32,
-        watch: &mut Watch,
-    ) -> Result<Reply, Box<Unfinished>> {
+    fn attempt(&mut self, messages: Vec<Encoded>, max_tokens: u32, watch: &mut Watch) -> Result<Reply> {
         self.ask_for_thinking(max_tokens, watch);
         let progress = self.client.send(self.transcript.prefix(), messages, max_tokens)?;
-        let mut said = String::new();
-        let err = loop {
+        loop {
             match self.context.tasks.wait(&progress, None) {
                 Arrival::Message(Progress::Thinking(thought)) => {
                     self.see_thinking();
                     watch(Event::Thinking(&thought));
                 }
                 Arrival::Message(Progress::Web(line)) => watch(Event::Web(&line)),
-                Arrival::Message(Progress::Text(text)) => {
-                    said += &text;
-                    watch(Event::Text(&text));
-                }
-                Arrival::Message(Progress::Ended(Ok(reply))) => return Ok(reply),
-                Arrival::Message(Progress::Ended(Err(err))) => break err,
-                Arrival::Closed => break Error::Protocol("its thread failed".into()),
+                Arrival::Message(Progress::Text(text)) => watch(Event::Text(&text)),
+                Arrival::Message(Progress::Ended(reply)) => return reply,
+                Arrival::Closed => return Err(Error::Protocol("its thread failed".into())),
                 Arrival::Stopped(stop) => {
                     self.client.abort();
                     for progress in progress.try_iter() {
                         if let Progress::Text(text) = progress {
-                            said += &text;
+                            watch(Event::Text(&text));
                         }
                     }
-                    break Error::Stopped(stop);
+                    return Err(Error::Stopped(stop));
                 }
                 Arrival::Task | Arrival::TimedOut => {}
             }
-        };
-        Err(Unfinished::new(err, said))
+        }
     }
 }
