@@ -276,6 +276,8 @@ fn a_session_that_is_opened_at_the_prompt_sends_its_own_prompt() {
     let ids = [id(&file), id(&other), id(&file)];
     for ((id, text), answer) in ids.iter().zip(["three", "trois", "five"]).zip(["four", "quatre", "six"]) {
         session.send_line(&format!("/resume {id}"));
+        session.send_line(&format!("/resume {id}"));
+        session.expect("This is that session.");
         session.send_line(text);
         session.expect(answer);
     }

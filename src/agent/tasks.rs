@@ -110,7 +110,7 @@ impl Agent {
 /// What the model reads of a task of an earlier run.
 fn lost_result(task: &StartedTask) -> Block {
     Block::text(&format!(
-        "(Background task {} ended when meanwhile exited, and its result is lost: {})",
+        "(Background task {} was started in an earlier run of meanwhile, and its result is lost: {})",
         task.id, task.command
     ))
 }

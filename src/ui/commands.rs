@@ -96,6 +96,10 @@ fn resume(chat: &mut Chat, id: &str) -> Result<String> {
     if id.is_empty() {
         return Ok((chat.sessions.table)()?.trim_end().to_owned());
     }
+    // Its file is locked, by this process.
+    if chat.agent.transcript().kept_id().is_some_and(|current| current.starts_with(id)) {
+        return Ok("This is that session.".into());
+    }
     let transcript = (chat.sessions.open)(id)?;
     let answer = format!("Continuing session {}.", first(&transcript.id, 8));
     chat.agent.resume(transcript);
