@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Agent, Event, Watch};
 use crate::{
-    api::{message::Encoded, receive::Progress, reply::Reply, retry},
+    api::{fold::Shown, message::Encoded, receive::Progress, reply::Reply, retry},
     background::Arrival,
     error::{Error, Refusal, Result},
     session::compaction,
@@ -79,25 +79,31 @@ impl Agent {
         let progress = self.client.send(self.transcript.prefix(), messages, max_tokens)?;
         loop {
             match self.context.tasks.wait(&progress, None) {
-                Arrival::Message(Progress::Thinking(thought)) => {
-                    self.see_thinking();
-                    watch(Event::Thinking(&thought));
-                }
-                Arrival::Message(Progress::Web(line)) => watch(Event::Web(&line)),
-                Arrival::Message(Progress::Text(text)) => watch(Event::Text(&text)),
+                Arrival::Message(Progress::More(shown)) => self.show(shown, watch),
                 Arrival::Message(Progress::Ended(reply)) => return reply,
                 Arrival::Closed => return Err(Error::Protocol("its thread failed".into())),
                 Arrival::Stopped(stop) => {
                     self.client.abort();
                     for progress in progress.try_iter() {
-                        if let Progress::Text(text) = progress {
-                            watch(Event::Text(&text));
+                        if let Progress::More(shown) = progress {
+                            self.show(shown, watch);
                         }
                     }
                     return Err(Error::Stopped(stop));
                 }
                 Arrival::Task | Arrival::TimedOut => {}
             }
+        }
+    }
+
+    fn show(&mut self, shown: Shown, watch: &mut Watch) {
+        if let Some(thought) = shown.thinking {
+            self.see_thinking();
+            watch(Event::Thinking(&thought));
+        }
+        shown.web.iter().for_each(|line| watch(Event::Web(line)));
+        if !shown.text.is_empty() {
+            watch(Event::Text(&shown.text));
         }
     }
 }

@@ -21,10 +21,11 @@ const MOST_BLOCKS: usize = 10_000;
 /// What is shown of a reply as it comes.
 #[derive(Debug, Default, PartialEq)]
 pub struct Shown {
-    /// What the model thinks. Some as soon as it thinks, also where the API does not tell what.
+    /// More of what the model thinks. Some as soon as it thinks, also where the API does not tell what.
     pub thinking: Option<String>,
     /// A line about each result of a tool that the server has run.
     pub web: Vec<String>,
+    /// More of its text.
     pub text: String,
 }
 

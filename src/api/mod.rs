@@ -3,7 +3,7 @@
 pub mod client;
 pub mod connection;
 pub mod credential;
-mod fold;
+pub mod fold;
 pub mod headers;
 pub mod message;
 pub mod models;

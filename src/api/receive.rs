@@ -19,14 +19,10 @@ const LONGEST_ERROR: u64 = 1024 * 1024;
 /// No model writes so much in one reply. Without a limit, a server could send comments forever. In bytes.
 const LONGEST_REPLY: usize = 64 * 1024 * 1024;
 
-/// What a request sends to its caller: any number of thoughts and texts, then how it ended.
+/// What a request sends to its caller: what is to be shown of the reply, any number of times, then how it ended.
 #[derive(Debug)]
 pub enum Progress {
-    /// More of what the model thinks. Empty where the API does not tell.
-    Thinking(String),
-    /// A line about the result of a tool that the server has run.
-    Web(String),
-    Text(String),
+    More(Shown),
     Ended(Result<Reply>),
 }
 
@@ -51,7 +47,9 @@ pub fn receive(response: &mut Response, progress: &Sender<Progress>) -> Result<R
         // One text for all events of one read.
         let mut shown = Shown::default();
         let is_whole = reader.take(&buffer[..read], &mut shown);
-        send(shown, progress)?;
+        if shown != Shown::default() && progress.send(Progress::More(shown)).is_err() {
+            return Err(Error::Protocol("nobody receives the reply any more".into()));
+        }
         if is_whole? || read == 0 {
             return reader.fold.finish();
         }
@@ -62,18 +60,6 @@ pub fn receive(response: &mut Response, progress: &Sender<Progress>) -> Result<R
             return Err(Error::CutOff(format!("nothing but signs of life for {time}")));
         }
     }
-}
-
-fn send(shown: Shown, progress: &Sender<Progress>) -> Result<()> {
-    let text = Some(shown.text).filter(|text| !text.is_empty()).map(Progress::Text);
-    let web = shown.web.into_iter().map(Progress::Web);
-    let parts = shown.thinking.map(Progress::Thinking).into_iter().chain(web).chain(text);
-    for part in parts {
-        if progress.send(part).is_err() {
-            return Err(Error::Protocol("nobody receives the reply any more".into()));
-        }
-    }
-    Ok(())
 }
 
 /// A body that is being read.
