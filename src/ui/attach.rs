@@ -13,39 +13,40 @@ const LONGEST: usize = 200_000;
 /// At most this much of a file is read, in bytes: what is read is held in memory.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
-/// A file that was read.
-enum File {
-    Picture(Format, Vec<u8>),
-    Other(Vec<u8>),
-}
-
 /// The message and the files that it names, as content for the model; and a notice for each file that could not
 /// be attached.
 pub fn content(message: &str) -> (Vec<Block>, Vec<String>) {
-    let (mut content, mut notices) = pictures(message);
+    let (files, notices) = attached(message, false);
+    // Models understand pictures best before the text.
+    let (mut content, texts): (Vec<Block>, Vec<Block>) =
+        files.into_iter().partition(|block| block.kind() == "image");
     content.push(Block::text(message));
-    for path in paths(message) {
-        match read(path).and_then(File::into_text) {
-            Ok(Some(text)) => content.push(Block::text(&format!("The file {path}:\n{text}"))),
-            Ok(None) => {}
-            Err(err) => notices.push(format!("did not attach @{path}: {err}")),
-        }
-    }
+    content.extend(texts);
     (content, notices)
 }
 
-/// The pictures that a message names, which models understand best before the text; and a notice for each that could
-/// not be attached.
+/// The pictures that a message names; and a notice for each that could not be attached.
 pub fn pictures(message: &str) -> (Vec<Block>, Vec<String>) {
-    let (mut pictures, mut notices) = (Vec::new(), Vec::new());
+    attached(message, true)
+}
+
+fn attached(message: &str, only_pictures: bool) -> (Vec<Block>, Vec<String>) {
+    let (mut files, mut notices) = (Vec::new(), Vec::new());
     for path in paths(message) {
-        let Ok(File::Picture(format, bytes)) = read(path) else { continue };
-        match Picture::new(path, format, &bytes) {
-            Ok(picture) => pictures.push(Block::from_fields(picture.to_value())),
+        let block = match read(path).map(|file| (Format::of(&file), file)) {
+            Ok((Some(format), file)) => {
+                Picture::new(path, format, &file).map(|picture| Block::from_fields(picture.to_value()))
+            }
+            _ if only_pictures => continue,
+            Ok((None, file)) => text_of(file).map(|text| Block::text(&format!("The file {path}:\n{text}"))),
+            Err(err) => Err(err),
+        };
+        match block {
+            Ok(block) => files.push(block),
             Err(err) => notices.push(format!("did not attach @{path}: {err}")),
         }
     }
-    (pictures, notices)
+    (files, notices)
 }
 
 /// The paths in a message.
@@ -58,7 +59,7 @@ fn paths(message: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn read(path: &str) -> Result<File, String> {
+fn read(path: &str) -> Result<Vec<u8>, String> {
     let text = |err: std::io::Error| err.to_string();
     // Opening a FIFO would otherwise block until somebody writes to it.
     let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
@@ -68,20 +69,14 @@ fn read(path: &str) -> Result<File, String> {
     }
     let mut bytes = Vec::new();
     file.take(LARGEST).read_to_end(&mut bytes).map_err(text)?;
-    Ok(match Format::of(&bytes) {
-        Some(format) => File::Picture(format, bytes),
-        None => File::Other(bytes),
-    })
+    Ok(bytes)
 }
 
-impl File {
-    /// None if it is a picture. Fails if it is no text.
-    fn into_text(self) -> Result<Option<String>, String> {
-        let File::Other(bytes) = self else { return Ok(None) };
-        let content = String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text")?;
-        if content.contains('\0') {
-            return Err("it is a binary file".into());
-        }
-        Ok(Some(head_and_tail(&content, LONGEST).into_owned()))
+/// Fails if the file is no text.
+fn text_of(file: Vec<u8>) -> Result<String, String> {
+    let content = String::from_utf8(file).map_err(|_| "it is not UTF-8 text")?;
+    if content.contains('\0') {
+        return Err("it is a binary file".into());
     }
+    Ok(head_and_tail(&content, LONGEST).into_owned())
 }
