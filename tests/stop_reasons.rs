@@ -372,6 +372,34 @@ fn a_paused_turn_that_is_not_gone_on_with_stands_in_no_ones_way() {
 }
 
 #[test]
+fn a_call_of_the_server_whose_result_was_interrupted_stands_in_no_ones_way() {
+    let gate = Gate::new();
+    let calls = vec![search("srvtoolu_1"), Block::tool("bash", json!({"command": "true"}))];
+    let found = Reply::message(vec![found("srvtoolu_1"), Block::text("half of it")]);
+    let mut session = Test::new()
+        .reply(Reply::message(calls))
+        .reply(found.hold_after("half", &gate))
+        .reply(Reply::text("fine"))
+        .spawn();
+    session.send_line("one");
+    session.expect("half");
+    session.signal(rustix::process::Signal::INT);
+    session.expect("interrupted");
+    session.send_line("two");
+    session.expect("fine");
+    gate.open();
+    session.close_stdin();
+    let finished = session.wait().code(0);
+    let kinds: Vec<&str> = finished.request(2).messages()[1]["content"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|block| block["type"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["tool_use"]);
+}
+
+#[test]
 fn a_turn_that_is_paused_without_end_is_left_with_a_word() {
     let paused = |n: u32| Reply::message(vec![search(&format!("srvtoolu_{n}"))]).stop("pause_turn");
     let first = Test::new()

@@ -99,11 +99,9 @@ impl Transcript {
         self.record(Record::ThinkingRemoved);
     }
 
-    /// Takes out the calls of server tools with which the last reply was left. The next message is not about them.
+    /// Takes out the calls of server tools with which a reply was left. The next message is not about them.
     pub fn settle(&mut self) {
-        // They stand in the model's last message, which results may follow.
-        let last = &self.messages[self.messages.len().saturating_sub(2)..];
-        if !repair::open_server_calls(last).is_empty() {
+        if !repair::open_server_calls(&self.messages).is_empty() {
             self.repair();
         }
     }
