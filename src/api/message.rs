@@ -101,6 +101,17 @@ impl Block {
         }
     }
 
+    /// Returns the text of a tool result, with `picture` in the place of each picture.
+    pub fn result_text(&self, picture: &str) -> String {
+        match self.get("content") {
+            Some(Value::Array(parts)) => {
+                let texts = parts.iter().map(|part| part["text"].as_str().unwrap_or(picture));
+                texts.collect::<Vec<_>>().join("\n")
+            }
+            content => content.and_then(Value::as_str).unwrap_or_default().to_owned(),
+        }
+    }
+
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }

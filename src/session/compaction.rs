@@ -90,11 +90,10 @@ fn shorten_result(block: &mut Block, limit: usize) {
     if block.kind() != "tool_result" {
         return;
     }
-    if let Some(Value::Array(parts)) = block.get("content")
-        && block.get("content").is_some_and(|content| content.to_string().len() > limit + LEFT_OUT)
+    if let Some(content @ Value::Array(_)) = block.get("content")
+        && content.to_string().len() > limit + LEFT_OUT
     {
-        let text = |part: &Value| part["text"].as_str().unwrap_or(NO_PICTURE).to_owned();
-        let text = parts.iter().map(text).collect::<Vec<String>>().join("\n");
+        let text = block.result_text(NO_PICTURE);
         block.set("content", text.into());
     }
     shorten_field(block, "content", limit);

@@ -1,7 +1,5 @@
 //! A conversation as Markdown, for people. Pure.
 
-use serde_json::Value;
-
 use crate::api::message::{Block, Encoded, Role};
 use crate::text::head_and_tail;
 
@@ -34,23 +32,9 @@ fn block_text(block: &Block) -> String {
             let input = block.get("input").map(ToString::to_string).unwrap_or_default();
             format!("\n**{}**\n{}", block.str("name").unwrap_or_default(), fenced(&input))
         }
-        "tool_result" => {
-            let content = block.get("content").map(result_text).unwrap_or_default();
-            fenced(&head_and_tail(&content, LONGEST_RESULT))
-        }
+        "tool_result" => fenced(&head_and_tail(&block.result_text(PICTURE), LONGEST_RESULT)),
         "image" => format!("\n{PICTURE}\n"),
         _ => String::new(),
-    }
-}
-
-fn result_text(content: &Value) -> String {
-    match content {
-        Value::String(text) => text.clone(),
-        Value::Array(parts) => {
-            let texts = parts.iter().map(|part| part["text"].as_str().unwrap_or(PICTURE));
-            texts.collect::<Vec<_>>().join("\n")
-        }
-        other => other.to_string(),
     }
 }
 

@@ -174,9 +174,7 @@ impl<'a> Progress<'a> {
     /// Shows the end of what the model thinks.
     fn think(&mut self, thought: &str) {
         self.uncounted += thought.len() as u64;
-        if self.busy.what != THINKING {
-            self.busy.what = THINKING.into();
-        }
+        self.busy.what = THINKING.into();
         self.busy.thought.push_str(thought);
         self.busy.thought = text::last(&self.busy.thought, LONGEST_THOUGHT).to_owned();
         self.update();
