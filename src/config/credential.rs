@@ -65,7 +65,8 @@ impl Access {
     /// Reads the variables, and the files that they name. Fails if a header is malformed, or must not be sent to the
     /// server.
     pub fn read(typed: &Gateway, variables: &Variables) -> Result<Access> {
-        let headers = gateway::headers(variables, typed)?;
+        let is_foreign = variables.names_foreign_server();
+        let headers = gateway::headers(typed, is_foreign)?;
         let (mut dotenv, mut environment): (Vec<Candidate>, Vec<Candidate>) = Default::default();
         for (name, file, kind) in VARIABLES {
             let key = |value: String| Key::parse(&value, kind).ok_or_else(|| malformed(name, NO_KEY));
@@ -79,7 +80,7 @@ impl Access {
         // A server that does not get the headers of the environment must not read them in a file either.
         let custom = gateway::custom_headers().unwrap_or_default();
         let secrets = Secrets::new(secrets.chain(custom.secrets()).collect());
-        Ok(Access { headers, dotenv, environment, is_foreign: variables.names_foreign_server(), secrets })
+        Ok(Access { headers, dotenv, environment, is_foreign, secrets })
     }
 
     /// The names of the headers, or that some are not sent; None if there are none.

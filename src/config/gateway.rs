@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::environment::in_environment;
 use super::looks_secret;
-use super::variables::{Variables, not_sent};
+use super::variables::not_sent;
 use crate::api::headers::Headers;
 use crate::cli::args::Gateway;
 use crate::error::{Error, Result};
@@ -24,9 +24,8 @@ const FIXED: [(&str, &str); 6] = [
 ];
 
 /// The headers of the environment and then those of the options, which replace them. A header may be a credential, so
-/// a server that only `.env` names gets none of those: fails if an option asks for one there, or for one that can't be.
-pub fn headers(variables: &Variables, typed: &Gateway) -> Result<Headers> {
-    let is_foreign = variables.names_foreign_server();
+/// a server that only `.env` names (`is_foreign`) gets none of those: fails if an option asks for one there, or for one that can't be.
+pub fn headers(typed: &Gateway, is_foreign: bool) -> Result<Headers> {
     if is_foreign && !typed.headers.is_empty() {
         return Err(not_sent("--header"));
     }
