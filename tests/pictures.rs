@@ -103,6 +103,8 @@ fn a_task_may_come_from_anywhere_but_data_beside_it_names_no_pictures() {
     assert_eq!(kinds(Test::new().print("compare").stdin("@a.png")), ["text", "text"]);
     let task = Test::new().file("task", "see @a.png").args(["-p", "-f", "task"]);
     assert_eq!(kinds(task), ["image", "text"]);
+    let first_message = Test::new().file("task", "see @a.png").args(["-f", "task"]);
+    assert_eq!(kinds(first_message), ["image", "text"]);
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub fn content(message: &str) -> (Vec<Block>, Vec<String>) {
 }
 
 /// The pictures that a message names; and a notice for each that could not be attached.
-pub fn pictures(message: &str) -> (Vec<Block>, Vec<String>) {
+fn pictures(message: &str) -> (Vec<Block>, Vec<String>) {
     attached(message, true)
 }
 
@@ -47,6 +47,15 @@ fn attached(message: &str, only_pictures: bool) -> (Vec<Block>, Vec<String>) {
         }
     }
     (files, notices)
+}
+
+/// A message with the pictures that its first `count` texts name before it; and a notice for each that could not be
+/// attached.
+pub fn with_pictures(content: Vec<Block>, count: usize) -> (Vec<Block>, Vec<String>) {
+    let texts = content.iter().take(count).filter_map(|block| block.str("text"));
+    let (mut all, notices) = pictures(&texts.collect::<Vec<_>>().join("\n"));
+    all.extend(content);
+    (all, notices)
 }
 
 /// The paths in a message.

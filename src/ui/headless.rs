@@ -74,10 +74,8 @@ fn do_task(
     }
     // What is piped in beside a prompt or a file is data, and not the user's words.
     let words = usize::from(run.prompt.is_some()) + usize::from(run.file.is_some());
-    let words = content.iter().take(words.max(1)).filter_map(|block| block.str("text"));
-    let (pictures, notices) = attach::pictures(&words.collect::<Vec<_>>().join("\n"));
+    let (content, notices) = attach::with_pictures(content, words.max(1));
     notices.iter().for_each(|notice| stderr.line(&format!("meanwhile: {notice}")));
-    let content = [pictures, content].concat();
     let mut unshown = String::new();
     let mut watch = |event: Event| {
         if reporter.event(&event).is_err() {

@@ -76,6 +76,10 @@ pub fn run(
         Chat { agent, console, terminal, sessions, last_result: String::new(), last_thinking: String::new() };
     let wakes = run.wakes.unwrap_or(io::stdin().is_terminal());
     let mut repl = Repl { chat, wakes, is_typing: false };
+    let first = match first {
+        Some(Next::Turn(content)) => Some(Next::Turn(repl.with_pictures(content))),
+        first => first,
+    };
     let ended = repl.converse(first);
     repl.say_how_to_continue();
     let Chat { mut agent, console, .. } = repl.chat;
@@ -133,9 +137,20 @@ impl Repl<'_> {
         }
     }
 
+    fn say(&mut self, notices: &[String]) {
+        notices.iter().for_each(|notice| self.chat.terminal.line(&format!("meanwhile: {notice}")));
+    }
+
+    /// A first message, with the pictures that it names.
+    fn with_pictures(&mut self, content: Vec<Block>) -> Vec<Block> {
+        let (content, notices) = attach::with_pictures(content, usize::MAX);
+        self.say(&notices);
+        content
+    }
+
     fn send(&mut self, message: &str) -> Result<()> {
         let (content, notices) = attach::content(message);
-        notices.iter().for_each(|notice| self.chat.terminal.line(&format!("meanwhile: {notice}")));
+        self.say(&notices);
         if self.chat.turn(content)?
             && let Console::Screen(screen) = &self.chat.console
         {
