@@ -119,13 +119,16 @@ fn a_picture_that_cannot_be_attached_is_named() {
 fn at_the_prompt_pictures_and_texts_are_attached() {
     let mut session =
         Test::new().file("a.png", pixel()).file("note", "written").reply(Reply::text("Seen.")).spawn();
-    session.send_line("compare @note with @a.png");
+    session.send_line("compare @note with @a.png and @a.png.");
     session.expect("Seen.");
     session.close_stdin();
     let finished = session.wait().code(0);
     let text = |text: &str| json!({"type": "text", "text": text});
-    let expected =
-        [block("image/png", PIXEL), text("compare @note with @a.png"), text("The file note:\nwritten")];
+    let expected = [
+        block("image/png", PIXEL),
+        text("compare @note with @a.png and @a.png."),
+        text("The file note:\nwritten"),
+    ];
     assert_eq!(unmarked(finished.request(0)), expected);
 }
 

@@ -58,14 +58,18 @@ pub fn with_pictures(content: Vec<Block>, count: usize) -> (Vec<Block>, Vec<Stri
     (all, notices)
 }
 
-/// The paths in a message.
-fn paths(message: &str) -> impl Iterator<Item = &str> {
-    let paths = message.split_whitespace().filter_map(line::attached_path).filter(|path| !path.is_empty());
-    paths.map(|path| {
+/// The paths in a message, each once.
+fn paths(message: &str) -> Vec<&str> {
+    let mut paths = Vec::new();
+    for path in message.split_whitespace().filter_map(line::attached_path).filter(|path| !path.is_empty()) {
         // `@src/main.rs, please`
         let bare = path.trim_end_matches([',', '.', ';', ':', '!', '?', ')']);
-        if fs::exists(path).unwrap_or(false) { path } else { bare }
-    })
+        let path = if fs::exists(path).unwrap_or(false) { path } else { bare };
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    paths
 }
 
 fn read(path: &str) -> Result<Vec<u8>, String> {
