@@ -198,7 +198,8 @@ fn of_a_request_that_is_too_large_the_older_pictures_are_taken_out() {
     let too_large = || Reply::error(413, "request_too_large", "Request exceeds the maximum size");
     let finished = Test::new()
         .file("a.png", pixel())
-        .print("see @a.png and @a.png")
+        .file("b.png", pixel())
+        .print("see @a.png and @b.png")
         .reply(too_large())
         .reply(Reply::text("done"))
         .run()
