@@ -364,9 +364,18 @@ fn a_paused_turn_that_is_not_gone_on_with_stands_in_no_ones_way() {
     gate.open();
     session.close_stdin();
     assert_eq!(session.wait().code(0).request(2).messages()[1]["content"], looked);
+    let failed = || Reply::error(403, "permission_error", "no");
+    // Left by an error, and summarized.
+    let test = Test::new().reply(paused()).reply(failed()).reply(Reply::text("THE SUMMARY"));
+    let mut session = test.spawn();
+    session.send_line("one");
+    session.expect("answered 403");
+    session.send_line("/compact");
+    session.expect("summarizing");
+    session.close_stdin();
+    assert_eq!(session.wait().code(0).request(2).messages()[1]["content"], looked);
     // Left by an error, and continued later.
-    let failed = Reply::error(403, "permission_error", "no");
-    let finished = Test::new().print("go").reply(paused()).reply(failed).run().code(3);
+    let finished = Test::new().print("go").reply(paused()).reply(failed()).run().code(3);
     let finished = finished.again().arg("-c").print("go on").reply(Reply::text("fine")).run().code(0);
     assert_eq!(finished.request(0).messages()[1]["content"], looked);
 }

@@ -56,6 +56,7 @@ impl Agent {
 
     /// Summarizes the conversation for the user. Fails if the model writes no summary.
     pub fn compact(&mut self, watch: &mut Watch) -> Result<()> {
+        self.transcript.settle();
         match kept(&self.transcript.messages(), false) {
             Some(keep) => self.summarize(keep, watch),
             None => {
