@@ -39,9 +39,7 @@ impl Agent {
     /// Shortens the results in all but the last `keep` messages, or summarizes these messages if that is not enough.
     /// Fails like `make_room`.
     pub(super) fn make_smaller(&mut self, keep: usize, watch: &mut Watch) -> Result<()> {
-        let before = self.transcript.size();
-        self.transcript.shorten(keep, SHORT_RESULT);
-        if self.transcript.size() < before && self.transcript.tokens() <= self.percent(ROOMY) {
+        if self.transcript.shorten(keep, SHORT_RESULT) && self.transcript.tokens() <= self.percent(ROOMY) {
             watch(Event::Notice("old tool results were shortened to make room"));
             return Ok(());
         }

@@ -137,7 +137,9 @@ impl Agent {
             (Step::Summary, Some(keep), _) => self.try_to_summarize(keep, watch),
             // A message without results is not helped by shorter ones.
             (Step::Results(limit), ..) if fits || newest.iter().any(has_results) => {
-                self.shorten_all(limit, watch);
+                if self.transcript.shorten(0, limit) {
+                    watch(Event::Notice("tool results were shortened to make room"));
+                }
                 Ok(())
             }
             (Step::All, _, Some(unanswered)) => self.summarize_before(unanswered, watch),
@@ -175,15 +177,6 @@ impl Agent {
         self.transcript.push_user(content, Some(newest.prompt));
         self.tell_changes();
         Ok(())
-    }
-
-    /// Shortens all tool results, those of the last step included.
-    fn shorten_all(&mut self, limit: usize, watch: &mut Watch) {
-        let before = self.transcript.size();
-        self.transcript.shorten(0, limit);
-        if self.transcript.size() < before {
-            watch(Event::Notice("tool results were shortened to make room"));
-        }
     }
 
     /// Whether a request with only these messages fits into the window, as far as is known.

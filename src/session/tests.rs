@@ -85,7 +85,7 @@ fn write(store: &Store, turns: Vec<Turn>) -> Transcript {
                 mark = transcript.mark();
             }
             After::Marked => mark = transcript.mark(),
-            After::Shortened(keep) => transcript.shorten(keep, SHORT_RESULT),
+            After::Shortened(keep) => drop(transcript.shorten(keep, SHORT_RESULT)),
             After::Compacted(inside_turn) => {
                 if let Some(keep) = compaction::kept(&transcript.messages(), inside_turn) {
                     transcript.compact("what was said", keep);

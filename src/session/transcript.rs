@@ -145,11 +145,6 @@ impl Transcript {
         self.messages.clone()
     }
 
-    /// Returns the size of the messages in bytes.
-    pub fn size(&self) -> usize {
-        compaction::size(&self.messages)
-    }
-
     /// Returns how many tokens the history takes, with what is sent before it: what the server has counted, or else an
     /// estimate.
     pub fn tokens(&self) -> u64 {
@@ -221,13 +216,16 @@ impl Transcript {
         self.record(Record::RolledBack(mark));
     }
 
-    /// Shortens the tool results of all but the last `keep` messages to `limit` characters.
-    pub fn shorten(&mut self, keep: usize, limit: usize) {
+    /// Shortens the tool results of all but the last `keep` messages to `limit` characters. Returns whether one was
+    /// longer.
+    pub fn shorten(&mut self, keep: usize, limit: usize) -> bool {
         let older = self.messages.len().saturating_sub(keep);
         let messages = compaction::shortened(&self.messages[..older], limit);
-        if !messages.is_empty() {
+        let has_long = !messages.is_empty();
+        if has_long {
             self.record(Record::Shortened { messages, keep: None });
         }
+        has_long
     }
 
     /// Takes out all but the last `keep` pictures.
