@@ -54,7 +54,7 @@ impl Client {
 
     /// Asks the server whether it has a model. Returns the channel on which the answer arrives.
     pub fn find(&self, model: &str) -> Receiver<models::Answer> {
-        models::ask(&self.transport, model, models::find, crossbeam_channel::bounded(0).1)
+        models::ask(&self.transport, model, models::find, None)
     }
 
     /// What the server has said about the model by now.
@@ -102,7 +102,7 @@ impl Client {
         self.start("request", move |transport| run_request(transport, body, &sender))?;
         if self.lookup.is_none() {
             // The question takes no time from the request: it waits until that is sent.
-            let answer = models::ask(&self.transport, &self.settings.model, models::describe, ready);
+            let answer = models::ask(&self.transport, &self.settings.model, models::describe, Some(ready));
             self.lookup = Some(Lookup::Asked(answer));
         }
         Ok(receiver)

@@ -83,18 +83,18 @@ impl Lookup {
     }
 }
 
-/// Asks with `question` (`describe` or `find`) about a model, on a thread of its own, as soon as a message arrives on
-/// `ready` or can't arrive any more. Returns the channel on which the answer arrives.
+/// Asks with `question` (`describe` or `find`) about a model, on a thread of its own; with `ready`, as soon as a message
+/// arrives there or can't arrive any more. Returns the channel on which the answer arrives.
 pub fn ask(
     transport: &Arc<Transport>,
     model: &str,
     question: fn(&Transport, &str) -> Answer,
-    ready: Receiver<()>,
+    ready: Option<Receiver<()>>,
 ) -> Receiver<Answer> {
     let (sender, receiver) = crossbeam_channel::bounded(1);
     let (transport, model) = (Arc::clone(transport), model.to_owned());
     let run = move || {
-        let _ = ready.recv_timeout(PATIENCE);
+        let _ = ready.map(|ready| ready.recv_timeout(PATIENCE));
         let _ = sender.send(question(&transport, &model));
     };
     // If no thread can be started, there is no answer.

@@ -238,7 +238,7 @@ fn ask(endpoint: Endpoint, model: &str) -> Answer {
         Credential::Printed(_) => COMMAND_PATIENCE,
     };
     let transport = Arc::new(Transport::new(Source::Api(endpoint), None)?);
-    let answer = models::ask(&transport, model, models::find, crossbeam_channel::bounded(0).1);
+    let answer = models::ask(&transport, model, models::find, None);
     answer.recv_timeout(patience).unwrap_or(Ok(None))
 }
 
