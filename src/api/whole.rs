@@ -16,13 +16,15 @@ use crate::error::{Error, Result};
 /// The longest name of a tool, in bytes (<https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/implement-tool-use>).
 const LONGEST_NAME: usize = 64;
 
-/// A block that is still coming.
+/// A block that is still coming, or about to go into the message.
 pub struct Open {
     pub block: Block,
     /// The JSON of a call's input so far. Its pieces are cut anywhere, so it is parsed when the reply is whole.
     pub input: String,
     /// Its end has come.
     pub is_closed: bool,
+    /// It is not what the model has sent.
+    is_changed: bool,
 }
 
 /// What was said so far of the end of a reply.
@@ -32,12 +34,6 @@ pub struct End {
     pub stop: Option<StopReason>,
     pub usage: Usage,
     pub refusal: String,
-}
-
-/// A block that goes into the message, and whether it is not what the model has sent.
-struct Closed {
-    block: Block,
-    is_changed: bool,
 }
 
 impl End {
@@ -58,7 +54,7 @@ impl End {
 impl Open {
     /// A block that begins with these fields.
     pub fn new(block: Block) -> Open {
-        Open { block, input: String::new(), is_closed: false }
+        Open { block, input: String::new(), is_closed: false, is_changed: false }
     }
 
     /// Whether it is a block of this kind with more than white space in the field of the same name.
@@ -99,17 +95,21 @@ impl Open {
     }
 
     /// Ends the block. Returns its call if it is a `tool_use`.
-    fn close(mut self, is_cut_off: bool) -> (Closed, Option<ToolCall>) {
+    fn close(&mut self, is_cut_off: bool) -> Option<ToolCall> {
         if !self.block.kind().ends_with("tool_use") {
-            return (Closed { block: self.block, is_changed: false }, None);
+            return None;
         }
         let input = self.parsed_input(is_cut_off);
-        let is_changed = input.is_err();
+        self.is_changed = input.is_err();
         self.block.set("input", Value::Object(input.clone().unwrap_or_default()));
         let is_call = self.block.kind() == "tool_use";
         let text = |name: &str| self.block.str(name).unwrap_or_default().to_owned();
-        let call = is_call.then(|| ToolCall { id: text("id"), name: text("name"), input });
-        (Closed { block: self.block, is_changed }, call)
+        is_call.then(|| ToolCall { id: text("id"), name: text("name"), input })
+    }
+
+    fn change(&mut self, field: &str, text: &str) {
+        self.block.set(field, text.into());
+        self.is_changed = true;
     }
 
     /// The input of a call. Err with what came if that is not a JSON object or was cut off.
@@ -139,25 +139,24 @@ pub fn whole(blocks: Vec<Open>, end: End, is_repaired: bool) -> Result<Reply> {
     let count = blocks.len();
     let mut calls: Vec<ToolCall> = Vec::new();
     let mut content = Vec::new();
-    for (at, open) in (1..).zip(blocks) {
-        let (mut closed, call) = open.close(is_cut_off && at == count);
-        if let Some(mut call) = call {
+    for (at, mut open) in (1..).zip(blocks) {
+        if let Some(mut call) = open.close(is_cut_off && at == count) {
             if !is_word(&call.id) || calls.iter().any(|other| other.id == call.id) {
                 call.id = Uuid::new_v4().to_string();
-                closed.change("id", &call.id);
+                open.change("id", &call.id);
             }
             if !is_word(&call.name) || call.name.len() > LONGEST_NAME {
-                closed.change("name", "unknown");
+                open.change("name", "unknown");
             }
             calls.push(call);
         }
-        if closed.block.is_too_deep() {
+        if open.block.is_too_deep() {
             let text = format!("a block is nested more than {DEEPEST} levels deep");
             return Err(Error::Protocol(text));
         }
-        content.push(closed);
+        content.push(open);
     }
-    let open_calls = open_server_calls(content.iter().map(|closed| &closed.block));
+    let open_calls = open_server_calls(content.iter().map(|open| &open.block));
     // The API refuses a call of its own without its result, unless that is still to come.
     let is_open = stop == StopReason::PauseTurn || !open_calls.is_empty() && !calls.is_empty();
     let refused = if is_open { HashSet::new() } else { open_calls };
@@ -169,20 +168,13 @@ pub fn whole(blocks: Vec<Open>, end: End, is_repaired: bool) -> Result<Reply> {
     Ok(Reply { message: encoded, unsent, said, calls, stop, usage: end.usage, refusal: end.refusal, is_open })
 }
 
-impl Closed {
-    fn change(&mut self, field: &str, text: &str) {
-        self.block.set(field, text.into());
-        self.is_changed = true;
-    }
-}
-
 /// Returns the blocks that the API accepts in a message of the model: no blank text, no thinking without a signature
 /// (other servers send it), no thinking at the end or behind a change, no result of a tool, and none of the calls
 /// in `refused`. The thinking that it does not accept follows.
-fn sendable(content: Vec<Closed>, refused: &HashSet<String>, is_repaired: bool) -> (Vec<Block>, Vec<Block>) {
+fn sendable(content: Vec<Open>, refused: &HashSet<String>, is_repaired: bool) -> (Vec<Block>, Vec<Block>) {
     let mut is_intact = !is_repaired;
     let (mut blocks, mut unsent) = (Vec::new(), Vec::new());
-    for Closed { block, is_changed } in content {
+    for Open { block, is_changed, .. } in content {
         let is_refused = block.is_blank_text()
             || block.is_unsigned_thinking()
             || block.kind() == "tool_result"
