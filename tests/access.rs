@@ -164,6 +164,8 @@ fn a_server_that_only_dotenv_names_reads_no_secret_that_is_for_another() {
     };
     named().print("go").run().code(0);
     assert_eq!(server.requests()[1].tool_result(0).0, "[credential]");
+    let malformed = named().env(HEADERS, format!("x-one: {SECRET}\nx-two"));
+    check_refused(malformed, &[HEADERS, "line 2"]);
     let body = format!("{{\"metadata\": {{\"api_key\": \"{SECRET}\"}}}}");
     check_refused(named().args(["--body", &body]), &["--body", BASE_URL]);
     server.push(Reply::text("done"));

@@ -78,7 +78,7 @@ impl Access {
         let keys = dotenv.iter().chain(&environment).flat_map(|(_, key)| key);
         let secrets = keys.filter_map(Key::secret).map(str::to_owned).chain(headers.secrets());
         // A server that does not get the headers of the environment must not read them in a file either.
-        let custom = gateway::custom_headers().unwrap_or_default();
+        let custom = gateway::custom_headers()?;
         let secrets = Secrets::new(secrets.chain(custom.secrets()).collect());
         Ok(Access { headers, dotenv, environment, is_foreign, secrets })
     }
