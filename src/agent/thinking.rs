@@ -81,9 +81,10 @@ impl Wish {
     }
 }
 
-/// Thinking with a budget, which must be smaller than `max_tokens`. None if there is no room for it.
+/// Thinking with a budget, which leaves as much of `max_tokens` as the least budget has for the answer. None if there
+/// is no room for it.
 fn enabled(budget: u32, max_tokens: u32) -> Option<Value> {
-    let budget = if budget < max_tokens { budget } else { max_tokens.saturating_sub(LEAST_BUDGET) };
+    let budget = budget.min(max_tokens.saturating_sub(LEAST_BUDGET));
     (budget >= LEAST_BUDGET).then(|| json!({"type": "enabled", "budget_tokens": budget}))
 }
 
@@ -243,9 +244,9 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_is_smaller_than_the_reply() {
+    fn a_budget_leaves_room_for_the_answer() {
         for (budget, max_tokens, expected) in
-            [(2000, 4000, Some(2000)), (4000, 4000, Some(2976)), (4000, 2048, Some(1024)), (4000, 2047, None)]
+            [(2000, 4000, Some(2000)), (4000, 4002, Some(2978)), (4000, 2048, Some(1024)), (4000, 2047, None)]
         {
             let thinking = enabled(budget, max_tokens);
             let budget = thinking.map(|thinking| thinking["budget_tokens"].as_u64().unwrap());
