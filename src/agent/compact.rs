@@ -7,7 +7,7 @@ use crate::api::reply::{Reply, StopReason};
 use crate::background::task::Status;
 use crate::error::{Error, Result};
 use crate::session::compaction::{self, INSTRUCTION, INTRODUCTION, SHORT_RESULT, kept};
-use crate::session::pictures;
+use crate::session::{pictures, repair};
 
 /// When the history takes more than this part of the context window, in percent, it is made smaller.
 const FULL: u64 = 80;
@@ -54,7 +54,6 @@ impl Agent {
 
     /// Summarizes the conversation for the user. Fails if the model writes no summary.
     pub fn compact(&mut self, watch: &mut Watch) -> Result<()> {
-        self.transcript.settle();
         match kept(&self.transcript.messages(), false) {
             Some(keep) => self.summarize(keep, watch),
             None => {
@@ -77,7 +76,12 @@ impl Agent {
         if older.is_empty() {
             return Ok(());
         }
-        // The request for the summary has to fit as well. The history stays as it is: there may be no summary.
+        // The history stays as it is: there may be no summary. In the request for it, no paused turn goes on.
+        if !repair::open_server_calls(&older).is_empty() {
+            older = repair::repaired(&older);
+            compaction::remove_thinking(&mut older);
+        }
+        // The request for the summary has to fit as well.
         let shortened = compaction::shortened(&older, SHORT_RESULT);
         pictures::replace(&mut older, &shortened);
         let summary = self.summary_of(&older, watch)?;

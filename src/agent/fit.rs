@@ -143,10 +143,7 @@ impl Agent {
                 Ok(())
             }
             (Step::All, _, Some(unanswered)) => self.summarize_before(unanswered, watch),
-            (Step::All, _, None) => {
-                self.transcript.settle();
-                self.try_to_summarize(0, watch)
-            }
+            (Step::All, _, None) => self.try_to_summarize(0, watch),
             _ => Ok(()),
         }
     }

@@ -7,7 +7,7 @@ mod measure;
 pub mod pictures;
 pub mod prompt;
 pub mod records;
-mod repair;
+pub mod repair;
 pub mod store;
 #[cfg(test)]
 mod tests;
