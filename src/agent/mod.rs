@@ -217,6 +217,8 @@ impl Agent {
             watch(event);
         });
         if let Ok(reply) = &reply {
+            // The reply has it.
+            said = String::new();
             watch(Event::Reply { reply, time: sent.elapsed() });
         }
         (reply, said)

@@ -22,6 +22,8 @@ const GONE: &str = "(a picture was here, and was taken out of the conversation)"
 /// Returns how many pictures at the end stay if there are more than a request may hold: half of what it may, so that
 /// the history seldom changes. None if all stay.
 pub fn kept(messages: &[Encoded]) -> Option<usize> {
+    // Only the newest message can have brought more, and a long history is not searched for each request.
+    messages.last().filter(|newest| !lengths(newest, BEGIN).is_empty())?;
     let all = messages.iter().rev().flat_map(|message| lengths(message, BEGIN).into_iter().rev());
     let lengths: Vec<usize> = all.collect();
     if lengths.len() <= MOST && lengths.iter().sum::<usize>() <= LONGEST {
