@@ -441,6 +441,35 @@ fn a_message_is_kept_when_the_program_is_killed_while_room_is_made() {
     assert_eq!(next.request(0).last_text(), "two\nthree");
 }
 
+/// The history is summarized, then the model refuses the message that brought the result.
+#[test]
+fn a_refusal_after_room_was_made_loses_no_result_of_a_task() {
+    let mut session = Test::new()
+        .reply(Reply::text(&"first answer ".repeat(1000)))
+        .reply(Reply::tool("background_run", json!({"command": "true"})))
+        .reply(Reply::text("no").stop("refusal"))
+        .spawn();
+    for (line, answer) in [("one", "first answer"), ("two", "the model refused to answer")] {
+        session.send_line(line);
+        session.expect(answer);
+    }
+    session.close_stdin();
+    let first = session.wait().code(0);
+    let second = first
+        .again()
+        .arg("-c")
+        .print("three")
+        .reply(refuse(400, &anthropic(LONG)))
+        .reply(Reply::text("THE SUMMARY"))
+        .reply(Reply::text("no").stop("refusal"))
+        .run()
+        .code(1);
+    let third = second.again().arg("-c").print("four").reply(Reply::text("done")).run().code(0);
+    let messages = third.request(0).body["messages"].to_string();
+    let count = |text: &str| messages.matches(text).count();
+    assert_eq!((count("THE SUMMARY"), count("its result is lost")), (1, 1), "{messages}");
+}
+
 /// What tasks have printed does not fit, and no message of the user came with it.
 #[test]
 fn results_of_tasks_that_do_not_fit_do_not_end_the_session() {

@@ -168,10 +168,13 @@ impl Agent {
             return Ok(());
         }
         let Some(summary) = self.try_summary_of(&older, watch)? else { return Ok(()) };
-        self.leave_out(newest.start.clone(), Vec::new());
+        // The results in it are delivered after the new start: if the model refuses it, they wait for the next message.
+        let delivered = self.transcript.delivered_since(newest.start);
+        self.transcript.roll_back(newest.start.clone());
         self.transcript.compact(&summary, 0);
         *newest.start = self.transcript.mark();
         self.transcript.push_user(content, Some(newest.prompt));
+        delivered.iter().for_each(|id| self.transcript.task_delivered(id));
         self.tell_changes();
         Ok(())
     }
