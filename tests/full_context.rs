@@ -179,6 +179,26 @@ fn the_reply_to_a_small_request_is_what_is_too_long() {
 }
 
 #[test]
+fn a_limit_that_the_server_has_named_is_not_raised_by_a_refusal_without_numbers() {
+    let limit =
+        "max_tokens: 32000 > 2048, which is the maximum allowed number of output tokens for this model";
+    let full = "Please reduce the length of the messages or completion.";
+    let mut session = Test::new()
+        .reply(refuse(400, &anthropic(limit)))
+        .reply(refuse(400, &anthropic(full)))
+        .reply(Reply::text("the end"))
+        .spawn();
+    session.send_line("one");
+    session.expect("too long");
+    session.send_line("two");
+    session.expect("the end");
+    session.close_stdin();
+    let finished = session.wait().code(0);
+    let longest = finished.requests.iter().map(|request| request.body["max_tokens"].as_u64().unwrap());
+    assert_eq!(longest.collect::<Vec<u64>>(), [32_000, 2048, 2048]);
+}
+
+#[test]
 fn what_the_server_has_said_holds_for_the_rest_of_the_run() {
     let limit =
         anthropic("max_tokens: 8000 > 4096, which is the maximum allowed number of output tokens for m");

@@ -97,7 +97,7 @@ impl Agent {
                 let left = SMALLEST_WINDOW.saturating_sub(estimate.saturating_add(estimate / MARGIN));
                 if (prompt, window) == (None, None) && left >= LEAST {
                     // So small a request fits into any window: the reply is too long.
-                    let most = left as u32;
+                    let most = self.learned.output.unwrap_or(u32::MAX).min(left as u32);
                     self.learned.output = Some(most);
                     return (most < max_tokens).then_some(most);
                 }
