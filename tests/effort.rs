@@ -1,7 +1,7 @@
 //! How hard the model is to work and how it is to think: what is sent, and what contradicts itself.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
@@ -200,6 +200,33 @@ fn a_server_that_refuses_to_tell_what_a_model_thinks_is_asked_once_only() {
     }
     let finished = test.run().code(0);
     assert_eq!(finished.requests.iter().filter(|request| asked(request) != json!({})).count(), 1);
+}
+
+#[test]
+fn a_refusal_for_another_reason_does_not_end_that() {
+    let mut test = Test::new().describe_model(|| described(&["low"], &["adaptive"])).allow_unused();
+    let refusals = Arc::new(AtomicUsize::new(0));
+    for _ in 0..100 {
+        let refusals = Arc::clone(&refusals);
+        test = test.reply(Reply::with(move |request| match refusals.load(Ordering::Relaxed) {
+            0 if asked(request) == json!({}) => call(),
+            0 | 1 => {
+                refusals.fetch_add(1, Ordering::Relaxed);
+                Reply::error(400, "invalid_request_error", "Your credit balance is too low")
+            }
+            _ => Reply::text("Done."),
+        }));
+    }
+    let mut session = test.spawn();
+    for (line, answer) in [("one", "Your credit balance"), ("two", "Done.")] {
+        session.send_line(line);
+        session.expect(answer);
+    }
+    session.close_stdin();
+    let finished = session.wait().code(0);
+    let [.., first, second, last] = &finished.requests[..] else { panic!("three were answered") };
+    let summarized = json!({"thinking": {"type": "adaptive", "display": "summarized"}});
+    assert_eq!([first, second, last].map(asked), [summarized.clone(), json!({}), summarized]);
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub(super) struct Wish {
     is_seen: bool,
     /// The server has accepted a request that asks to tell what the model thinks.
     is_accepted: bool,
+    /// It has refused one for no reason that is known, and no request without that since.
+    is_doubted: bool,
     /// The model was seen to think.
     has_thought: bool,
     /// The user knows what the model does not have.
@@ -61,7 +63,7 @@ impl Wish {
             missing.push(format!("effort `{name}`"));
             effort = None;
         }
-        let is_told = self.is_seen && has_type("adaptive") == Some(true);
+        let is_told = self.is_seen && !self.is_doubted && has_type("adaptive") == Some(true);
         let mut adaptive = json!({"type": "adaptive"});
         if is_told {
             adaptive["display"] = "summarized".into();
@@ -133,7 +135,8 @@ impl Agent {
         watch: &mut Watch,
     ) -> bool {
         let may_be_unknown = refusal.is_none() && !self.wish.is_accepted && asks_to_tell(self.client.asked());
-        self.wish.is_seen &= !may_be_unknown;
+        // What is refused without that too is refused for another reason.
+        self.wish.is_doubted = may_be_unknown || refusal.is_some() && self.wish.is_doubted;
         self.ask_for_thinking(max_tokens, watch) || may_be_unknown
     }
 
@@ -183,6 +186,7 @@ mod tests {
         options: ThinkingOptions { effort: None, thinking: None },
         is_seen: true,
         is_accepted: false,
+        is_doubted: false,
         has_thought: false,
         was_told: false,
     };
