@@ -112,8 +112,7 @@ impl Agent {
             };
             unanswered = None;
             if reply.stop == StopReason::Refusal {
-                self.pending = pending;
-                return Err(self.refused(&reply, start));
+                return Err(self.refused(&reply, start, pending));
             }
             answer.add(&reply, watch);
             let said_nothing = reply.message.is_none();
@@ -153,11 +152,14 @@ impl Agent {
     }
 
     /// Takes a turn that the model has refused out of the history. The results of tasks in it wait for the next
-    /// message. Returns the refusal.
-    fn refused(&mut self, reply: &Reply, start: Mark) -> Error {
+    /// message, and so does what was `pending` before the turn. Returns the refusal.
+    fn refused(&mut self, reply: &Reply, start: Mark, pending: Vec<Block>) -> Error {
         let delivered = self.transcript.delivered_since(&start);
         self.transcript.roll_back(start);
         delivered.iter().for_each(|id| self.context.tasks.take_back(id));
+        self.pending = pending;
+        // A summary in this turn may have taken what was told.
+        self.tell_changes();
         Error::Refusal(format!("{}; the turn was taken out of the conversation", reply.refusal))
     }
 
