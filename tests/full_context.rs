@@ -1,10 +1,12 @@
 //! A server that says that a request does not fit is understood, whatever its words: the request that follows is
 //! smaller, and the session goes on.
 
+use std::fs;
+
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Test, finished::Finished, gate::Gate, reply::Reply, session::Session};
+use crate::support::{Test, finished::Finished, gate::Gate, reply::Reply, session::Session, until};
 
 /// What follows a refusal.
 enum Then {
@@ -493,11 +495,16 @@ fn a_refusal_after_room_was_made_loses_no_result_of_a_task() {
 /// What tasks have printed does not fit, and no message of the user came with it.
 #[test]
 fn results_of_tasks_that_do_not_fit_do_not_end_the_session() {
-    let (full, task) = ("prompt is too long: 3000 tokens > 2000 maximum", json!({"command": "seq 9"}));
-    let finished = Test::new()
+    let full = "prompt is too long: 3000 tokens > 2000 maximum";
+    let test = Test::new();
+    let go = test.workspace().join("go");
+    let finished = test
         .print("start")
-        .reply(Reply::tool("background_run", task))
-        .reply(Reply::text("started"))
+        .reply(Reply::tool("background_run", json!({"command": until("go", "a result")})))
+        .reply(Reply::with(move |_| {
+            fs::write(go, "").unwrap();
+            Reply::text("started")
+        }))
         .reply(refuse(400, &anthropic(full)))
         .reply(Reply::text("THE SUMMARY"))
         .reply(Reply::text("the end"))
