@@ -54,6 +54,24 @@ fn a_session_is_continued_where_it_ended() {
     assert!(listed.stdout.contains("one"), "{}", listed.stdout);
 }
 
+#[test]
+fn a_session_that_cannot_be_opened_says_why() {
+    let first = one_exchange();
+    let path = files(&first.dir).remove(0);
+    let id = path.file_stem().unwrap().to_str().unwrap().to_owned();
+    let text = fs::read_to_string(&path).unwrap();
+    let cases = [
+        (text.replacen("\"version\":2", "\"version\":9", 1), "was written by a later version of meanwhile"),
+        (text.replacen('{', "\0", 1), "is damaged: its first line can't be read"),
+    ];
+    let mut finished = first;
+    for (damaged, why) in cases {
+        fs::write(&path, &damaged).unwrap();
+        finished = finished.again().args(["--resume", &id]).print("x").run().code(1).stderr_contains(why);
+        assert_eq!(fs::read_to_string(&path).unwrap(), damaged);
+    }
+}
+
 /// What `meanwhile sessions` prints of the only session, without its age and its id.
 fn listed(finished: Finished) -> String {
     let folder = finished.dir.workspace().display().to_string();

@@ -95,10 +95,11 @@ impl Store {
         if locked == Err(Errno::WOULDBLOCK) {
             return Err(in_use(&id, header, lines));
         }
-        let Some(header) = header.filter(|header| header.version <= VERSION) else {
-            let text = format!("this version of meanwhile can't read `{}`", path.display());
-            return Err(Error::Session(text));
-        };
+        let unusable = |why: &str| Error::Session(format!("`{}` {why}", path.display()));
+        let header = header.ok_or_else(|| unusable("is damaged: its first line can't be read"))?;
+        if header.version > VERSION {
+            return Err(unusable("was written by a later version of meanwhile"));
+        }
         each(Some(Record::Session(header)));
         while let Some(line) = lines.next().transpose().map_err(failed)? {
             each(Record::parse(line));
