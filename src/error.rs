@@ -31,7 +31,7 @@ pub enum Error {
         /// How long the server asked to wait before that.
         retry_after: Option<Duration>,
         /// How another request may succeed at once.
-        refusal: Option<Refusal>,
+        rejection: Option<Rejection>,
     },
     /// The API could not be reached.
     Network {
@@ -64,9 +64,9 @@ pub enum Error {
     Stopped(Stop),
 }
 
-/// A refusal that a smaller or other request cures. All numbers are tokens, as the server counts them.
+/// A rejection that a smaller or other request cures. All numbers are tokens, as the server counts them.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Refusal {
+pub enum Rejection {
     /// A thinking block, or its signature, does not belong where it stands.
     Thinking,
     /// A reply may be `most` long.
@@ -98,9 +98,9 @@ impl Error {
     }
 
     /// How another request may succeed at once, if one may.
-    pub fn refusal(&self) -> Option<Refusal> {
+    pub fn rejection(&self) -> Option<Rejection> {
         match self {
-            Error::Api { refusal, .. } => *refusal,
+            Error::Api { rejection, .. } => *rejection,
             _ => None,
         }
     }
@@ -113,10 +113,10 @@ impl Error {
         self
     }
 
-    /// Leaves out what the user can do about a refusal.
+    /// Leaves out what the user can do about a rejection.
     pub fn without_advice(mut self) -> Error {
-        if let Error::Api { refusal, .. } = &mut self {
-            *refusal = None;
+        if let Error::Api { rejection, .. } = &mut self {
+            *rejection = None;
         }
         self
     }
@@ -156,7 +156,7 @@ impl fmt::Display for Error {
                 write!(f, "failed to {doing} `{}`: {err}", path.display())
             }
             Error::System { doing, err } => write!(f, "failed to {doing}: {err}"),
-            Error::Api { status, kind, message, request_id, retry_after, refusal, .. } => {
+            Error::Api { status, kind, message, request_id, retry_after, rejection, .. } => {
                 match status {
                     200 if kind == "unknown" => write!(f, "the API broke off its reply: {message}")?,
                     200 => write!(f, "the API broke off its reply: {kind}: {message}")?,
@@ -170,7 +170,7 @@ impl fmt::Display for Error {
                 if let Some(asked) = retry_after.filter(|asked| *asked > LONGEST_RETRY_AFTER) {
                     write!(f, "; it asks to wait {}", duration(asked))?;
                 }
-                f.write_str(advice(*status, *refusal))
+                f.write_str(advice(*status, *rejection))
             }
             Error::Network { url, cause, .. } => write!(f, "failed to reach {url}: {cause}"),
             Error::CutOff(text) => write!(f, "the reply broke off: {text}"),
@@ -186,8 +186,8 @@ impl fmt::Display for Error {
 }
 
 /// What the user can do about it.
-fn advice(status: u16, refusal: Option<Refusal>) -> &'static str {
-    if let Some(Refusal::Window { .. } | Refusal::TooLarge) = refusal {
+fn advice(status: u16, rejection: Option<Rejection>) -> &'static str {
+    if let Some(Rejection::Window { .. } | Rejection::TooLarge) = rejection {
         return "; `/compact` makes the conversation shorter";
     }
     match status {

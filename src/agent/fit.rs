@@ -4,14 +4,14 @@
 use super::{Agent, Event, Watch};
 use crate::api::message::{Block, Encoded, Message, Role};
 use crate::api::reply::Reply;
-use crate::error::{Error, Refusal, Result};
+use crate::error::{Error, Rejection, Result};
 use crate::session::compaction::{self, HARD_RESULT, SHORT_RESULT, kept};
 use crate::session::records::Mark;
 
 /// The shortest reply for which there must be room, in tokens: a few calls, or a short answer.
 const LEAST: u64 = 1024;
 
-/// Where a refusal has no numbers, what was refused is an upper bound for the window, but no model in use has a smaller
+/// Where a rejection has no numbers, what was refused is an upper bound for the window, but no model in use has a smaller
 /// one than this, in tokens.
 const SMALLEST_WINDOW: u64 = 4096;
 
@@ -79,20 +79,20 @@ impl Agent {
         room.output.min(left.try_into().unwrap_or(u32::MAX))
     }
 
-    /// Takes note of what a refusal says of the model and of `messages`. Returns how long their reply may be instead
+    /// Takes note of what a rejection says of the model and of `messages`. Returns how long their reply may be instead
     /// of `max_tokens`, if a shorter one is all that it takes.
     pub(super) fn shorter_reply(
         &mut self,
-        refusal: Refusal,
+        rejection: Rejection,
         messages: &[Encoded],
         max_tokens: u32,
     ) -> Option<u32> {
-        let shorter = match refusal {
-            Refusal::MaxTokens { most } => {
+        let shorter = match rejection {
+            Rejection::MaxTokens { most } => {
                 self.learned.output = Some(most);
                 most
             }
-            Refusal::Window { prompt, window } => {
+            Rejection::Window { prompt, window } => {
                 let estimate = self.transcript.tokens_of(messages);
                 let left = SMALLEST_WINDOW.saturating_sub(estimate.saturating_add(estimate / MARGIN));
                 if (prompt, window) == (None, None) && left >= LEAST {
@@ -195,7 +195,7 @@ impl Agent {
     ) -> Error {
         let mut needed = format!("about {} tokens", self.transcript.tokens());
         let mut most = "fewer fit".to_owned();
-        if let Some(Refusal::Window { prompt, window }) = err.refusal() {
+        if let Some(Rejection::Window { prompt, window }) = err.rejection() {
             needed = prompt.map_or(needed, |prompt| format!("{prompt} tokens"));
             most = window.map_or(most, |window| format!("{window} fit, with the reply"));
         }
@@ -214,7 +214,7 @@ impl Agent {
 
 /// Whether the server says that the history, or a message in it, is too large.
 pub(super) fn is_too_large(err: &Error) -> bool {
-    matches!(err.refusal(), Some(Refusal::Window { .. } | Refusal::TooLarge))
+    matches!(err.rejection(), Some(Rejection::Window { .. } | Rejection::TooLarge))
 }
 
 fn has_results(message: &Encoded) -> bool {

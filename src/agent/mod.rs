@@ -30,7 +30,7 @@ use crate::api::message::{Block, Message};
 use crate::api::reply::{Reply, StopReason, ToolCall};
 use crate::api::request::Prefix;
 use crate::cli::args::{Limits, ThinkingOptions};
-use crate::error::{Error, Refusal, Result};
+use crate::error::{Error, Rejection, Result};
 use crate::session::records::Mark;
 use crate::session::transcript::Transcript;
 use crate::tools::approval::Asker;
@@ -174,7 +174,8 @@ impl Agent {
         watch: &mut Watch,
     ) -> Error {
         let Error::Stopped(stop) = err else {
-            let is_about_web = err.refusal() == Some(Refusal::Tools) && self.transcript.prefix().has_web();
+            let is_about_web =
+                err.rejection() == Some(Rejection::Tools) && self.transcript.prefix().has_web();
             return match unanswered {
                 Some((start, rest)) if is_too_large(&err) => self.take_back(err, start, rest, watch),
                 _ if is_about_web => err.with_advice(NO_WEB),

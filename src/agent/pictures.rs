@@ -2,7 +2,7 @@
 
 use super::{Agent, Event, Watch};
 use crate::api::message::{Block, Encoded};
-use crate::error::Refusal;
+use crate::error::Rejection;
 use crate::session::pictures;
 
 const TOO_MANY: &str = "older pictures were taken out of the conversation: a request can hold only so many";
@@ -24,13 +24,13 @@ impl Agent {
     /// the request is too large. Returns whether there were any: then another request may succeed.
     pub(super) fn drop_refused_pictures(
         &mut self,
-        refusal: Option<Refusal>,
+        rejection: Option<Rejection>,
         messages: &mut [Encoded],
         watch: &mut Watch,
     ) -> bool {
-        let (keep, notice) = match refusal {
-            Some(Refusal::Picture) => (0, REFUSED),
-            Some(Refusal::TooLarge) => (pictures::count(messages) / 2, TOO_MANY),
+        let (keep, notice) = match rejection {
+            Some(Rejection::Picture) => (0, REFUSED),
+            Some(Rejection::TooLarge) => (pictures::count(messages) / 2, TOO_MANY),
             _ => return false,
         };
         let changed = pictures::removed(messages, keep);

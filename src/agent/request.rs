@@ -6,7 +6,7 @@ use super::{Agent, Event, Watch};
 use crate::{
     api::{fold::Shown, message::Encoded, receive::Progress, reply::Reply, retry},
     background::Arrival,
-    error::{Error, Refusal, Result},
+    error::{Error, Rejection, Result},
     session::compaction,
 };
 
@@ -40,25 +40,25 @@ impl Agent {
             if is_shown {
                 watch(Event::Discarded);
             }
-            let refusal = err.refusal();
+            let rejection = err.rejection();
             // The same request would be refused forever.
-            if refusal == Some(Refusal::Thinking) && compaction::remove_thinking(&mut messages) {
+            if rejection == Some(Rejection::Thinking) && compaction::remove_thinking(&mut messages) {
                 self.transcript.remove_thinking();
                 watch(Event::Notice(THINKING_REFUSED));
                 continue;
             }
             if let Some(shorter) =
-                refusal.and_then(|refusal| self.shorter_reply(refusal, &messages, max_tokens))
+                rejection.and_then(|rejection| self.shorter_reply(rejection, &messages, max_tokens))
             {
                 max_tokens = shorter;
                 continue;
             }
             if let Error::Api { status: 400 | 422, .. } = err
-                && self.ask_for_less(refusal, max_tokens, watch)
+                && self.ask_for_less(rejection, max_tokens, watch)
             {
                 continue;
             }
-            if self.drop_refused_pictures(refusal, &mut messages, watch) {
+            if self.drop_refused_pictures(rejection, &mut messages, watch) {
                 continue;
             }
             let is_first = matches!(err, Error::Protocol(_)) && !std::mem::replace(&mut was_impossible, true);

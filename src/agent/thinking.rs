@@ -11,7 +11,7 @@ use super::{Agent, Event, Watch};
 use crate::api::models::Description;
 use crate::api::request::Asked;
 use crate::cli::args::{Effort, Limits, Thinking, ThinkingOptions};
-use crate::error::Refusal;
+use crate::error::Rejection;
 
 /// The smallest budget that the API takes, in tokens
 /// (<https://platform.claude.com/docs/en/build-with-claude/extended-thinking>).
@@ -126,17 +126,18 @@ impl Agent {
         self.wish.is_accepted |= asks_to_tell(self.client.asked());
     }
 
-    /// Decides after a refusal what the next request asks of the model's thinking. Returns whether it asks for less: a
+    /// Decides after a rejection what the next request asks of the model's thinking. Returns whether it asks for less: a
     /// server may not know what was asked for by itself, and the description of the model may have come meanwhile.
     pub(super) fn ask_for_less(
         &mut self,
-        refusal: Option<Refusal>,
+        rejection: Option<Rejection>,
         max_tokens: u32,
         watch: &mut Watch,
     ) -> bool {
-        let may_be_unknown = refusal.is_none() && !self.wish.is_accepted && asks_to_tell(self.client.asked());
+        let may_be_unknown =
+            rejection.is_none() && !self.wish.is_accepted && asks_to_tell(self.client.asked());
         // What is refused without that too is refused for another reason.
-        self.wish.is_doubted = may_be_unknown || refusal.is_some() && self.wish.is_doubted;
+        self.wish.is_doubted = may_be_unknown || rejection.is_some() && self.wish.is_doubted;
         self.ask_for_thinking(max_tokens, watch) || may_be_unknown
     }
 

@@ -11,7 +11,7 @@ pub mod picture;
 pub mod probe;
 pub mod receive;
 pub mod recording;
-mod refusal;
+mod rejection;
 pub mod reply;
 pub mod request;
 mod response;
@@ -27,5 +27,9 @@ mod whole;
 mod test_damage;
 #[cfg(test)]
 mod test_recorded;
+#[cfg(test)]
+mod test_rejection;
+#[cfg(test)]
+mod test_schema;
 #[cfg(test)]
 mod test_wire;

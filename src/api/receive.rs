@@ -7,7 +7,7 @@ use crossbeam_channel::Sender;
 use serde_json::Value;
 
 use super::fold::{Fold, Shown};
-use super::refusal;
+use super::rejection;
 use super::reply::{Reply, api_error, excerpt};
 use super::response::Response;
 use super::{retry, sse};
@@ -160,7 +160,7 @@ pub fn error_response(response: &mut Response) -> Error {
     let _ = (&mut response.body).take(LONGEST_ERROR).read_to_end(&mut bytes);
     let body = String::from_utf8_lossy(&bytes);
     let value = serde_json::from_str::<Value>(&body).unwrap_or_else(|_| body.as_ref().into());
-    let refusal = refusal::of(status, &value);
+    let rejection = rejection::of(status, &value);
     let (kind, message, in_body) = match api_error(&value) {
         Error::Api { kind, message, request_id, .. } if kind != "unknown" => (kind, message, request_id),
         // A proxy's page, or nothing.
@@ -171,9 +171,9 @@ pub fn error_response(response: &mut Response) -> Error {
         kind,
         message,
         request_id: in_body.or(in_header),
-        retry: refusal.is_none() && should_retry.unwrap_or(retry::status_may_pass(status)),
+        retry: rejection.is_none() && should_retry.unwrap_or(retry::status_may_pass(status)),
         retry_after,
-        refusal,
+        rejection,
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::message::{Block, Encoded};
-use super::refusal;
+use super::rejection;
 use super::retry;
 use crate::error::Error;
 use crate::text::{one_line, visible};
@@ -146,16 +146,16 @@ pub fn api_error(event: &Value) -> Error {
     let kind = error["type"].as_str().filter(|kind| *kind != "error").or_else(|| error["code"].as_str());
     let kind = kind.unwrap_or("unknown").to_owned();
     let status = number(&error["code"]).and_then(|code| u16::try_from(code).ok());
-    let refusal = refusal::of(200, event);
+    let rejection = rejection::of(200, event);
     let may_pass = status.map_or(retry::kind_may_pass(&kind), retry::status_may_pass);
     Error::Api {
         status: 200,
-        retry: refusal.is_none() && may_pass,
+        retry: rejection.is_none() && may_pass,
         message: error.as_str().or_else(|| error["message"].as_str()).unwrap_or("unknown").to_owned(),
         kind,
         request_id: event["request_id"].as_str().map(str::to_owned),
         retry_after: None,
-        refusal,
+        rejection,
     }
 }
 
