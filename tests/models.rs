@@ -1,6 +1,7 @@
 //! What the server says about a model, and the limits that follow from it.
 
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -194,6 +195,23 @@ fn a_model_that_the_server_does_not_have_is_said_at_once_and_the_old_one_stays()
     let test = Test::new().describe_model(|| described(OWN));
     test.server().list_models(&["test-model", "other"]);
     assert_eq!(switched(test, "other", "Switched to other."), "other");
+}
+
+#[test]
+fn a_server_without_a_list_that_has_described_another_model_can_tell() {
+    let has_described = AtomicBool::new(false);
+    let mut session = Test::new()
+        .describe_model(move || match has_described.swap(true, Ordering::Relaxed) {
+            false => described(OWN),
+            true => Reply::error(404, "not_found_error", "model: nonsense"),
+        })
+        .spawn();
+    session.send_line("/model other");
+    session.expect("Switched to other.");
+    session.send_line("/model nonsense");
+    session.expect("The server has no model nonsense: other stays.");
+    session.close_stdin();
+    session.wait().code(0);
 }
 
 #[test]

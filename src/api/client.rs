@@ -53,8 +53,9 @@ impl Client {
     }
 
     /// Asks the server whether it has a model. Returns the channel on which the answer arrives.
-    pub fn find(&self, model: &str) -> Receiver<models::Answer> {
-        models::ask(&self.transport, model, models::find, None)
+    pub fn find(&mut self, model: &str) -> Receiver<models::Answer> {
+        let has_described = self.description().is_some_and(|model| *model != Description::default());
+        models::ask(&self.transport, model, move |to, model| models::find(to, model, has_described), None)
     }
 
     /// What the server has said about the model by now.

@@ -88,7 +88,7 @@ impl Lookup {
 pub fn ask(
     transport: &Arc<Transport>,
     model: &str,
-    question: fn(&Transport, &str) -> Answer,
+    question: impl FnOnce(&Transport, &str) -> Answer + Send + 'static,
     ready: Option<Receiver<()>>,
 ) -> Receiver<Answer> {
     let (sender, receiver) = crossbeam_channel::bounded(1);
@@ -107,22 +107,22 @@ pub fn describe(transport: &Transport, model: &str) -> Answer {
     get(transport, &format!("models/{}", encoded(model))).map(|body| Description::parse(&body))
 }
 
-/// The same, but 404 is an error only if the server has no such model: its list of models must be there and lack it. A
-/// server that can't describe models answers 404 for each.
-pub fn find(transport: &Transport, model: &str) -> Answer {
+/// The same, but 404 is an error only if the server has no such model: its list of models lacks it, or there is no list
+/// and it has described another one. A server that can't describe models answers 404 for each.
+pub fn find(transport: &Transport, model: &str, has_described: bool) -> Answer {
     match describe(transport, model) {
         Err(Error::Api { status: 404, kind, .. }) if kind != "not_found_error" => Ok(None),
-        Err(Error::Api { status: 404, .. }) if !lacks(transport, model) => Ok(None),
+        Err(Error::Api { status: 404, .. }) if !lacks(transport, model).unwrap_or(has_described) => Ok(None),
         described => described,
     }
 }
 
-/// Whether the server has a list of its models and the model is not in it.
-fn lacks(transport: &Transport, model: &str) -> bool {
+/// Whether the model is not in the server's list of its models. None if there is no list.
+fn lacks(transport: &Transport, model: &str) -> Option<bool> {
     // The API sends 20 models unless it is asked for more, at most 1000.
     let list = get(transport, "models?limit=1000").unwrap_or_default();
     let list: Value = serde_json::from_str(&list).unwrap_or_default();
-    list["data"].as_array().is_some_and(|models| models.iter().all(|listed| listed["id"] != model))
+    Some(list["data"].as_array()?.iter().all(|listed| listed["id"] != model))
 }
 
 fn get(transport: &Transport, path: &str) -> Result<String> {

@@ -238,7 +238,7 @@ fn ask(endpoint: Endpoint, model: &str) -> Answer {
         Credential::Printed(_) => COMMAND_PATIENCE,
     };
     let transport = Arc::new(Transport::new(Source::Api(endpoint), None)?);
-    let answer = models::ask(&transport, model, models::find, None);
+    let answer = models::ask(&transport, model, |to, model| models::find(to, model, false), None);
     answer.recv_timeout(patience).unwrap_or(Ok(None))
 }
 
